@@ -1,0 +1,72 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Nothing on this machine reports anywhere.
+export DO_NOT_TRACK := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export GX_ANALYTICS_ENABLED := false
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-fast evidence lint format bench servers schema deps lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## The virtual environment with the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 is needed; name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
+	@$(BIN)/nadir run
+
+test: $(STAMP) ## The whole test suite
+	@$(BIN)/pytest
+
+test-fast: $(STAMP) ## The tests that need no whole pipeline
+	@$(BIN)/pytest -m "not system"
+
+evidence: $(STAMP) ## The long measurements behind the claims in docs/
+	$(BIN)/python bench/terminal_step.py
+	$(BIN)/python scripts/compare_zero_terminal.py
+
+bench: $(STAMP) ## Side-by-side measurements
+	$(BIN)/python bench/schedulers_against_diffusers.py
+	$(BIN)/python bench/sampler_order.py
+
+lint: $(STAMP) ## Style, types and the order of the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Mend the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+servers: $(STAMP) ## The MLflow and Prefect pages, until Ctrl-C
+	@$(BIN)/nadir servers
+
+schema: $(STAMP) ## Rewrite schemas/params.schema.json
+	$(BIN)/nadir params schema > schemas/params.schema.json
+
+deps: $(STAMP) ## Rewrite the code dependencies in dvc.yaml from the stages' imports
+	$(BIN)/python scripts/sync_stage_deps.py
+
+lock: ## Resolve the dependencies anew
+	scripts/lock.sh $(PYTHON)
+
+clean: ## Remove everything the pipeline made, the sample pictures and the cache included
+	rm -rf data models reports work .dvc/cache .dvc/tmp dvc.lock

@@ -1,0 +1,103 @@
+"""`nadir run`: the pipeline, from a folder of images to a registered model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import project_root
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SAMPLE_SOURCE = "data/sample"
+SAMPLE_IMAGES = 2000
+
+
+def run(
+    data: Annotated[
+        str | None, typer.Option(help="Folder of images with tags beside them.", metavar="PATH")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a parameter; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this stage.", metavar="STAGE")
+    ] = None,
+) -> None:
+    """Run the pipeline: only what changed is computed, a killed run goes on where it was.
+
+    `--data` and `--set` are written to params.yaml, because that file is what DVC versions.
+
+    Examples:
+      nadir run --data ~/pictures
+      nadir run --set train.learning_rate=5e-4 --set train.steps=2000
+      nadir run --until validate
+    """
+    root = project_root()
+    os.chdir(root)
+    _write_params(data, set_ or [])
+    _make_sample_if_missing()
+    from nadir.cli.status import print_summary
+    from nadir.pipeline.status import read_status
+
+    _load_flow(root).run_pipeline(until=until)
+    print_summary(read_status(root))
+
+
+def _write_params(data: str | None, assignments: list[str]) -> None:
+    from nadir.config.edit import read_params, set_values
+
+    changes = set_values([*assignments, *([_source_assignment(data)] if data else [])])
+    for change in changes:
+        sys.stdout.write(f"params.yaml  {change}\n")
+    sys.stdout.flush()
+    read_params()
+
+
+def _source_assignment(data: str) -> str:
+    """`ingest.source=...` for a folder given on the command line, or for a URI as it is."""
+    if "://" in data:
+        return f"ingest.source={data}"
+    path = Path(data).expanduser().resolve()
+    if not path.is_dir():
+        raise NadirError("no such folder", where=data, fix="give an existing folder of images")
+    root = Path.cwd()
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    return f"ingest.source='{str(inside).replace(chr(39), chr(39) * 2)}'"
+
+
+def _make_sample_if_missing() -> None:
+    """Draw the sample dataset when the project still points at it and it is not there."""
+    from nadir.config.ingest import IngestParams
+    from nadir.config.reader import read_section
+    from nadir.ground.workspace import resolve_local
+
+    source = read_section("ingest", IngestParams).source
+    folder = resolve_local(source)
+    if source != SAMPLE_SOURCE or folder.exists():
+        return
+    from nadir.data.synthetic import make_dataset
+
+    sys.stdout.write(f"sample data  drawing {SAMPLE_IMAGES} pictures into {source}\n")
+    sys.stdout.flush()
+    make_dataset(folder, images=SAMPLE_IMAGES, seed=0)
+
+
+def _load_flow(root: Path) -> ModuleType:
+    """`flows/training_pipeline.py`, which is no part of the package."""
+    path = root / "flows" / "training_pipeline.py"
+    spec = importlib.util.spec_from_file_location("training_pipeline", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise NadirError("the flow is missing", where=str(path), fix="restore it from git")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,1 @@
+"""`params.yaml` as frozen models, one module per section."""

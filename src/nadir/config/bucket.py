@@ -1,0 +1,46 @@
+"""`bucket`: the canvas sizes images are trained at (paper §4.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nadir.config.base import Section
+
+
+class BucketParams(Section):
+    """How the bucket list is made and how images are fitted."""
+
+    max_area_px: Annotated[int, Field(ge=64)]
+    """Largest width times height of a bucket; SDXL 1048576 (1024²)."""
+    step_px: Annotated[int, Field(ge=8, multiple_of=8)]
+    """Sides are multiples of this; SDXL 64."""
+    min_side_px: Annotated[int, Field(ge=8)]
+    """Shortest bucket side; SDXL 512."""
+    max_side_px: Annotated[int, Field(ge=8)]
+    """Longest bucket side; SDXL 2048."""
+    max_log_aspect_error: Annotated[float, Field(gt=0)]
+    """|ln AR(image) - ln AR(bucket)| above this: excluded with a reason. ln 1.5 is 0.405."""
+    min_images: Annotated[int, Field(ge=1)]
+    """Buckets with fewer training images are merged into the nearest larger one."""
+    upscale: Literal["allow", "exclude"]
+    """What to do with images smaller than their bucket."""
+    crop: Literal["centre", "random", "upper_third"]
+    """Where the crop window lies on the axis that is cut."""
+    seed: int
+    """Seed of `crop: random`."""
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> BucketParams:
+        if self.min_side_px > self.max_side_px:
+            msg = "min_side_px must not exceed max_side_px"
+            raise ValueError(msg)
+        for name in ("min_side_px", "max_side_px"):
+            if getattr(self, name) % self.step_px:
+                msg = f"{name} must be a multiple of step_px ({self.step_px})"
+                raise ValueError(msg)
+        if self.min_side_px**2 > self.max_area_px:
+            msg = "a square of min_side_px is larger than max_area_px, so no bucket fits"
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,22 @@
+"""`compute`: how hard the machine works; never changes a result, so no stage depends on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nadir.config.base import Section
+
+
+class ComputeParams(Section):
+    """Machine settings."""
+
+    workers: Annotated[int, Field(ge=0)]
+    """Processes that decode images; 0 uses every core."""
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """Device of base model, encoding and evaluation; training asks accelerate."""
+    processes: Annotated[int, Field(ge=1)]
+    """Training processes on this machine (accelerate launch)."""
+    accelerate_config: str | None
+    """An accelerate config file for FSDP, DeepSpeed or several machines."""

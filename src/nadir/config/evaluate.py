@@ -1,0 +1,57 @@
+"""`evaluate`: which images are made and what is measured on them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nadir.config.base import Section
+
+
+class BrightnessProbe(Section):
+    """A prompt whose brightness is known, for the zero-terminal-SNR check."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    """Name in tables and plots."""
+    prompt: str
+    """What is asked for."""
+    target: Annotated[float, Field(ge=0, le=1)]
+    """Luminance (0-1) that the measured region should have."""
+    region: Literal["whole", "border"]
+    """`whole` image, or its `border` where the background shows."""
+
+
+class EvaluateParams(Section):
+    """The protocol; its hash is the `protocol_id` that makes two reports comparable."""
+
+    cfg_scales: Annotated[tuple[float, ...], Field(min_length=1)]
+    """Guidance scales; the paper's range is 3.5 to 5, SDXL's usual 7.5."""
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)]
+    """phi of CFG rescale (Lin et al. §3.4); 0 is off."""
+    sampler: Literal["euler", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "heun"]
+    """Sampler; the first step from infinite sigma is exact in all of them."""
+    spacing: Literal["native", "trailing", "simple"]
+    """Timestep spacing; all of these start at the last timestep."""
+    steps: Annotated[int, Field(ge=2)]
+    """Sampling steps."""
+    width_px: Annotated[int, Field(ge=16, multiple_of=8)]
+    """Width of the images."""
+    height_px: Annotated[int, Field(ge=16, multiple_of=8)]
+    """Height of the images."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Images per network call."""
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Prompts of the sample grid."""
+    holdout_prompts: Annotated[int, Field(ge=0)]
+    """Further prompts, taken from the captions of held-out images."""
+    brightness: Annotated[tuple[BrightnessProbe, ...], Field(min_length=1)]
+    """Prompts with a known brightness."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Noise seeds; every prompt is drawn once per seed and scale."""
+    loss_images: Annotated[int, Field(ge=1)]
+    """Held-out images for the loss by noise level."""
+    decision_cfg: Annotated[float, Field(gt=0)]
+    """The scale the promotion gate reads; one of `cfg_scales`."""
+    max_brightness_error: Annotated[float, Field(gt=0)]
+    """Gate: root-mean-square brightness error at `decision_cfg` above this is rejected."""

@@ -1,0 +1,46 @@
+"""The whole of `params.yaml`."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from nadir.config.base import Section
+from nadir.config.base_model import BaseModelParams
+from nadir.config.bucket import BucketParams
+from nadir.config.compute import ComputeParams
+from nadir.config.encode import EncodeParams, LatentStatisticsParams
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.ingest import IngestParams
+from nadir.config.noise import NoiseParams
+from nadir.config.register import RegisterParams
+from nadir.config.tag_statistics import TagStatisticsParams
+from nadir.config.train import TrainParams
+from nadir.config.validate import ValidateParams
+
+
+class Params(Section):
+    """One section per stage, plus `noise` (shared), `register` and `compute`."""
+
+    ingest: IngestParams
+    validation: ValidateParams = Field(alias="validate")
+    tag_statistics: TagStatisticsParams
+    bucket: BucketParams
+    base_model: BaseModelParams
+    encode: EncodeParams
+    latent_statistics: LatentStatisticsParams
+    noise: NoiseParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    registry: RegisterParams = Field(alias="register")
+    compute: ComputeParams
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Params:
+        faults = []
+        if self.evaluate.decision_cfg not in self.evaluate.cfg_scales:
+            faults.append("evaluate.decision_cfg must be one of evaluate.cfg_scales")
+        if self.train.batch_size % self.compute.processes:
+            faults.append("train.batch_size must be a multiple of compute.processes")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

@@ -1,0 +1,150 @@
+"""`params.yaml` to models; all faults of a file are told at once, each with its line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import PARAMS_FILE
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    Location = tuple[int | str, ...]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401 - a ruamel tree, which remembers lines and comments
+    """Parse YAML keeping comments and line numbers; the root must be a mapping.
+
+    Raises:
+        NadirError: No such file, or no valid YAML mapping.
+    """
+    if not path.is_file():
+        raise NadirError(
+            "no such parameter file", where=str(path), fix="copy presets/tiny.yaml to params.yaml"
+        )
+    try:
+        tree = YAML().load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise NadirError(
+            f"not valid YAML: {error.problem}", where=where, fix="correct the line"
+        ) from error
+    if not isinstance(tree, dict):
+        raise NadirError(
+            "the file holds no sections", where=str(path), fix="copy presets/tiny.yaml over it"
+        )
+    return tree
+
+
+def read_section(name: str, model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:
+    """One section of `params.yaml` as its model.
+
+    Stages use this, so that a stage depends on the models of its own sections alone.
+
+    Raises:
+        NadirError: Every fault of the section.
+    """
+    tree = read_yaml(path)
+    if name not in tree:
+        raise NadirError(
+            f"section `{name}` is missing", where=str(path), fix="copy it from presets/tiny.yaml"
+        )
+    return _parse(model, tree[name], tree, (name,), path)
+
+
+def read_model(model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:
+    """The whole file as `model`.
+
+    Raises:
+        NadirError: Every fault of the file.
+    """
+    tree = read_yaml(path)
+    return _parse(model, tree, tree, (), path)
+
+
+def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Path) -> Model:  # noqa: ANN401
+    try:
+        # Through JSON, where strict mode takes a list for a tuple but still no "3" for a 3.
+        return model.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        lines = [_describe(fault, model, tree, prefix, path) for fault in error.errors()]
+        count = f"{len(lines)} faults" if len(lines) > 1 else "1 fault"
+        raise NadirError(
+            f"{count}\n  " + "\n  ".join(lines),
+            where=str(path),
+            fix="`nadir params schema` prints every key with its meaning and allowed values",
+        ) from None
+
+
+def _describe(
+    fault: ErrorDetails, model: type[BaseModel], tree: Any, prefix: Location, path: Path  # noqa: ANN401
+) -> str:
+    location = fault["loc"]
+    dotted = ".".join(str(part) for part in (*prefix, *location)) or "file"
+    line = _line_of(tree, (*prefix, *location))
+    place = f"{path.name}:{line} {dotted}" if line else f"{path.name} {dotted}"
+    if fault["type"] == "extra_forbidden":
+        return f"{place} - unknown key{_suggest(str(location[-1]), _keys_at(model, location[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{place} - missing; presets/tiny.yaml shows a value"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    if fault["type"] == "literal_error":
+        allowed = [v.strip(" '") for v in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
+        hint = _suggest(str(given), allowed)
+        return f"{place} - {given!r} is none of {', '.join(allowed)}{hint}"
+    shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
+    return f"{place} - {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+    """Names of the fields that may stand at `location` in `model`."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        fields = {(f.alias or n): f for n, f in current.model_fields.items()}
+        current = _model_inside(fields[part].annotation)
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _model_inside(annotation: Any) -> Any:  # noqa: ANN401 - any type expression
+    """The model in an annotation such as `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _model_inside(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _line_of(tree: Any, location: Location) -> int | None:  # noqa: ANN401 - a ruamel tree
+    """1-based line of a key in the file, or of its nearest parent that has one."""
+    line = None
+    for part in location:
+        marks = getattr(getattr(tree, "lc", None), "data", None) or {}
+        if part in marks:
+            line = marks[part][0] + 1
+        try:
+            tree = tree[part]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line

@@ -1,0 +1,100 @@
+"""`train`: the objective and the loop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nadir.config.base import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+LossWeightName = Literal[
+    "none", "min_snr", "min_snr_snr0_one", "snr_plus_one", "soft_min_snr", "debiased"
+]
+
+
+class LossWeightParams(Section):
+    """Weight of the loss by signal-to-noise ratio (paper §2.4)."""
+
+    name: LossWeightName
+    """`snr_plus_one` trains the terminal step; the literal `min_snr` gives it weight 0."""
+    gamma: Annotated[float, Field(gt=0)]
+    """Clamp of the SNR; the paper uses 5."""
+
+
+class CaptionParams(Section):
+    """How an image's tags become a prompt."""
+
+    drop_all: Share
+    """Share of samples trained without any tag, which classifier-free guidance needs."""
+    drop_tag: Share
+    """Chance of each tag to be left out of a sample."""
+    shuffle: bool
+    """Shuffle tags within their class at each visit."""
+    underscores: Literal["keep", "space"]
+    """Write `red_hair` or `red hair`."""
+    token_chunks: Annotated[int, Field(ge=1, le=8)]
+    """Chunks of 75 tokens that a prompt may fill (paper §4.2: 3)."""
+
+
+class TrainParams(Section):
+    """Everything that shapes the weights that come out."""
+
+    steps: Annotated[int, Field(ge=1)]
+    """Optimizer steps."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Images per optimizer step, over all processes and accumulation."""
+    gradient_accumulation: Annotated[int, Field(ge=1)]
+    """Parts that a process splits its share of a batch into."""
+    optimizer: Literal["adamw", "adafactor"]
+    """Optimizer."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate."""
+    learning_rate_schedule: Literal["constant", "cosine"]
+    """After warm-up: constant, or cosine to zero."""
+    warmup_steps: Annotated[int, Field(ge=0)]
+    """Steps of linear warm-up."""
+    betas: tuple[float, float]
+    """AdamW momenta."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW decoupled weight decay."""
+    max_gradient_norm: Annotated[float, Field(gt=0)]
+    """Gradient norm clip."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the weight average that is published; 0 publishes the last weights."""
+    loss_weight: LossWeightParams
+    """Weight by SNR."""
+    tag_weighting: bool
+    """Weight samples by the rarity of their tags (paper §4.3)."""
+    latent_scaling: Literal["sdxl", "per_channel"]
+    """Scalar factor of the VAE, or per-channel mean and std (paper App. B)."""
+    caption: CaptionParams
+    """Tags to prompt."""
+    mixed_precision: Literal["no", "fp16", "bf16"]
+    """Precision of the forward pass; weights stay fp32."""
+    gradient_checkpointing: bool
+    """Trade time for memory in the U-Net."""
+    checkpoint_every: Annotated[int, Field(ge=1)]
+    """Steps between resumable checkpoints."""
+    keep_checkpoints: Annotated[int, Field(ge=1)]
+    """How many resumable checkpoints stay on disk."""
+    preview_every: Annotated[int, Field(ge=0)]
+    """Steps between preview images in the tracker; 0 makes none."""
+    preview_prompts: tuple[str, ...]
+    """Prompts of the previews; each keeps its own noise through the run."""
+    seed: int
+    """Seed of initialisation, batches, timesteps, noise and captions."""
+
+    @model_validator(mode="after")
+    def _numbers_agree(self) -> TrainParams:
+        if self.batch_size % self.gradient_accumulation:
+            msg = "batch_size must be a multiple of gradient_accumulation"
+            raise ValueError(msg)
+        if self.warmup_steps >= self.steps:
+            msg = "warmup_steps must be less than steps"
+            raise ValueError(msg)
+        if self.preview_every and not self.preview_prompts:
+            msg = "preview_every needs at least one entry in preview_prompts"
+            raise ValueError(msg)
+        return self

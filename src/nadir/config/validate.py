@@ -1,0 +1,50 @@
+"""`validate`: what counts as a usable image, and when the pipeline must stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nadir.config.base import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Severity = Literal["critical", "warning"]
+
+
+class ShareGate(Section):
+    """A minimum share and what happens below it."""
+
+    minimum: Share
+    """Lowest acceptable share, 0 to 1."""
+    severity: Severity
+    """`critical` stops the pipeline, `warning` reports."""
+
+
+class ValidateParams(Section):
+    """Limits for single images (quarantine) and for the dataset (gate)."""
+
+    min_side_px: Annotated[int, Field(ge=1)]
+    """Shorter side below this: quarantined as `too_small`."""
+    max_pixels: Annotated[int, Field(ge=1)]
+    """Width times height above this: quarantined as `too_large`, without decoding."""
+    max_aspect_ratio: Annotated[float, Field(gt=1)]
+    """Longer over shorter side above this: quarantined as `extreme_aspect`."""
+    max_file_bytes: Annotated[int, Field(ge=1)]
+    """Larger files are quarantined as `too_large`, unread."""
+    min_tags: Annotated[int, Field(ge=0)]
+    """Fewer tags than this: quarantined as `no_tags`."""
+    max_tags: Annotated[int, Field(ge=1)]
+    """More tags than this: quarantined as `too_many_tags`."""
+    alpha_background: tuple[int, int, int]
+    """RGB (0-255) that transparent pixels are flattened on."""
+    holdout_share: Annotated[float, Field(ge=0, lt=1)]
+    """Share of near-duplicate groups kept out of training."""
+    split_seed: int
+    """Changes which groups are held out."""
+    usable_share: ShareGate
+    """Images that are usable, of all that were listed."""
+    tagged_share: ShareGate
+    """Images that have at least `min_tags` tags, of all that decode."""
+    tag_vocabulary_share: ShareGate
+    """Tag uses in the booru form (lower case, no spaces around, printable)."""

@@ -1,0 +1,1 @@
+"""Images and tags: sources, inspection, the gate, statistics, buckets, batches, latents."""

@@ -1,0 +1,43 @@
+"""The one error users see: where it happened, what is wrong, how to fix it."""
+
+from __future__ import annotations
+
+import errno
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class NadirError(Exception):
+    """A fault in the input or the surroundings, told so that a user can act on it.
+
+    Args:
+        what: What is wrong, one sentence without a trailing period.
+        where: File, line, parameter or stage it concerns; empty when `what` says it.
+        fix: What to do about it, imperative; empty only when nothing can be done.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  fix: {self.fix}" if self.fix else head
+
+
+def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
+    """Translate "no space left" from any library into a `NadirError`; None for other errors."""
+    full = isinstance(error, OSError) and error.errno in _DISK_FULL
+    # safetensors and pyarrow wrap the errno in their own exception's text.
+    text = str(error)
+    full = full or "os error 28" in text or "No space left on device" in text
+    if not full:
+        return None
+    return NadirError(
+        f"no disk space left for an output ({text})",
+        where=where,
+        fix="free space on this disk (old latents: work/latents, old runs: dvc gc) and run again; "
+        "finished stages are kept",
+    )

@@ -1,0 +1,1 @@
+"""DVC's graph, its stages as supervised processes, and their fingerprints."""

@@ -1,0 +1,1 @@
+"""Runs, models and their lineage in MLflow; the only room that imports it."""
