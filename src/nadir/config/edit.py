@@ -56,7 +56,7 @@ def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> li
     return changes
 
 
-def _assign(tree: Any, text: str, path: Path) -> str | None:  # noqa: ANN401 - a ruamel tree
+def _assign(tree: Any, text: str, path: Path) -> str | None:
     key, separator, raw = text.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):

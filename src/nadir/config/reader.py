@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_yaml(path: Path) -> Any:  # noqa: ANN401 - a ruamel tree, which remembers lines and comments
+def read_yaml(path: Path) -> Any:
     """Parse YAML keeping comments and line numbers; the root must be a mapping.
 
     Raises:
@@ -74,7 +74,7 @@ def read_model(model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:
     return _parse(model, tree, tree, (), path)
 
 
-def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Path) -> Model:  # noqa: ANN401
+def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Path) -> Model:
     try:
         # Through JSON, where strict mode takes a list for a tuple but still no "3" for a 3.
         return model.model_validate_json(json.dumps(value))
@@ -89,7 +89,11 @@ def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Pa
 
 
 def _describe(
-    fault: ErrorDetails, model: type[BaseModel], tree: Any, prefix: Location, path: Path  # noqa: ANN401
+    fault: ErrorDetails,
+    model: type[BaseModel],
+    tree: Any,
+    prefix: Location,
+    path: Path,
 ) -> str:
     location = fault["loc"]
     dotted = ".".join(str(part) for part in (*prefix, *location)) or "file"
@@ -125,7 +129,7 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     return [field.alias or name for name, field in current.model_fields.items()]
 
 
-def _model_inside(annotation: Any) -> Any:  # noqa: ANN401 - any type expression
+def _model_inside(annotation: Any) -> Any:
     """The model in an annotation such as `tuple[Model, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -136,7 +140,7 @@ def _model_inside(annotation: Any) -> Any:  # noqa: ANN401 - any type expression
     return None
 
 
-def _line_of(tree: Any, location: Location) -> int | None:  # noqa: ANN401 - a ruamel tree
+def _line_of(tree: Any, location: Location) -> int | None:
     """1-based line of a key in the file, or of its nearest parent that has one."""
     line = None
     for part in location:

@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TagStatisticsParams(Section):
-    """Tag-based loss weighting (paper §4.3; the paper gives no formula, docs/decisions say ours)."""
+    """Tag-based loss weighting (paper §4.3, which gives no formula: docs/data.md has ours)."""
 
     power: Annotated[float, Field(ge=0, le=2)]
     """p in weight = (geometric-mean count / count)^p; 0 weighs all tags alike."""

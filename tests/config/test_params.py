@@ -1,0 +1,152 @@
+"""params.yaml: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nadir.config.edit import read_params, set_values
+from nadir.config.reader import read_section, read_yaml
+from nadir.config.schema import params_schema
+from nadir.config.train import TrainParams
+from nadir.ground.errors import NadirError
+
+
+@pytest.fixture
+def params_file(tmp_path: Path, params_text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(params_text, encoding="utf-8")
+    return path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def line_of(path: Path, text: str) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "presets/tiny.yaml", "presets/sdxl.yaml"])
+def test_every_shipped_parameter_file_is_valid(root: Path, name: str) -> None:
+    read_params(root / name)
+
+
+def test_the_tiny_preset_equals_the_default(root: Path) -> None:
+    assert read_params(root / "params.yaml") == read_params(root / "presets/tiny.yaml")
+
+
+def test_the_committed_schema_is_the_models_own(root: Path) -> None:
+    committed = json.loads((root / "schemas/params.schema.json").read_text(encoding="utf-8"))
+    assert committed == params_schema(), "run `make schema`"
+
+
+def test_every_key_of_the_schema_says_what_it_means() -> None:
+    for name, model in params_schema()["$defs"].items():
+        for key, field in model["properties"].items():
+            assert field.get("description"), f"{name}.{key}"
+
+
+def test_the_file_names_its_schema_for_editors(params_text: str) -> None:
+    assert params_text.startswith("# yaml-language-server: $schema=schemas/params.schema.json\n")
+
+
+def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> None:
+    edit(params_file, "prediction: v", "prediction: vv")
+    edit(params_file, "  weight_decay:", "  weight_decai:")
+    edit(params_file, "workers: 0", "workers: -1")
+    edit(params_file, "learning_rate: 0.001", "learning_rate: '0.001'")
+    with pytest.raises(NadirError) as caught:
+        read_params(params_file)
+    text = str(caught.value)
+    line = line_of(params_file, "prediction: vv")
+    assert f"params.yaml:{line} noise.prediction - 'vv' is none of v, epsilon, x0" in text
+    assert "did you mean v?" in text
+    line = line_of(params_file, "weight_decai")
+    assert (
+        f"params.yaml:{line} train.weight_decai - unknown key; did you mean weight_decay?" in text
+    )
+    assert "train.weight_decay - missing" in text
+    assert "compute.workers - input should be greater than or equal to 0 (got -1)" in text
+    assert "train.learning_rate - input should be a valid number" in text
+    assert "nadir params schema" in text
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["noise.prediction=epsilon"], "zero_terminal_snr=true with prediction=epsilon"),
+        (["train.steps=5"], "warmup_steps must be less than steps"),
+        (["train.gradient_accumulation=5"], "multiple of gradient_accumulation"),
+        (["evaluate.decision_cfg=2.0"], "decision_cfg must be one of evaluate.cfg_scales"),
+        (["bucket.step_px=24"], "must be a multiple of step_px"),
+        (["bucket.min_side_px=96"], "no bucket fits"),
+        (["tag_statistics.tail_share=0.5"], "together exceed 1"),
+        (["noise.beta_end=0.0001"], "beta_end must be greater"),
+        (["compute.processes=3"], "multiple of compute.processes"),
+        (["train.preview_prompts=[]"], "preview_every needs at least one"),
+    ],
+)
+def test_impossible_combinations_are_refused_and_change_nothing(
+    params_file: Path, assignments: list[str], message: str
+) -> None:
+    before = params_file.read_bytes()
+    with pytest.raises(NadirError, match=message):
+        set_values(assignments, params_file)
+    assert params_file.read_bytes() == before
+
+
+def test_epsilon_without_zero_terminal_snr_is_a_valid_ablation(params_file: Path) -> None:
+    set_values(["noise.prediction=epsilon", "noise.zero_terminal_snr=false"], params_file)
+    assert read_params(params_file).noise.prediction == "epsilon"
+
+
+def test_setting_values_keeps_comments_and_reports_the_change(params_file: Path) -> None:
+    changes = set_values(["train.steps=3000", "ingest.source='/my images'"], params_file)
+    steps, source = changes
+    assert steps.startswith("train.steps: ")
+    assert steps.endswith(" -> 3000")
+    assert source == "ingest.source: data/sample -> /my images"
+    text = params_file.read_text(encoding="utf-8")
+    assert "# folder of images with tags beside them" in text
+    assert read_params(params_file).train.steps == 3000
+
+
+def test_setting_a_value_to_what_it_is_changes_no_byte(params_file: Path) -> None:
+    before = params_file.read_bytes()
+    assert set_values(["noise.prediction=v"], params_file) == []
+    assert params_file.read_bytes() == before
+
+
+def test_an_unknown_key_or_a_malformed_assignment_is_named(params_file: Path) -> None:
+    with pytest.raises(NadirError, match=r"no parameter `train\.stepz`"):
+        set_values(["train.stepz=1"], params_file)
+    with pytest.raises(NadirError, match=r"no parameter `nothing\.at\.all`"):
+        set_values(["nothing.at.all=1"], params_file)
+    with pytest.raises(NadirError, match="`steps` is no assignment"):
+        set_values(["steps"], params_file)
+
+
+def test_a_stage_reads_its_own_section_though_another_is_wrong(params_file: Path) -> None:
+    edit(params_file, "prediction: v", "prediction: vv")
+    assert read_section("train", TrainParams, params_file).steps > 0
+
+
+def test_a_missing_file_section_or_broken_yaml_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(NadirError, match="no such parameter file"):
+        read_yaml(tmp_path / "params.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("train:\n  steps: [1\n", encoding="utf-8")
+    with pytest.raises(NadirError, match=r"broken\.yaml:3:1.*not valid YAML"):
+        read_yaml(broken)
+    broken.write_text("noise: {}\n", encoding="utf-8")
+    with pytest.raises(NadirError, match="section `train` is missing"):
+        read_section("train", TrainParams, broken)
+    broken.write_text("just text\n", encoding="utf-8")
+    with pytest.raises(NadirError, match="holds no sections"):
+        read_yaml(broken)

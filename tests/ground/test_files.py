@@ -1,0 +1,108 @@
+"""Files are whole or absent; errors say where, what and how to fix."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.events import Progress, emit, read_events
+from nadir.ground.files import atomic_path, canonical_hash, file_hash, write_json
+from nadir.ground.workspace import main_workspace, project_root
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(RuntimeError, match="boom"), atomic_path(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError("boom")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_replaces_a_hard_link_and_spares_the_cache(tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "out.json"
+    cached.write_text("cached", encoding="utf-8")
+    os.link(cached, path)
+    write_json(path, {"a": 1})
+    assert cached.read_text(encoding="utf-8") == "cached"
+
+
+def test_json_is_deterministic_and_refuses_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [1.5]})
+    write_json(tmp_path / "b.json", {"a": [1.5], "b": 1})
+    assert file_hash(tmp_path / "a.json") == file_hash(tmp_path / "b.json")
+    assert canonical_hash({"b": 1, "a": 2}) == canonical_hash({"a": 2, "b": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "c.json", {"a": float("nan")})
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_an_error_says_where_what_and_how_to_fix() -> None:
+    error = NadirError("no images", where="data/x", fix="add some")
+    assert str(error) == "data/x: no images\n  fix: add some"
+    assert str(NadirError("no images")) == "no images"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EFBIG, "File too large"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_recognised_in_any_library(error: Exception) -> None:
+    told = disk_full_error(error, where="encode")
+    assert told is not None
+    assert "no disk space left" in str(told)
+
+
+def test_other_errors_are_not_taken_for_a_full_disk() -> None:
+    assert disk_full_error(OSError(errno.ENOENT, "gone"), where="encode") is None
+
+
+def test_events_are_read_back_whole_lines_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "events.jsonl"
+    emit("stage_started", stage="x")
+    assert not target.exists()
+    monkeypatch.setenv("NADIR_EVENTS", str(target))
+    emit("stage_started", stage="x")
+    with target.open("a", encoding="utf-8") as file:
+        file.write('{"kind": "half')
+    events, offset = read_events(target)
+    assert [event["kind"] for event in events] == ["stage_started"]
+    assert read_events(target, offset) == ([], offset)
+
+
+def test_progress_tells_rate_and_eta_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NADIR_EVENTS", str(tmp_path / "events.jsonl"))
+    assert list(Progress("encode", 3, "images").over("abc")) == ["a", "b", "c"]
+    assert "encode: 3/3 images" in capsys.readouterr().out
+    events, _ = read_events(tmp_path / "events.jsonl")
+    assert (events[-1]["done"], events[-1]["total"], events[-1]["eta_s"]) == (3, 3, 0.0)
+
+
+def test_the_project_is_found_from_below_and_its_absence_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "params.yaml").touch()
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert project_root(below) == tmp_path.resolve()
+    with pytest.raises(NadirError, match="no Nadir project here"):
+        project_root(Path("/"))
+
+
+def test_an_experiment_workspace_knows_the_main_one(tmp_path: Path) -> None:
+    experiment = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "abc"
+    experiment.mkdir(parents=True)
+    assert main_workspace(experiment) == tmp_path
+    assert main_workspace(tmp_path) == tmp_path
