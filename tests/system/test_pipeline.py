@@ -1,0 +1,219 @@
+"""The main job from end to end, through Prefect, DVC, accelerate and MLflow, in miniature.
+
+The tests of this module tell one story and run in order: each starts where the last one ended.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from tests.system.conftest import Project
+
+pytestmark = pytest.mark.system
+
+STAGES = [
+    "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
+    "latent_statistics", "train", "evaluate",
+]  # fmt: skip
+
+
+def client(project: Project) -> MlflowClient:
+    uri = f"sqlite:///{project.folder}/work/mlflow/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def all_runs(project: Project) -> list[mlflow.entities.Run]:
+    api = client(project)
+    ids = [experiment.experiment_id for experiment in api.search_experiments()]
+    return list(api.search_runs(ids))
+
+
+def executed(project: Project) -> set[str]:
+    return {name for name, state in project.states().items() if state == "executed"}
+
+
+def test_a_folder_of_pictures_becomes_a_registered_champion(project: Project) -> None:
+    text = project.nadir("run")
+    assert executed(project) == set(STAGES)
+    status = project.status()
+    assert status["model"]["name"] == "nadir"
+    assert status["model"]["version"] == 1
+    assert "champion" in status["model"]["aliases"]
+    assert status["images"]["used"] >= 50
+    assert sum(status["images"]["quarantined"].values()) >= 3
+    assert set(status["metrics"]) == {"3.5", "4.5"}
+    assert (project.folder / status["report"]).stat().st_size > 10_000
+    assert (project.folder / "dvc.lock").stat().st_size > 1_000
+    for word in ("champion", "evaluation.html", "nadir servers"):
+        assert word in text
+
+
+def test_the_runs_are_nested_and_carry_their_lineage(project: Project) -> None:
+    runs = {run.info.run_id: run for run in all_runs(project)}
+    children = [r for r in runs.values() if "mlflow.parentRunId" in r.data.tags]
+    assert len(runs) == 2
+    assert len(children) == 1
+    (training,) = children
+    assert runs[training.data.tags["mlflow.parentRunId"]].info.status == "FINISHED"
+    assert training.info.status == "FINISHED"
+    assert training.info.run_id == run_id(project)
+    assert training.data.params
+    assert any(name.startswith("cfg_4.5") for name in training.data.metrics)
+    assert training.inputs.dataset_inputs
+    version = client(project).get_model_version("nadir", "1")
+    for key in ("git.commit", "dvc.stage_fingerprint", "params.sha256", "data.md5", "out.md5"):
+        assert version.tags[key]
+        assert version.tags[key] == training.data.tags[key]
+
+
+def run_id(project: Project) -> str:
+    return json.loads((project.folder / "models/run.json").read_text(encoding="utf-8"))["run_id"]
+
+
+def test_a_second_run_executes_ingest_alone_and_registers_nothing(project: Project) -> None:
+    runs_before = len(all_runs(project))
+    lock = (project.folder / "dvc.lock").read_bytes()
+    project.nadir("run")
+    assert executed(project) == {"ingest"}
+    assert len(all_runs(project)) == runs_before
+    assert project.status()["model"]["version"] == 1
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    done = project.run("dvc", "status", "--json")
+    assert set(json.loads(done.stdout)) == {"ingest"}
+
+
+def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: Project) -> None:
+    first = run_id(project)
+    project.nadir("run", "--set", "train.learning_rate=0.0005")
+    assert executed(project) == {"ingest", "train", "evaluate"}
+    assert project.status()["model"]["version"] == 2
+    assert project.status()["model"]["aliases"] == ["challenger"]
+    assert run_id(project) != first
+
+    runs_before = len(all_runs(project))
+    project.nadir("run", "--set", "train.learning_rate=0.001")
+    assert executed(project) == {"ingest"}
+    assert project.states()["train"] == "restored"
+    assert run_id(project) == first
+    assert project.status()["model"]["version"] == 1
+    assert len(all_runs(project)) == runs_before
+
+
+def test_data_a_then_b_then_a_restores_a_without_training(project: Project) -> None:
+    first = run_id(project)
+    checkpoint = (project.folder / "models/checkpoint/nadir.json").read_bytes()
+    other = project.folder / "other"
+    shutil.copytree(project.folder / "pictures", other)
+    add_one_picture(project, other)
+    text = project.nadir("run", "--data", str(other))
+    assert "1 encoded" in text, "adding one image encodes one image"
+    assert run_id(project) != first
+    assert project.status()["model"]["version"] == 3
+
+    project.nadir("run", "--data", str(project.folder / "pictures"))
+    assert executed(project) == {"ingest"}
+    assert run_id(project) == first
+    assert project.status()["model"]["version"] == 1
+    assert (project.folder / "models/checkpoint/nadir.json").read_bytes() == checkpoint
+
+
+def add_one_picture(project: Project, folder: Path) -> None:
+    """Draw pictures from another seed and put one good one, with its tags, into `folder`."""
+    project.nadir("sample-data", "extra", "--images", "50", "--seed", "77")
+    for image in sorted((project.folder / "extra").rglob("*.*")):
+        tags = image.with_suffix(".txt")
+        if image.suffix != ".txt" and image.stat().st_size > 2_000 and tags.is_file():
+            shutil.copy2(image, folder / f"zz_new{image.suffix}")
+            shutil.copy2(tags, folder / "zz_new.txt")
+            break
+    shutil.rmtree(project.folder / "extra")
+
+
+def test_an_output_deleted_by_hand_comes_back(project: Project) -> None:
+    shutil.rmtree(project.folder / "models/checkpoint")
+    (project.folder / "data/manifest.parquet").unlink()
+    project.nadir("run")
+    assert (project.folder / "models/checkpoint/model_index.json").is_file()
+    assert (project.folder / "data/manifest.parquet").is_file()
+    assert executed(project) == {"ingest"}
+
+
+def test_the_registered_champion_draws(project: Project) -> None:
+    text = project.nadir(
+        "generate", "1girl, red_hair, black_background", "--seed", "1", "--steps", "3",
+        "--output", "drawn.png",
+    )  # fmt: skip
+    assert "drawn.png" in text
+    assert (project.folder / "drawn.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_dvc_alone_does_the_same_and_sees_nothing_to_do(project: Project) -> None:
+    done = project.run("dvc", "repro")
+    assert done.returncode == 0, done.stderr
+    assert "Running stage 'ingest'" in done.stdout
+    assert done.stdout.count("Running stage") == 1
+    assert "3.5" in project.run("dvc", "metrics", "show").stdout
+
+
+def test_touching_a_file_runs_nothing_after_validate(project: Project) -> None:
+    image = next((project.folder / "pictures").rglob("*.png"))
+    image.touch()
+    project.nadir("run")
+    assert executed(project) <= {"ingest", "validate"}
+
+
+def test_a_broken_stage_fails_the_pipeline_and_leaves_a_failed_run(project: Project) -> None:
+    module = project.folder / "src/nadir/stages/bucket.py"
+    whole = module.read_text(encoding="utf-8")
+    module.write_text(whole + "\nraise RuntimeError('broken on purpose')\n", encoding="utf-8")
+    text = project.nadir("run", fails=True)
+    assert "bucket" in text
+    assert project.states()["bucket"] == "failed"
+    failed = [run for run in all_runs(project) if run.info.status == "FAILED"]
+    assert [run.data.tags["nadir.failed_stage"] for run in failed] == ["bucket"]
+    module.write_text(whole, encoding="utf-8")
+    project.nadir("run")
+    assert executed(project) == {"ingest"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "no such folder"),
+        (["--set", "train.stepz=3"], "no parameter `train.stepz`"),
+        (["--set", "noise.prediction=vv"], "did you mean v?"),
+        (["--until", "trian"], "did you mean train"),
+    ],
+)
+def test_a_wrong_command_is_one_clear_error_and_changes_nothing(
+    project: Project, arguments: list[str], message: str
+) -> None:
+    before = (project.folder / "params.yaml").read_bytes()
+    text = project.nadir("run", *arguments, fails=True)
+    assert message in text
+    assert "Traceback" not in text
+    assert (project.folder / "params.yaml").read_bytes() == before
+
+
+def test_an_empty_folder_and_one_without_a_readable_image_stop_with_a_reason(
+    project: Project,
+) -> None:
+    empty = project.folder / "empty"
+    empty.mkdir()
+    text = project.nadir("run", "--data", str(empty), fails=True)
+    assert "no image" in text
+    assert "Traceback" not in text
+    (empty / "a.png").write_bytes(b"no picture at all")
+    (empty / "a.txt").write_text("1girl", encoding="utf-8")
+    text = project.nadir("run", "--data", str(empty), fails=True)
+    assert "validate" in text
+    assert "no readable image" in text
+    assert "Traceback" not in text
+    project.nadir("run", "--data", str(project.folder / "pictures"))
+    assert project.status()["model"]["version"] == 1
