@@ -39,12 +39,13 @@ test-fast: $(STAMP) ## The tests that need no whole pipeline
 	@$(BIN)/pytest -m "not system"
 
 evidence: $(STAMP) ## The long measurements behind the claims in docs/
-	$(BIN)/python bench/terminal_step.py
+	$(BIN)/python -m bench.terminal_step
 	$(BIN)/python scripts/compare_zero_terminal.py
 
 bench: $(STAMP) ## Side-by-side measurements
-	$(BIN)/python bench/schedulers_against_diffusers.py
-	$(BIN)/python bench/sampler_order.py
+	$(BIN)/python -m bench.schedulers_against_diffusers
+	$(BIN)/python -m bench.sampler_order
+	$(BIN)/python -m bench.half_precision
 
 lint: $(STAMP) ## Style, types and the order of the rooms
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 set -eu
 python=${1:-python3.11}
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'rm -rf "$folder" build' EXIT
 "$python" -m venv "$folder"
 "$folder/bin/pip" install --quiet torch==2.13.0
 "$folder/bin/pip" install --quiet ".[dev]"

@@ -23,7 +23,7 @@ class BucketParams(Section):
     max_log_aspect_error: Annotated[float, Field(gt=0)]
     """|ln AR(image) - ln AR(bucket)| above this: excluded with a reason. ln 1.5 is 0.405."""
     min_images: Annotated[int, Field(ge=1)]
-    """Buckets with fewer training images are merged into the nearest larger one."""
+    """Buckets with fewer training images merge into the nearest other one if all images fit it."""
     upscale: Literal["allow", "exclude"]
     """What to do with images smaller than their bucket."""
     crop: Literal["centre", "random", "upper_third"]

@@ -109,7 +109,7 @@ def bar_chart(
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
         y = 4 + index * row
         length = max(value / largest, 0.0) * room if math.isfinite(value) else 0.0
-        shown = label if len(label) <= 19 else label[:18] + "…"
+        shown = label if len(label) <= 17 else label[:16] + "…"
         name = f"<title>{escape(label)}</title>{escape(shown)}"
         body.append(f'<text x="{_BAR_LABEL - 8}" y="{y + 15}" text-anchor="end">{name}</text>')
         body.append(_bar(_BAR_LABEL, y + 3, max(length, 1.0), row - 7, f"{label}: {value:,g}", 0))
@@ -182,19 +182,20 @@ def _line(
         f'<polyline class="line" stroke-dasharray="{_DASHES[index % 6]}" '
         f'points="{_points([p[:2] for p in points])}"/>'
     )
-    few = len(points) <= 24
-    for px, py, x, y in points if few else ():
-        tip = escape(f"{s.name}: {y:.4g} at {x:g}")
-        parts.append(_marker(px, py, index).replace("/>", f"><title>{tip}</title></", 1) + ">")
+    if len(points) <= 24:
+        for px, py, x, y in points:
+            parts.append(_marker(px, py, index, f"{s.name}: {y:.4g} at {x:g}"))
     return f'<g class="s{index % 6 + 1}">{"".join(parts)}</g>'
 
 
-def _marker(x: float, y: float, index: int) -> str:
-    """A circle, square or diamond; self-closing."""
+def _marker(x: float, y: float, index: int, tip: str = "") -> str:
+    """A circle, square or diamond."""
+    title = f"<title>{escape(tip)}</title>" if tip else ""
     if index % 3 == 0:
-        return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
+        return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4">{title}</circle>'
     turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if index % 3 == 2 else ""
-    return f'<rect class="dot" x="{x - 3:.1f}" y="{y - 3:.1f}" width="6" height="6"{turn}/>'
+    corner = f'x="{x - 3:.1f}" y="{y - 3:.1f}"'
+    return f'<rect class="dot" {corner} width="6" height="6"{turn}>{title}</rect>'
 
 
 def _bar(x: float, y: float, width: float, height: float, tip: str, index: int) -> str:

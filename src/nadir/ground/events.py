@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVENTS_VARIABLE = "NADIR_EVENTS"
 
 
-def emit(kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+def emit(kind: str, **fields: Any) -> None:
     """Append one event; does nothing when no event file is named."""
     target = os.environ.get(EVENTS_VARIABLE)
     if not target:

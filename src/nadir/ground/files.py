@@ -43,12 +43,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON is any tree of plain values
+def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: sorted keys, indented, ends with a newline, no NaN."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is any tree of plain values
+def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -62,7 +62,7 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
     return digest.hexdigest()
 
 
-def canonical_hash(value: Any) -> str:  # noqa: ANN401 - JSON is any tree of plain values
+def canonical_hash(value: Any) -> str:
     """sha256 of a JSON value in its canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

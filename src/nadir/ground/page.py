@@ -36,16 +36,22 @@ def render_page(template: str, *, package: str, **context: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["sentence"] = sentence
     return environment.get_template(template).render(**context)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a table: thousands separated, `digits` significant places, "–" for None."""
+    """A number for a table: thousands separated, `digits` significant places, a dash for None."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     if isinstance(value, int) or abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}" if 0 < abs(value) < 0.01 else f"{value:.{digits}f}"
+
+
+def sentence(text: str) -> str:
+    """The text with its first letter in upper case and the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def thumbnail_uri(image: Image.Image, side: int) -> str:

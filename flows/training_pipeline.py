@@ -1,0 +1,193 @@
+"""The pipeline as a Prefect flow: one task per DVC stage, in DVC's order.
+
+DVC alone decides what is skipped, so tasks have no cache of their own. They are called directly
+and never submitted: only then does a cancelled flow reach the running stage, which saves its work.
+
+    nadir run                                   # a temporary server, this process
+    prefect deploy --all                        # with PREFECT_API_URL: see prefect.yaml
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import project_root
+from nadir.pipeline.console import PipelineConsole
+from nadir.pipeline.graph import stage_order
+from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.session import REGISTER, Session, open_session
+from nadir.pipeline.status import read_status, results_table
+from nadir.tracking.store import is_transient
+
+# Before Prefect is imported, which reads its settings and announces itself while it loads.
+os.environ.update(quiet_environment())
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.tasks import Task
+
+SAMPLES = "reports/samples/grid.png"
+_LARGEST_IMAGE_BYTES = 2_000_000  # an artifact is a row of the server's database
+
+
+def run_pipeline(until: str | None = None) -> dict[str, Any]:
+    """Run the flow in this process; what `nadir run` calls.
+
+    Args:
+        until: Run only this stage and what it needs; None runs all and registers.
+
+    Returns:
+        The status afterwards, as `nadir status --json` prints it.
+
+    Raises:
+        NadirError: A stage failed, or another pipeline holds the workspace.
+    """
+    if until not in {None, REGISTER}:
+        stage_order(project_root(), until)  # a wrong name needs no server
+    previous = signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        result: dict[str, Any] = training_pipeline(until=until)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return result
+
+
+@flow(name="training-pipeline", persist_result=False, validate_parameters=True)
+def training_pipeline(until: str | None = None) -> dict[str, Any]:
+    """Run every stage that changed, then register the model.
+
+    Args:
+        until: Run only this stage and what it needs; None runs all and registers.
+    """
+    root = project_root()
+    os.chdir(root)
+    console = PipelineConsole()
+    with open_session(root, until=until, flow_run_id=flow_run.id, name=flow_run.name) as session:
+        for stage in session.stages:
+            _stage_task(stage)(session, stage, console)
+        if session.registers:
+            register_model(session, console)
+    status = read_status(root)
+    _publish(status, root)
+    return status
+
+
+def _stage_task(stage: str) -> Task[..., None]:
+    return run_one_stage.with_options(name=stage, task_run_name=stage)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> None:
+    """One DVC stage: its lines go to Prefect's log, its progress to an artifact.
+
+    No retries: a stage fails for a reason that stays, and one that was killed is resumed by
+    running the pipeline again.
+    """
+    logger = get_run_logger()
+    progress = _ProgressBar(stage)
+
+    def line(text: str) -> None:
+        logger.info("%s", text)
+        console.line(text)
+
+    try:
+        result = session.run(stage, on_line=line, on_event=progress.event)
+    finally:
+        if stage in session.results:
+            console.ended(session.results[stage])
+    progress.finish()
+    logger.info("%s: %s in %.1f s", stage, result.state, result.duration_s)
+
+
+def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_transient(error)
+
+
+@task(
+    name=REGISTER,
+    task_run_name=REGISTER,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_worth_a_retry,
+)
+def register_model(session: Session, console: PipelineConsole) -> None:
+    """Find or make the model version; repeating it changes nothing, so it may be retried."""
+    done = session.register()
+    version = done.version
+    what = "registered" if done.created else "already is"
+    aliases = ", ".join(version.aliases) or "no alias"
+    text = f"register: {what} {version.name} version {version.version} ({aliases})"
+    get_run_logger().info("%s", text)
+    console.note(text)
+
+
+class _ProgressBar:
+    """A progress artifact, made when the stage first says how far it is."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._id: UUID | None = None
+
+    def event(self, event: dict[str, Any]) -> None:
+        if event["kind"] != "progress" or not event["total"]:
+            return
+        percent = 100.0 * event["done"] / event["total"]
+        if self._id is None:
+            key = self._stage.replace("_", "-")
+            text = f"{self._stage}: {event['total']} {event['unit']}"
+            self._id = create_progress_artifact(percent, key=key, description=text)
+        else:
+            update_progress_artifact(self._id, percent)
+
+    def finish(self) -> None:
+        if self._id is not None:
+            update_progress_artifact(self._id, 100.0)
+
+
+def _publish(status: dict[str, Any], root: Path) -> None:
+    """Artifacts of the flow run: stages, metrics per CFG scale, samples."""
+    stages = [{k: row[k] for k in ("name", "state", "duration_s")} for row in status["stages"]]
+    create_table_artifact(stages, key="stages", description="What became of each stage")
+    if status["metrics"]:
+        model = status["model"]
+        text = f"`{model['name']}` version {model['version']}: {', '.join(model['aliases'])}"
+        create_table_artifact(results_table(status), key="results", description=text)
+    samples = root / SAMPLES
+    if samples.is_file() and samples.stat().st_size <= _LARGEST_IMAGE_BYTES:
+        data = base64.b64encode(samples.read_bytes()).decode("ascii")
+        create_image_artifact(
+            f"data:image/png;base64,{data}", key="samples", description=f"Samples: {SAMPLES}"
+        )
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM would end this process at once and leave the stage running by itself."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        run_pipeline()
+    except NadirError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -1,0 +1,149 @@
+"""`nadir generate`: pictures from the champion, or from any SDXL."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from diffusers import StableDiffusionXLPipeline
+
+    from nadir.evaluation.generate import Drawing
+
+CHAMPION = "models:/nadir@champion"
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="Tags, comma-separated.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.", metavar="MODEL"
+        ),
+    ] = CHAMPION,
+    cfg: Annotated[
+        float, typer.Option(help="Guidance scale; 3.5 to 5 is usual.", metavar="S", min=0)
+    ] = 4.5,
+    seed: Annotated[int, typer.Option(help="Noise seed of the first picture.", metavar="N")] = 1,
+    steps: Annotated[int, typer.Option(help="Sampling steps.", metavar="N", min=2)] = 28,
+    count: Annotated[
+        int, typer.Option(help="How many, with seeds counted up.", metavar="N", min=1)
+    ] = 1,
+    size: Annotated[
+        str | None, typer.Option(help="Pixels; else what the model is made for.", metavar="WxH")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A .png file, or a folder; else the present folder.", metavar="PATH"),
+    ] = None,
+) -> None:
+    """Draw a prompt and print the path of each picture.
+
+    The same prompt, seed, scale, steps and model give the same picture.
+
+    Examples:
+      nadir generate "1girl, red_hair, black_background" --cfg 4.5 --seed 1
+      nadir generate "1boy, outdoors" --model models/checkpoint --count 4 --output pictures
+    """
+    canvas = _canvas(size)
+    seeds = range(seed, seed + count)
+    paths = [_path(output, prompt, value, count) for value in seeds]
+    folder = _folder(model)
+    pipeline = _load(folder)
+    factor = 2 * pipeline.vae_scale_factor
+    canvas = canvas or (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
+    if any(side % factor for side in canvas):
+        raise NadirError(
+            f"{canvas[0]}x{canvas[1]} does not fit this model",
+            where="--size",
+            fix=f"use multiples of {factor}",
+        )
+    drawings = _draw(pipeline, folder, prompt, list(seeds), cfg=cfg, steps=steps, canvas=canvas)
+    for path, drawing in zip(paths, drawings, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawing.image.save(path)
+        if not (drawing.latents_finite and drawing.pixels_finite):
+            sys.stderr.write(f"warning: {path} is broken: the model put out NaN or infinity\n")
+        sys.stdout.write(f"{path}\n")
+        sys.stdout.flush()
+
+
+def _canvas(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)[xX×](\d+)", text.strip())
+    if not match or 0 in (int(match[1]), int(match[2])):
+        raise NadirError(
+            f"{text!r} is no size", where="--size", fix="write WIDTHxHEIGHT, e.g. 832x1216"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _path(output: Path | None, prompt: str, seed: int, count: int) -> Path:
+    """Where the picture of a seed goes; several never share a file."""
+    slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:48].strip("-") or "empty"
+    name = f"{slug}-seed-{seed}.png"
+    if output is None:
+        return Path(name)
+    if output.suffix.lower() != ".png":
+        return output / name
+    return output if count == 1 else output.with_stem(f"{output.stem}-seed-{seed}")
+
+
+def _folder(model: str) -> Path:
+    if model.startswith("models:/"):
+        from nadir.pipeline.cache import resolve_model
+
+        return resolve_model(model)
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        raise NadirError(
+            f"no such model: {model}",
+            where="--model",
+            fix=f"name a checkpoint folder, or a registered model such as {CHAMPION}",
+        )
+    return folder
+
+
+def _load(folder: Path) -> StableDiffusionXLPipeline:
+    from nadir.model.checkpoint import load_pipeline
+    from nadir.model.devices import pick_device
+
+    return load_pipeline(folder, device=pick_device("auto"))
+
+
+def _draw(
+    pipeline: StableDiffusionXLPipeline,
+    folder: Path,
+    prompt: str,
+    seeds: list[int],
+    *,
+    cfg: float,
+    steps: int,
+    canvas: tuple[int, int],
+) -> Iterator[Drawing]:
+    from nadir.evaluation.generate import PromptEncodings, text_encoder
+    from nadir.evaluation.generate import generate as draw
+    from nadir.evaluation.habits import Habits
+    from nadir.model.checkpoint import load_checkpoint_info
+
+    habits = Habits.of(load_checkpoint_info(folder).training)
+    return draw(
+        pipeline,
+        [(prompt, seed) for seed in seeds],
+        encodings=PromptEncodings(
+            text_encoder(pipeline), habits.captions.token_chunks, habits.original_size
+        ),
+        cfg_scale=cfg,
+        steps=steps,
+        size=canvas,
+        batch_size=1,  # so that a picture never depends on how many were asked for
+    )

@@ -1,0 +1,79 @@
+"""The picture of `nadir schedule --plot`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import atomic_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+_SUFFIXES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Sigma and loss weight over the timesteps, with the sampling steps as dots.
+
+    Args:
+        report: What `nadir schedule --json` prints.
+        path: A .png, .svg or .pdf file.
+
+    Raises:
+        NadirError: Another kind of file.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise NadirError(
+            "a plot is a .png, .svg or .pdf file", where=str(path), fix="change the suffix"
+        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top, bottom = figure.subplots(2, sharex=True)
+    _draw_sigmas(top, report)
+    _draw_weights(bottom, report)
+    kind = _SUFFIXES[path.suffix.lower()]
+    # a date in the file would make equal plots differ
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=120, metadata=metadata)
+
+
+def _draw_sigmas(axes: Axes, report: dict[str, Any]) -> None:
+    from nadir.diffusion.schedule import NoiseSchedule
+
+    sigmas = NoiseSchedule.from_settings(**report["settings"]["noise"]).sigmas
+    finite = sigmas[sigmas.isfinite()]
+    axes.semilogy(range(len(finite)), finite, color="tab:blue", label="schedule")
+    points = {
+        t: sigma
+        for t, sigma in zip(report["timesteps"], report["sigmas"], strict=True)
+        if sigma != "inf"
+    }
+    dots = (list(points), list(points.values()))
+    axes.semilogy(*dots, "o", color="tab:orange", label="sampling steps")
+    if "inf" in report["sigmas"]:
+        axes.plot(len(finite), float(finite[-1]), "^", color="tab:red", label="terminal: infinite")
+    axes.set_ylabel("sigma")
+    axes.legend()
+
+
+def _draw_weights(axes: Axes, report: dict[str, Any]) -> None:
+    from nadir.diffusion.loss_weight import loss_weight_table
+    from nadir.diffusion.schedule import NoiseSchedule
+
+    noise, weight = report["settings"]["noise"], report["settings"]["loss_weight"]
+    table = NoiseSchedule.from_settings(**noise)
+    names = [weight["name"]] if weight["name"] == "min_snr" else [weight["name"], "min_snr"]
+    for name, style in zip(names, ("-", "--"), strict=False):
+        weights = loss_weight_table(
+            table, name, prediction=noise["prediction"], gamma=weight["gamma"]
+        )
+        axes.plot(weights, style, label=name)
+    axes.plot(report["timesteps"], report["loss_weights"], "o", color="tab:orange")
+    axes.set_xlabel("timestep")
+    axes.set_ylabel(f"{noise['prediction']}-loss weight")
+    axes.legend()

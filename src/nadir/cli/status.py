@@ -1,0 +1,187 @@
+"""`nadir status`, and the summary at the end of `nadir run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nadir.ground.workspace import project_root
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDEST = 100
+_STATE_STYLES = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
+_VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
+# The order people read them in; further metrics follow as long as the terminal is wide enough.
+_FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whose keys stay.")] = False,
+) -> None:
+    """Show where things stand: stages, images, model, metrics per CFG scale."""
+    root = project_root()
+    os.chdir(root)
+    from nadir.pipeline.status import read_status
+
+    found = read_status(root)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        print_summary(found)
+
+
+def print_summary(status: dict[str, Any]) -> None:
+    """Print what `read_status` found, within 100 columns; without colour outside a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, _WIDEST)
+    console.print()
+    console.print(_stages(status))
+    console.print()
+    console.print(_facts(status))
+    if status["metrics"]:
+        console.print()
+        console.print(_metrics(status, console))
+    console.print()
+    console.print(_commands(status))
+
+
+def _grid() -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+
+
+def _stages(status: dict[str, Any]) -> Table:
+    table = _grid()
+    table.add_column("stage", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold", style="dim")
+    for stage in status["stages"]:
+        state = stage["state"] or "not run"
+        style = _STATE_STYLES.get(state, "dim")
+        took = _duration(stage["duration_s"])
+        table.add_row(stage["name"], f"[{style}]{state}[/]", took, _outputs(stage["outputs"]))
+    return table
+
+
+def _facts(status: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("images", _images(status["images"]))
+    table.add_row("buckets", _or_dash(status["buckets"]))
+    table.add_row("training", _training(status["training"]))
+    verdict = status["verdict"]
+    if verdict:
+        table.add_row("gate", f"[{_VERDICT_STYLES.get(verdict, '')}]{verdict}[/]")
+    table.add_row("model", _model(status["model"]))
+    return table
+
+
+def _metrics(status: dict[str, Any], console: Console) -> Table:
+    rows: dict[str, dict[str, float]] = status["metrics"]
+    known = {name for values in rows.values() for name in values}
+    names = [name for name in _FIRST_METRICS if name in known]
+    names += sorted(known - set(names))
+    table = _grid()
+    table.add_column("CFG", justify="right", no_wrap=True)
+    room = console.width - len("CFG")
+    for name in names:
+        room -= max(len(word) for word in (*name.split("_"), "-0.000")) + 3
+        if room < 0:
+            break
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
+    shown = names[: len(table.columns) - 1]
+    for scale, values in sorted(rows.items(), key=lambda item: float(item[0])):
+        table.add_row(scale, *(_number(values.get(name)) for name in shown))
+    return table
+
+
+def _commands(status: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    programs = _programs()
+    report = status["report"] or "reports/evaluation.html"
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_row("the report", f"{programs}python -m webbrowser {report}")
+    table.add_row("the MLflow page", f"{programs}nadir servers   # http://127.0.0.1:5000")
+    table.add_row("the Prefect page", f"{programs}nadir servers   # http://127.0.0.1:4200")
+    return table
+
+
+def _programs() -> str:
+    """What to put before a program of this environment, called from the project's root."""
+    folder = Path(sys.prefix)
+    inside = folder.is_relative_to(Path.cwd())
+    if inside and os.environ.get("VIRTUAL_ENV") != str(folder):
+        return f"{folder.relative_to(Path.cwd()) / 'bin'}/"
+    return ""
+
+
+def _images(images: dict[str, Any]) -> str:
+    if images["used"] is None:
+        return "-"
+    text = f"{images['used']} used"
+    reasons: dict[str, int] = images["quarantined"]
+    if not reasons:
+        return f"{text}, none quarantined"
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{text}, {sum(reasons.values())} quarantined ({listed})"
+
+
+def _training(training: dict[str, Any]) -> str:
+    if training["steps"] is None:
+        return "-"
+    loss = f", loss {_number(training['loss'])}" if training["loss"] is not None else ""
+    return f"{training['steps']} steps{loss}"
+
+
+def _model(model: dict[str, Any]) -> str:
+    if model["version"] is None:
+        return f"{model['name']}: no version yet"
+    aliases = ", ".join(f"[bold]{alias}[/]" for alias in model["aliases"]) or "no alias"
+    return f"{model['name']} version {model['version']}: {aliases}"
+
+
+def _outputs(paths: list[str]) -> str:
+    """What one would open; numbers and plot data are in the report and in `dvc metrics show`."""
+    return "  ".join(path for path in paths if not _is_side_file(path))
+
+
+def _is_side_file(path: str) -> bool:
+    return path.startswith("reports/") and path.endswith((".json", ".csv"))
+
+
+def _duration(seconds: float | None) -> str:
+    if not seconds:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    # Adding 0 turns -0.0 into 0.0.
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,136 @@
+"""Which images make up the batch of a step: a pure function of seed and step.
+
+Nothing is drawn and remembered, so a resumed run needs no replay and the number of processes does
+not matter. Two rules give the properties:
+
+- *Which bucket.* Buckets are leaves of a Huffman tree over their image counts. A node of weight w
+  whose left child weighs a sends floor((k*a + w//2) / w) of its first k visits to the left: the
+  evenest split there is, in integers. A bucket's visits therefore never stray from its share of
+  the steps by two or more, because errors halve at least every second level of such a tree.
+- *Which images.* Visit k of a bucket takes positions k*B to (k+1)*B of its endless sequence of
+  permutations, one per epoch of the bucket. Visit counts within a bucket differ by at most one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A bucket, or two subtrees that share its visits."""
+
+    weight: int
+    bucket: int = -1
+    left: _Node | None = None
+    right: _Node | None = None
+
+
+class BatchPlan:
+    """The endless sequence of batches of a bucketed dataset.
+
+    Args:
+        bucket_sizes: Training images in each bucket; 0 is allowed and never visited.
+        batch_size: Images per batch, over all processes.
+        seed: Any integer; other seeds give other permutations.
+
+    Raises:
+        NadirError: No bucket holds an image.
+    """
+
+    def __init__(self, bucket_sizes: Sequence[int], batch_size: int, seed: int) -> None:
+        if batch_size < 1 or any(size < 0 for size in bucket_sizes):
+            msg = f"batch_size {batch_size} must be positive and no bucket size negative"
+            raise ValueError(msg)
+        if not any(bucket_sizes):
+            raise NadirError(
+                "no bucket holds a training image",
+                where="batches",
+                fix="see reports/buckets.json and data/quarantine.parquet for where images went",
+            )
+        self.bucket_sizes = tuple(int(size) for size in bucket_sizes)
+        self.batch_size = batch_size
+        self.seed = seed
+        self._root = _huffman_tree(self.bucket_sizes)
+        self._latest: dict[int, tuple[int, NDArray[np.int64]]] = {}
+
+    def batch(self, step: int) -> tuple[int, NDArray[np.int64]]:
+        """The batch of `step` (from 0): its bucket and [B] positions within that bucket."""
+        bucket, visit = self.visit(step)
+        return bucket, self._positions(bucket, visit * self.batch_size)
+
+    def rank_batch(self, step: int, rank: int, ranks: int) -> tuple[int, NDArray[np.int64]]:
+        """The part of `step`'s batch that process `rank` of `ranks` works on: [B / ranks].
+
+        Raises:
+            NadirError: The batch cannot be split evenly.
+        """
+        if self.batch_size % ranks:
+            raise NadirError(
+                f"a batch of {self.batch_size} images cannot be split over {ranks} processes",
+                where="params.yaml train.batch_size",
+                fix=f"make it a multiple of {ranks}",
+            )
+        share = self.batch_size // ranks
+        bucket, positions = self.batch(step)
+        return bucket, positions[rank * share : (rank + 1) * share]
+
+    def visit(self, step: int) -> tuple[int, int]:
+        """The bucket of `step`, and how many earlier steps visit the same bucket."""
+        if step < 0:
+            msg = f"step {step} is negative"
+            raise ValueError(msg)
+        node, count = self._root, step
+        while node.left is not None and node.right is not None:
+            weight, share, half = node.weight, node.left.weight, node.weight // 2
+            before = (count * share + half) // weight
+            after = ((count + 1) * share + half) // weight
+            node, count = (node.left, before) if after > before else (node.right, count - before)
+        return node.bucket, count
+
+    def _positions(self, bucket: int, start: int) -> NDArray[np.int64]:
+        """Positions `start` to `start` + B of the bucket's endless sequence of permutations."""
+        size = self.bucket_sizes[bucket]
+        parts, end = [], start + self.batch_size
+        while start < end:
+            epoch, offset = divmod(start, size)
+            part = self._permutation(bucket, epoch)[offset : offset + end - start]
+            parts.append(part)
+            start += len(part)
+        return np.concatenate(parts)
+
+    def _permutation(self, bucket: int, epoch: int) -> NDArray[np.int64]:
+        """Order of a bucket's images in one epoch; the latest of each bucket is kept at hand."""
+        kept = self._latest.get(bucket)
+        if kept is not None and kept[0] == epoch:
+            return kept[1]
+        # The modulus lets any integer be a seed; SeedSequence takes none below zero.
+        entropy = np.random.SeedSequence((self.seed % 2**64, bucket, epoch))
+        generator = np.random.Generator(np.random.Philox(entropy))
+        order = generator.permutation(self.bucket_sizes[bucket]).astype(np.int64, copy=False)
+        self._latest[bucket] = (epoch, order)
+        return order
+
+
+def _huffman_tree(sizes: Sequence[int]) -> _Node:
+    """Merge the two lightest nodes until one is left; equal weights by order of appearance."""
+    heap = [(size, index, _Node(size, bucket=index)) for index, size in enumerate(sizes) if size]
+    heapq.heapify(heap)
+    order = len(sizes)
+    while len(heap) > 1:
+        left, right = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
+        parent = _Node(left.weight + right.weight, left=left, right=right)
+        heapq.heappush(heap, (parent.weight, order, parent))
+        order += 1
+    return heap[0][2]

@@ -1,0 +1,62 @@
+"""Why an image is left out: a closed list of reasons, each with what to do about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reason codes of `data/quarantine.parquet`, in the order in which they are looked for."""
+
+    VANISHED = "vanished"
+    BAD_NAME = "bad_name"
+    CANNOT_OPEN = "cannot_open"
+    EMPTY_FILE = "empty_file"
+    TOO_LARGE = "too_large"
+    CRASHED = "crashed"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    TOO_SMALL = "too_small"
+    EXTREME_ASPECT = "extreme_aspect"
+    BAD_TAGS_FILE = "bad_tags_file"
+    NO_TAGS = "no_tags"
+    TOO_MANY_TAGS = "too_many_tags"
+    DUPLICATE = "duplicate"
+
+
+FIXES: dict[Reason, str] = {
+    Reason.VANISHED: "run again; ingest lists the source anew",
+    Reason.BAD_NAME: "rename the file so that its name is valid UTF-8",
+    Reason.CANNOT_OPEN: "check the permissions of the file, and the disk",
+    Reason.EMPTY_FILE: "download or copy the file again",
+    Reason.TOO_LARGE: "shrink the image, or raise validate.max_pixels or validate.max_file_bytes",
+    Reason.CRASHED: "save the image again with another program, or set compute.workers lower",
+    Reason.TRUNCATED: "download or copy the file again",
+    Reason.UNREADABLE: "convert it to PNG, JPEG or WebP, or delete it",
+    Reason.TOO_SMALL: "find a larger version, or lower validate.min_side_px",
+    Reason.EXTREME_ASPECT: "crop the image, or raise validate.max_aspect_ratio",
+    Reason.BAD_TAGS_FILE: "correct the tag file: UTF-8 text, or JSON with a list of tags",
+    Reason.NO_TAGS: "write tags into a .txt file beside the image, or lower validate.min_tags",
+    Reason.TOO_MANY_TAGS: "shorten the tag file, or raise validate.max_tags",
+    Reason.DUPLICATE: "nothing to do; the other copy is used",
+}
+"""What a user can do about each reason."""
+
+PASSING: frozenset[Reason] = frozenset(
+    {Reason.VANISHED, Reason.CANNOT_OPEN, Reason.TOO_LARGE, Reason.CRASHED}
+)
+"""Reasons that may be gone next time without a change of the file, so they are not remembered."""
+
+UNDECODABLE: frozenset[Reason] = frozenset(
+    {
+        Reason.VANISHED,
+        Reason.BAD_NAME,
+        Reason.CANNOT_OPEN,
+        Reason.EMPTY_FILE,
+        Reason.TOO_LARGE,
+        Reason.CRASHED,
+        Reason.TRUNCATED,
+        Reason.UNREADABLE,
+    }
+)
+"""Reasons that leave no pixels to look at."""

@@ -1,0 +1,171 @@
+"""The tables that stages hand to each other: their columns, and how they are read and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def _schema(*fields: tuple[str, pa.DataType], optional: Sequence[str] = ()) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=name in optional) for name, kind in fields])
+
+
+TAG_LIST: pa.DataType = pa.list_(pa.struct([("name", pa.string()), ("class", pa.string())]))
+"""Tags of one image, each with its class."""
+
+LISTING: pa.Schema = _schema(
+    ("path", pa.string()),
+    ("size", pa.int64()),
+    ("modified_ns", pa.int64()),
+    ("tags_path", pa.string()),
+    ("tags_size", pa.int64()),
+    ("tags_modified_ns", pa.int64()),
+    optional=("tags_path", "tags_size", "tags_modified_ns"),
+)
+"""Files of the source, sorted by path (posix, relative to the source); sizes in bytes."""
+
+MANIFEST: pa.Schema = _schema(
+    ("sha256", pa.string()),
+    ("path", pa.string()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("format", pa.string()),
+    ("split", pa.string()),
+    ("tags", TAG_LIST),
+    ("mean_luminance", pa.float32()),
+    ("perceptual_hash", pa.string()),
+    ("record_id", pa.string()),
+)
+"""Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1."""
+
+QUARANTINE: pa.Schema = _schema(
+    ("path", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("fix", pa.string())
+)
+"""Images that are left out, each with one reason code."""
+
+TAGS: pa.Schema = _schema(
+    ("tag", pa.string()),
+    ("class", pa.string()),
+    ("count", pa.int64()),
+    ("document_frequency", pa.float64()),
+    ("rarity", pa.string()),
+    ("weight", pa.float64()),
+    ("weighted", pa.bool_()),
+)
+"""Tags of the training images, sorted by count (falling), then tag.
+
+`weighted` is false where the tag takes no part in loss weighting; its weight is then 1.
+"""
+
+BUCKETS: pa.Schema = _schema(
+    ("sha256", pa.string()),
+    ("bucket_width", pa.int32()),
+    ("bucket_height", pa.int32()),
+    ("resize_width", pa.int32()),
+    ("resize_height", pa.int32()),
+    ("crop_left", pa.int32()),
+    ("crop_top", pa.int32()),
+    ("retained_area", pa.float64()),
+)
+"""Canvas of every image that has one, sorted by sha256; pixels."""
+
+LATENT_INDEX: pa.Schema = _schema(
+    ("key", pa.string()),
+    ("sha256", pa.string()),
+    ("shard", pa.string()),
+    ("row", pa.int32()),
+    ("bucket", pa.string()),
+    ("bucket_width", pa.int32()),
+    ("bucket_height", pa.int32()),
+    ("original_width", pa.int32()),
+    ("original_height", pa.int32()),
+    ("crop_left", pa.int32()),
+    ("crop_top", pa.int32()),
+)
+"""Where each live latent lies, sorted by sha256; pixels."""
+
+
+def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
+    """Write a parquet file atomically; equal tables give equal bytes.
+
+    Columns are put in the schema's order and cast to its types; metadata (pandas' index and the
+    like) is dropped.
+
+    Raises:
+        ValueError: A column is missing or unknown, or a required one holds nulls.
+        pyarrow.ArrowInvalid: A value does not fit its column's type.
+    """
+    _check_names(table.column_names, schema, str(path))
+    columns = [table.column(field.name).cast(field.type) for field in schema]
+    for field, column in zip(schema, columns, strict=True):
+        if column.null_count and not field.nullable:
+            msg = f"{path}: column {field.name} holds {column.null_count} nulls"
+            raise ValueError(msg)
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            pa.Table.from_arrays(columns, schema=schema).combine_chunks(),
+            temporary,
+            compression="zstd",
+        )
+
+
+def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet file that `write_table` wrote with `schema`.
+
+    Args:
+        path: The file.
+        schema: Columns and types it must have.
+        columns: Only these columns, in this order; default all.
+
+    Raises:
+        NadirError: The file is missing, unreadable or of another schema.
+    """
+    if not path.is_file():
+        raise NadirError(
+            "the table is missing", where=str(path), fix="run the stage that makes it: dvc repro"
+        )
+    try:
+        found = pq.read_schema(path)
+        if not found.equals(schema):
+            raise NadirError(
+                f"the table has other columns: {_difference(found, schema)}",
+                where=str(path),
+                fix="delete it and run the stage that makes it again: dvc repro",
+            )
+        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError) as error:
+        raise NadirError(
+            f"not a readable parquet file ({error})",
+            where=str(path),
+            fix="delete it and run the stage that makes it again: dvc repro",
+        ) from error
+
+
+def _check_names(names: Sequence[str], schema: pa.Schema, where: str) -> None:
+    missing = [name for name in schema.names if name not in names]
+    unknown = [name for name in names if name not in schema.names]
+    if missing or unknown:
+        msg = f"{where}: missing columns {missing}, unknown columns {unknown}"
+        raise ValueError(msg)
+
+
+def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
+    have = {field.name: str(field.type) for field in found}
+    want = {field.name: str(field.type) for field in wanted}
+    parts = [f"{name} is missing" for name in want if name not in have]
+    parts += [f"{name} is unknown" for name in have if name not in want]
+    parts += [
+        f"{name} is {have[name]}, not {want[name]}"
+        for name in want
+        if name in have and have[name] != want[name]
+    ]
+    return "; ".join(parts) or "their order or nullability differs"

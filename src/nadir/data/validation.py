@@ -1,0 +1,138 @@
+"""What validation found as a whole: totals for the gate, metrics, messages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from nadir.data.splits import MIN_IMAGES, assign_splits
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from nadir.config.validate import ValidateParams
+    from nadir.data.expectations import Outcome
+    from nadir.data.screening import Screened
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A screened and split dataset.
+
+    Attributes:
+        listed: Images of the source.
+        manifest: Usable images with their splits, schema `MANIFEST`.
+        quarantine: The others, schema `QUARANTINE`.
+        totals: One number per name; what the gate looks at.
+    """
+
+    listed: int
+    manifest: pa.Table
+    quarantine: pa.Table
+    totals: dict[str, int | float | None]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Quarantined images by reason, most frequent first."""
+        counts = Counter(self.quarantine.column("reason").to_pylist())
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Images by split."""
+        counts = Counter(self.manifest.column("split").to_pylist())
+        return {"train": counts["train"], "holdout": counts["holdout"]}
+
+
+def split(screened: Screened, *, listed: int, params: ValidateParams) -> Dataset:
+    """Assign train and hold-out, and count."""
+    hashes = screened.manifest.column("perceptual_hash").to_pylist()
+    splits, groups = assign_splits(hashes, share=params.holdout_share, seed=params.split_seed)
+    position = screened.manifest.column_names.index("split")
+    manifest = screened.manifest.set_column(
+        position, screened.manifest.schema.field("split"), pa.array(splits, pa.string())
+    )
+    held = np.array(splits, dtype=object) == "holdout"
+    leaking = len(np.intersect1d(groups[held], groups[~held]))
+    wants_holdout = params.holdout_share > 0 and len(splits) >= MIN_IMAGES
+    totals: dict[str, int | float | None] = {
+        "usable_images": len(splits),
+        "train_images": int((~held).sum()),
+        "unaccounted_images": abs(listed - len(splits) - screened.quarantine.num_rows),
+        "leaking_groups": leaking,
+        "missing_holdout": int(wants_holdout and not held.any()),
+        "usable_share": _share(len(splits), listed),
+        "tagged_share": _share(screened.tagged, screened.decoded),
+        "tag_vocabulary_share": _share(screened.tags_well_formed, screened.tags_written),
+    }
+    return Dataset(listed, manifest, screened.quarantine, totals)
+
+
+def metrics(dataset: Dataset, outcomes: list[Outcome]) -> dict[str, Any]:
+    """`reports/validation.json`: numbers, and the warnings as text."""
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    critical = [outcome for outcome in failed if outcome.expectation.severity == "critical"]
+    shares = ("usable_share", "tagged_share", "tag_vocabulary_share")
+    return {
+        "images": {
+            "listed": dataset.listed,
+            "used": dataset.manifest.num_rows,
+            "quarantined": dataset.quarantine.num_rows,
+            **dataset.splits,
+        },
+        "quarantined": dataset.reasons,
+        "shares": {
+            name: dataset.totals[name] for name in shares if dataset.totals[name] is not None
+        },
+        "expectations": {
+            "passed": len(outcomes) - len(failed),
+            "warnings": len(failed) - len(critical),
+            "critical": len(critical),
+        },
+        "warnings": [outcome.text for outcome in failed],
+    }
+
+
+def worst_examples(quarantine: pa.Table, count: int = 3) -> list[dict[str, str]]:
+    """Images that show what is wrong: one per reason, the most frequent reason first."""
+    rows: list[dict[str, str]] = quarantine.to_pylist()
+    frequency = Counter(row["reason"] for row in rows)
+    seen: Counter[str] = Counter()
+    ranked = []
+    for row in rows:
+        ranked.append((seen[row["reason"]], -frequency[row["reason"]], row["reason"], row))
+        seen[row["reason"]] += 1
+    ranked.sort(key=lambda item: item[:3])
+    return [item[3] for item in ranked[:count]]
+
+
+def describe(row: dict[str, str]) -> str:
+    """A row of the quarantine as one line, safe to print."""
+    # repr: a name may hold line breaks and terminal codes.
+    return f"{row['path']!r} - {row['reason']}: {row['detail']}; {row['fix']}"
+
+
+def stop_on_critical(outcomes: list[Outcome], quarantine: pa.Table, report: str) -> None:
+    """End the pipeline when an expectation that must hold does not.
+
+    Raises:
+        NadirError: With every critical failure and the three worst examples.
+    """
+    faults = [o for o in outcomes if not o.passed and o.expectation.severity == "critical"]
+    if not faults:
+        return
+    lines = [fault.text for fault in faults]
+    lines += [f"such as {describe(row)}" for row in worst_examples(quarantine)]
+    raise NadirError(
+        "the dataset does not pass\n  " + "\n  ".join(lines),
+        where="validate",
+        fix=f"mend or replace the images ({report} shows them), or change the limits in "
+        "params.yaml validate",
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None

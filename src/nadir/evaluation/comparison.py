@@ -1,0 +1,217 @@
+"""Is one checkpoint better than another, and may it take its place.
+
+The unit of statistics is the prompt: seeds are averaged within it, differences are taken within it
+(same prompt, same noise), and prompts are resampled. Resampling single images instead would make
+intervals too narrow, because seeds of one prompt share its difficulty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Verdict = Literal["promote", "reject", "inconclusive"]
+State = Literal["pass", "fail", "unresolved", "skipped"]
+
+RESAMPLES = 10_000
+_LEVEL = 0.95
+_MIN_PROMPTS = 4  # fewer give an interval that means nothing
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over prompts with its bootstrap interval.
+
+    Attributes:
+        mean: Mean over prompts.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        share_positive: Share of resamples above 0.
+        prompts: Number of prompts.
+    """
+
+    mean: float
+    low: float
+    high: float
+    share_positive: float
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the gate.
+
+    Attributes:
+        name: What is checked.
+        value: What was measured; None when it could not be.
+        limit: What it is held against.
+        state: `unresolved` when the data cannot tell, `skipped` when it could not be measured.
+        meaning: What the check protects from, one sentence.
+    """
+
+    name: str
+    value: float | None
+    limit: float
+    state: State
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What a comparison looks at.
+
+    Attributes:
+        metric: Name in the evaluation table.
+        role: The `primary` must improve; a `guard` must not worsen by more than `margin`.
+        better: Which way is good.
+        margin: Worsening that is tolerated; 0 for a primary.
+        magnitude: Compare distances from 0 (for signed gaps).
+    """
+
+    metric: str
+    role: Literal["primary", "guard"]
+    better: Literal["lower", "higher"]
+    margin: float = 0.0
+    magnitude: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The answer: a verdict, why, and the checks it rests on."""
+
+    verdict: Verdict
+    reason: str
+    checks: tuple[Check, ...]
+
+
+def bootstrap_mean(
+    per_prompt: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Percentile interval of the mean over prompts [P]."""
+    count = len(per_prompt)
+    rows = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
+    means = per_prompt[rows].mean(axis=1)
+    tail = (1 - _LEVEL) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    share = float((means > 0).mean())
+    return Interval(float(per_prompt.mean()), float(low), float(high), share, count)
+
+
+def paired_difference(
+    champion: pd.DataFrame, challenger: pd.DataFrame, criterion: Criterion, *, cfg_scale: float
+) -> Interval:
+    """Challenger minus champion by prompt at one scale, positive when the challenger is better.
+
+    Args:
+        champion: Rows of an evaluation table.
+        challenger: Rows of another with the same `protocol_id`.
+        criterion: Metric and its good direction.
+        cfg_scale: The scale that decides.
+
+    Raises:
+        NadirError: The protocols differ, or no prompt has the metric in both.
+    """
+    _require_same_protocol(champion, challenger)
+    before = _by_prompt(champion, criterion, cfg_scale)
+    after = _by_prompt(challenger, criterion, cfg_scale)
+    shared = before.index.intersection(after.index)
+    if shared.empty:
+        raise NadirError(
+            f"no prompt has `{criterion.metric}` at CFG {cfg_scale:g} in both evaluations",
+            fix="evaluate both with the same parameters",
+        )
+    difference = np.asarray(after[shared] - before[shared], dtype=np.float64)
+    return bootstrap_mean(difference if criterion.better == "higher" else -difference)
+
+
+def compare(
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    criteria: Sequence[Criterion],
+    *,
+    cfg_scale: float,
+) -> list[Check]:
+    """One check per criterion; `value` is the improvement (negative is worse)."""
+    checks = []
+    for criterion in criteria:
+        gain = paired_difference(champion, challenger, criterion, cfg_scale=cfg_scale)
+        floor = 0.0 if criterion.role == "primary" else -criterion.margin
+        meaning = (
+            f"{criterion.role}: improvement {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to "
+            f"{gain.high:+.4f} over {gain.prompts} prompts; must be above {floor:g}"
+        )
+        checks.append(Check(criterion.metric, gain.mean, floor, _state(gain, floor), meaning))
+        if checks[-1].state == "unresolved":
+            checks[-1] = _with_needed_prompts(checks[-1], gain, floor)
+    return checks
+
+
+def gate(checks: Sequence[Check]) -> Gate:
+    """Verdict of the checks: a failure rejects, a doubt leaves it open, else it promotes.
+
+    Skipped checks neither promote nor reject, but with nothing that passed there is no promotion.
+    """
+    failed = [check for check in checks if check.state == "fail"]
+    unresolved = [check for check in checks if check.state == "unresolved"]
+    passed = [check for check in checks if check.state == "pass"]
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        return Gate("reject", f"not passed: {names}", tuple(checks))
+    if unresolved or not passed:
+        names = ", ".join(check.name for check in unresolved) or "every check was skipped"
+        return Gate("inconclusive", f"cannot be told yet: {names}", tuple(checks))
+    return Gate("promote", f"all {len(passed)} checks that could run passed", tuple(checks))
+
+
+def at_most(name: str, value: float | None, limit: float, meaning: str) -> Check:
+    """Pass when `value` is no larger than `limit`; skipped when it is None."""
+    if value is None:
+        return Check(name, None, limit, "skipped", meaning)
+    return Check(name, value, limit, "pass" if value <= limit else "fail", meaning)
+
+
+def _state(gain: Interval, floor: float) -> State:
+    if gain.prompts < _MIN_PROMPTS:
+        return "unresolved"
+    if gain.low > floor:
+        return "pass"
+    # A guard passes when nothing changed at all: no spread, no loss.
+    if gain.low == gain.high == gain.mean and gain.mean >= floor and floor < 0:
+        return "pass"
+    return "fail" if gain.high < floor else "unresolved"
+
+
+def _with_needed_prompts(check: Check, gain: Interval, floor: float) -> Check:
+    """Say how many times more prompts would settle it: the interval shrinks with their root."""
+    distance = abs(gain.mean - floor)
+    half_width = (gain.high - gain.low) / 2
+    if distance == 0 or gain.prompts < _MIN_PROMPTS:
+        hint = "needs more prompts"
+    else:
+        hint = f"needs about {max((half_width / distance) ** 2, 1.1):.1f} times the prompts"
+    return Check(check.name, check.value, check.limit, check.state, f"{check.meaning}; {hint}")
+
+
+def _by_prompt(table: pd.DataFrame, criterion: Criterion, cfg_scale: float) -> pd.Series[float]:
+    rows = table[(table["metric"] == criterion.metric) & (table["cfg_scale"] == cfg_scale)]
+    means = rows.groupby("prompt_id")["value"].mean()
+    return means.abs() if criterion.magnitude else means
+
+
+def _require_same_protocol(champion: pd.DataFrame, challenger: pd.DataFrame) -> None:
+    ids = set(champion["protocol_id"]) | set(challenger["protocol_id"])
+    if len(ids) > 1:
+        raise NadirError(
+            f"the evaluations follow different protocols ({', '.join(sorted(ids))})",
+            fix="evaluate both checkpoints with the same `evaluate` and `noise` parameters",
+        )

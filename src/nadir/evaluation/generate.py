@@ -1,0 +1,232 @@
+"""Prompts to images: one loop for evaluation, the command line and whoever else draws.
+
+The first noise of an image is a pure function of its prompt and seed, made on the CPU in float32.
+It does not depend on the CFG scale, the checkpoint, the device or the batch, so pictures can be
+compared one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nadir.model.scaling import LatentScaling
+from nadir.model.text import TextEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from diffusers import StableDiffusionXLPipeline
+    from numpy.typing import NDArray
+
+_DECODE_LATENT_AREA = 128 * 128
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image and what is known about it before it is turned into bytes.
+
+    Attributes:
+        prompt: What was asked for.
+        seed: Noise seed.
+        cfg_scale: Guidance scale.
+        pixels_CHW: float32 RGB in 0-1; non-finite values are replaced by 0.
+        latents_finite: Whether the sampler's result held only finite numbers.
+        pixels_finite: Whether the decoder's result did.
+    """
+
+    prompt: str
+    seed: int
+    cfg_scale: float
+    pixels_CHW: NDArray[np.float32]
+    latents_finite: bool
+    pixels_finite: bool
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture in 8 bits, rounded to the nearest level."""
+        return to_image(self.pixels_CHW)
+
+
+class PromptEncodings:
+    """How a model is asked: prompts encoded once each and kept on the CPU, and the claimed size.
+
+    Args:
+        encoder: Text encoders of the checkpoint.
+        chunks: Chunks of 75 tokens per prompt.
+        original_size: Width and height that micro-conditioning claims for the source image; the
+            canvas when None. A size that training has seen gives the best pictures.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        chunks: int,
+        original_size: tuple[int, int] | None = None,
+    ) -> None:
+        self.original_size = original_size
+        self._encoder = encoder
+        self._chunks = chunks
+        self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def get(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        if new:
+            hidden_BSD, pooled_BP = self._encoder.encode(new, self._chunks)
+            for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
+                self._known[prompt] = (hidden, pooled)
+        pairs = [self._known[prompt] for prompt in prompts]
+        return torch.stack([hidden for hidden, _ in pairs]), torch.stack([p for _, p in pairs])
+
+
+def text_encoder(pipeline: StableDiffusionXLPipeline) -> TextEncoder:
+    """The pipeline's own tokenizers and text encoders, as training used them."""
+    return TextEncoder(
+        tokenizer=pipeline.tokenizer,
+        tokenizer_2=pipeline.tokenizer_2,
+        text_encoder=pipeline.text_encoder,
+        text_encoder_2=pipeline.text_encoder_2,
+    )
+
+
+def noise_seed(prompt: str, seed: int, purpose: str = "start") -> int:
+    """The number that seeds an image's noise: 63 bits of a hash of prompt, seed and purpose."""
+    digest = hashlib.sha256(f"{purpose}\0{seed}\0{prompt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def start_noise(prompt: str, seed: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Standard normal float32 noise [C, h, w] on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(noise_seed(prompt, seed))
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+def generate(
+    pipeline: StableDiffusionXLPipeline,
+    requests: Sequence[tuple[str, int]],
+    *,
+    encodings: PromptEncodings,
+    cfg_scale: float,
+    steps: int,
+    size: tuple[int, int],
+    guidance_rescale: float = 0.0,
+    batch_size: int = 8,
+) -> Iterator[Drawing]:
+    """Draw each (prompt, seed) at one CFG scale, in batches, in order.
+
+    Args:
+        pipeline: From `model.checkpoint.load_pipeline`; its scheduler is the sampler.
+        requests: (prompt, seed) of each image.
+        encodings: Shared between calls, so that a prompt is encoded once.
+        cfg_scale: Guidance scale; the unconditional side is the empty prompt.
+        steps: Sampling steps.
+        size: Width and height in pixels, multiples of the VAE's factor.
+        guidance_rescale: phi of CFG rescale; 0 is off.
+        batch_size: Images per call of the network.
+
+    Yields:
+        One `Drawing` per request.
+    """
+    claimed = encodings.original_size or size
+    for start in range(0, len(requests), batch_size):
+        batch = requests[start : start + batch_size]
+        latents_BCHW = pipeline(
+            **_conditioning(pipeline, batch, encodings),
+            latents=_start(pipeline, batch, size),
+            generator=_step_generators(batch),
+            width=size[0],
+            height=size[1],
+            original_size=claimed[::-1],
+            target_size=size[::-1],
+            num_inference_steps=steps,
+            guidance_scale=cfg_scale,
+            guidance_rescale=guidance_rescale,
+            output_type="latent",
+        ).images
+        yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW)
+
+
+def to_image(pixels_CHW: NDArray[np.float32]) -> Image.Image:
+    """RGB values in 0-1 as an 8-bit picture."""
+    levels = np.round(pixels_CHW.transpose(1, 2, 0) * 255).astype(np.uint8)
+    return Image.fromarray(levels)
+
+
+@torch.no_grad()
+def decode(pipeline: StableDiffusionXLPipeline, latents_NCHW: torch.Tensor) -> torch.Tensor:
+    """The U-Net's latents as RGB [N, 3, H, W], float32 on the CPU, about 0-1 and not clamped.
+
+    Decoded a few at a time, because a decoder needs far more memory than a U-Net.
+    """
+    vae = pipeline.vae
+    raw_NCHW = LatentScaling.from_vae_config(vae.config).denormalise(latents_NCHW.float())
+    parts = torch.split(raw_NCHW.to(vae.device, vae.dtype), _decode_batch(raw_NCHW))
+    pixels_NCHW = torch.cat([vae.decode(part).sample.float().cpu() for part in parts])
+    return (pixels_NCHW + 1) / 2
+
+
+def pixel_array(pixels_CHW: torch.Tensor) -> NDArray[np.float32]:
+    """Decoder output as an array in 0-1; non-finite values become 0."""
+    array: NDArray[np.float32] = pixels_CHW.nan_to_num(0.0, 0.0, 0.0).clamp(0, 1).numpy()
+    return array
+
+
+def _decode_batch(latents_NCHW: torch.Tensor) -> int:
+    """Images that the decoder takes at once: their latents together are one of 1024 px's."""
+    return max(_DECODE_LATENT_AREA // (latents_NCHW.shape[2] * latents_NCHW.shape[3]), 1)
+
+
+def _conditioning(
+    pipeline: StableDiffusionXLPipeline,
+    batch: Sequence[tuple[str, int]],
+    encodings: PromptEncodings,
+) -> dict[str, Any]:
+    hidden_BSD, pooled_BP = encodings.get([prompt for prompt, _ in batch])
+    empty_BSD, empty_BP = encodings.get([""] * len(batch))
+    tensors = {
+        "prompt_embeds": hidden_BSD,
+        "pooled_prompt_embeds": pooled_BP,
+        "negative_prompt_embeds": empty_BSD,
+        "negative_pooled_prompt_embeds": empty_BP,
+    }
+    unet = pipeline.unet
+    return {name: tensor.to(unet.device, unet.dtype) for name, tensor in tensors.items()}
+
+
+def _start(
+    pipeline: StableDiffusionXLPipeline, batch: Sequence[tuple[str, int]], size: tuple[int, int]
+) -> torch.Tensor:
+    factor = pipeline.vae_scale_factor
+    shape = (pipeline.unet.config.in_channels, size[1] // factor, size[0] // factor)
+    noise_BCHW = torch.stack([start_noise(prompt, seed, shape) for prompt, seed in batch])
+    return noise_BCHW.to(pipeline.unet.device, pipeline.unet.dtype)
+
+
+def _step_generators(batch: Sequence[tuple[str, int]]) -> list[torch.Generator]:
+    """One generator per image, for samplers that add noise at each step."""
+    seeds = [noise_seed(prompt, seed, "steps") for prompt, seed in batch]
+    return [torch.Generator("cpu").manual_seed(value) for value in seeds]
+
+
+def _decoded(
+    pipeline: StableDiffusionXLPipeline,
+    batch: Sequence[tuple[str, int]],
+    cfg_scale: float,
+    latents_BCHW: torch.Tensor,
+) -> Iterator[Drawing]:
+    raw_BCHW = decode(pipeline, latents_BCHW)
+    for index, (prompt, seed) in enumerate(batch):
+        yield Drawing(
+            prompt=prompt,
+            seed=seed,
+            cfg_scale=cfg_scale,
+            pixels_CHW=pixel_array(raw_BCHW[index]),
+            latents_finite=bool(latents_BCHW[index].isfinite().all()),
+            pixels_finite=bool(raw_BCHW[index].isfinite().all()),
+        )

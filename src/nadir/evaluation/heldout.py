@@ -1,0 +1,137 @@
+"""Held-out images: their captions are prompts, their latents are what a good model would draw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from nadir.data.captions import render_caption
+from nadir.data.latents import LatentReader
+from nadir.data.tables import MANIFEST, read_table
+from nadir.evaluation.metrics.loss import HeldOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from diffusers import UNet2DConditionModel
+
+    from nadir.config.train import CaptionParams
+    from nadir.evaluation.generate import PromptEncodings
+    from nadir.evaluation.metrics.loss import UNet
+    from nadir.model.checkpoint import LatentScaling
+
+
+@dataclass(frozen=True)
+class HeldOutImage:
+    """One image that training never saw.
+
+    Attributes:
+        sha256: Hash of the file.
+        caption: All its tags as a prompt.
+        latents_CHW: float32, unnormalised.
+        time_ids: Micro-conditioning of SDXL: original height and width, crop top and left, target
+            height and width, in pixels.
+    """
+
+    sha256: str
+    caption: str
+    latents_CHW: torch.Tensor
+    time_ids: tuple[int, int, int, int, int, int]
+
+    @property
+    def id(self) -> str:
+        """Short name for tables."""
+        return self.sha256[:12]
+
+
+def load_heldout(
+    *, manifest: Path, latents: Path, captions: CaptionParams, limit: int
+) -> list[HeldOutImage]:
+    """The first `limit` held-out images by hash, which is a fixed random choice.
+
+    Args:
+        manifest: `data/manifest.parquet`.
+        latents: Folder `data/latents`.
+        captions: How the checkpoint writes tags; nothing is dropped or shuffled here.
+        limit: Images at most.
+
+    Returns:
+        Possibly none: the dataset may be too small for a hold-out, or the buckets left it out.
+    """
+    rows = read_table(manifest, MANIFEST, ["sha256", "split", "tags"]).to_pylist()
+    tags = {row["sha256"]: row["tags"] for row in rows if row["split"] == "holdout"}
+    reader = LatentReader(latents)
+    index = reader.index.reset_index(drop=True)
+    chosen = index[index["sha256"].isin(set(tags))].sort_values("sha256").head(limit)
+    images = []
+    for position, row in zip(chosen.index, chosen.itertuples(), strict=True):
+        pairs = [(tag["name"], tag["class"]) for tag in tags[row.sha256]]
+        images.append(
+            HeldOutImage(
+                sha256=str(row.sha256),
+                caption=render_caption(pairs, captions, None),
+                latents_CHW=reader.rows([position])[0].float(),
+                time_ids=(
+                    int(row.original_height),
+                    int(row.original_width),
+                    int(row.crop_top),
+                    int(row.crop_left),
+                    int(row.bucket_height),
+                    int(row.bucket_width),
+                ),
+            )
+        )
+    return images
+
+
+def loss_batches(
+    images: Sequence[HeldOutImage],
+    *,
+    scaling: LatentScaling,
+    encodings: PromptEncodings,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[HeldOut]:
+    """The images as batches of one shape each, normalised and encoded, on the device."""
+    by_shape: dict[torch.Size, list[HeldOutImage]] = defaultdict(list)
+    for image in images:
+        by_shape[image.latents_CHW.shape].append(image)
+    for group in by_shape.values():
+        for start in range(0, len(group), batch_size):
+            part = group[start : start + batch_size]
+            hidden_BSD, pooled_BP = encodings.get([image.caption for image in part])
+            latents_BCHW = scaling.normalise(torch.stack([image.latents_CHW for image in part]))
+            yield HeldOut(
+                ids=[image.sha256 for image in part],
+                latents_BCHW=latents_BCHW.to(device),
+                hidden_BSD=hidden_BSD.to(device),
+                pooled_BP=pooled_BP.to(device),
+                time_ids_B6=torch.tensor([image.time_ids for image in part], device=device),
+            )
+
+
+def unet_function(unet: UNet2DConditionModel) -> UNet:
+    """A diffusers U-Net as the plain function the loss wants, in the U-Net's own precision."""
+
+    def call(
+        noisy_BCHW: torch.Tensor,
+        timesteps_B: torch.Tensor,
+        hidden_BSD: torch.Tensor,
+        pooled_BP: torch.Tensor,
+        time_ids_B6: torch.Tensor,
+    ) -> torch.Tensor:
+        dtype = unet.dtype
+        conditioning = {"text_embeds": pooled_BP.to(dtype), "time_ids": time_ids_B6.to(dtype)}
+        output: torch.Tensor = unet(
+            noisy_BCHW.to(dtype),
+            timesteps_B,
+            encoder_hidden_states=hidden_BSD.to(dtype),
+            added_cond_kwargs=conditioning,
+        ).sample
+        return output.float()
+
+    return call

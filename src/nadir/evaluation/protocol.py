@@ -1,0 +1,133 @@
+"""The protocol of an evaluation: which images are drawn, and the hash that makes two comparable."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from nadir.ground.files import canonical_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nadir.config.evaluate import EvaluateParams
+
+Kind = Literal["fixed", "holdout", "brightness"]
+
+# Prompts with a picture to look at are drawn with this many seeds; brightness needs all of them.
+GRID_SEEDS = 4
+# Raise when the way noise, images or metrics are computed changes: old ids then differ.
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EvalPrompt:
+    """One prompt of the protocol.
+
+    Attributes:
+        id: Name in tables; stable, so two evaluations can be paired by it.
+        text: What is asked for.
+        kind: Where it is from: the parameters, a held-out caption, or a brightness probe.
+        seeds: Noise seeds it is drawn with, the same at every scale.
+        target: Luminance (0-1) a probe should have; None for the others.
+        region: Where a probe is measured; None for the others.
+    """
+
+    id: str
+    text: str
+    kind: Kind
+    seeds: tuple[int, ...]
+    target: float | None = None
+    region: Literal["whole", "border"] | None = None
+
+
+@dataclass(frozen=True)
+class EvalPlan:
+    """Everything that shapes the images except the weights.
+
+    Attributes:
+        prompts: What is drawn.
+        cfg_scales: Each prompt and seed is drawn at each of these from the same noise.
+        guidance_rescale: phi of CFG rescale.
+        sampler: Sampler's name.
+        spacing: Timestep spacing.
+        steps: Sampling steps.
+        width_px: Width of the images.
+        height_px: Height of the images.
+        original_size: Width and height that micro-conditioning claims, in pixels.
+        token_chunks: Chunks of 75 tokens per prompt.
+        noise: The checkpoint's noise settings: schedule and prediction.
+    """
+
+    prompts: tuple[EvalPrompt, ...]
+    cfg_scales: tuple[float, ...]
+    guidance_rescale: float
+    sampler: str
+    spacing: str
+    steps: int
+    width_px: int
+    height_px: int
+    original_size: tuple[int, int]
+    token_chunks: int
+    noise: Mapping[str, Any]
+
+    @property
+    def protocol_id(self) -> str:
+        """16 hex digits; results with different ids must not be compared."""
+        return canonical_hash({"version": PROTOCOL_VERSION, **asdict(self)})[:16]
+
+    @property
+    def images(self) -> int:
+        """Number of images over all scales."""
+        return len(self.cfg_scales) * sum(len(prompt.seeds) for prompt in self.prompts)
+
+    def of_kind(self, kind: Kind) -> tuple[EvalPrompt, ...]:
+        """The prompts of one kind, in order."""
+        return tuple(prompt for prompt in self.prompts if prompt.kind == kind)
+
+
+def make_plan(
+    params: EvaluateParams,
+    *,
+    holdout: Sequence[tuple[str, str]],
+    noise: Mapping[str, Any],
+    token_chunks: int,
+    original_size: tuple[int, int] | None = None,
+) -> EvalPlan:
+    """Plan an evaluation.
+
+    Args:
+        params: Section `evaluate`.
+        holdout: (id, caption) of held-out images; the first `params.holdout_prompts` are used.
+        noise: The checkpoint's noise settings.
+        token_chunks: Chunks per prompt that the checkpoint was trained with.
+        original_size: Width and height of a typical training image; the canvas when None.
+    """
+    few = params.seeds[:GRID_SEEDS]
+    fixed = [EvalPrompt(_fixed_id(text), text, "fixed", few) for text in params.prompts]
+    drawn = [
+        EvalPrompt(f"holdout_{name}", caption, "holdout", few)
+        for name, caption in holdout[: params.holdout_prompts]
+    ]
+    probes = [
+        EvalPrompt(probe.id, probe.prompt, "brightness", params.seeds, probe.target, probe.region)
+        for probe in params.brightness
+    ]
+    return EvalPlan(
+        prompts=(*fixed, *drawn, *probes),
+        cfg_scales=params.cfg_scales,
+        guidance_rescale=params.guidance_rescale,
+        sampler=params.sampler,
+        spacing=params.spacing,
+        steps=params.steps,
+        width_px=params.width_px,
+        height_px=params.height_px,
+        original_size=original_size or (params.width_px, params.height_px),
+        token_chunks=token_chunks,
+        noise=dict(noise),
+    )
+
+
+def _fixed_id(text: str) -> str:
+    """An id from the text itself, so that reordering the list changes nothing."""
+    return "prompt_" + canonical_hash(text)[:8]

@@ -1,0 +1,28 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from nadir.ground.errors import NadirError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `compute.device` means.
+
+    Args:
+        name: auto, cpu, cuda or mps; `auto` is the best one there is.
+
+    Raises:
+        NadirError: The machine has no such device.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, present in there.items() if present), "cpu")
+    if not there.get(name, name == "cpu"):
+        raise NadirError(
+            f"this machine has no `{name}` device",
+            where="params.yaml compute.device",
+            fix="set compute.device: auto",
+        )
+    return torch.device(name)

@@ -1,0 +1,115 @@
+"""The base model from wherever it comes, written as one plain diffusers folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import write_json
+from nadir.ground.workspace import resolve_local
+from nadir.model.diffusers_folder import copy_model
+from nadir.model.folders import make_readable
+from nadir.model.hashing import encoder_hash, unet_hash
+from nadir.model.hub import download
+from nadir.model.sdxl import load_text, load_unet, load_vae
+from nadir.model.single_file_import import import_single_file
+from nadir.model.tiny import make_tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nadir.config.base_model import BaseModelParams
+
+TINY = "tiny"
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+
+
+def fetch_base(
+    params: BaseModelParams, folder: Path, *, on_step: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Make or copy the base model into `folder`, which is replaced as a whole.
+
+    Args:
+        params: `source` is `tiny`, a diffusers folder, a `.safetensors` file or a hub id.
+        folder: Where the diffusers folder goes.
+        on_step: Called after each step of making the tiny one.
+
+    Returns:
+        What `base.json` holds: kind of source, hub id and revision, hashes, parameter counts.
+
+    Raises:
+        NadirError: There is no such model, it is no SDXL, it is a pickle, or the hub is out of
+            reach.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        origin = _fetch(params, new, on_step)
+        facts = origin | _facts(new)
+        write_json(new / "base.json", facts)
+        make_readable(new)
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.replace(folder)
+    return facts
+
+
+def _fetch(
+    params: BaseModelParams, new: Path, on_step: Callable[[str], None] | None
+) -> dict[str, Any]:
+    if params.source == TINY:
+        make_tiny(new, params.tiny, on_step=on_step)
+        return {"source": TINY, "model": None, "revision": None}
+    place = resolve_local(params.source)
+    if place.is_dir():
+        copy_model(place, new, params.variant)
+        return {"source": "folder", "model": None, "revision": None}
+    if place.suffix.lower() in _PICKLES:
+        raise NadirError(
+            f"{place.name} is a pickle, which can run any program when it is read",
+            where="params.yaml base_model.source",
+            fix="use the .safetensors form of the model",
+        )
+    if place.is_file():
+        import_single_file(place, new)
+        return {"source": "file", "model": None, "revision": None}
+    if not _is_hub_id(params.source):
+        raise NadirError(
+            f"there is no model at {params.source}",
+            where="params.yaml base_model.source",
+            fix="set it to tiny, a diffusers folder, a .safetensors file or a hub id (owner/name)",
+        )
+    copy_model(download(params.source, params.revision, params.variant), new, params.variant)
+    return {"source": "hub", "model": params.source, "revision": params.revision}
+
+
+def _is_hub_id(source: str) -> bool:
+    """`owner/name`, neither of which looks like a path."""
+    parts = source.split("/")
+    return (
+        len(parts) == 2
+        and all(part and part[0].isalnum() for part in parts)
+        and (not source.endswith(".safetensors"))
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    unet, vae, text = load_unet(folder), load_vae(folder), load_text(folder)
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise NadirError(
+            f"the U-Net takes {unet.config.in_channels} channels and the VAE gives "
+            f"{vae.config.latent_channels}",
+            where="params.yaml base_model.source",
+            fix="name a text-to-image SDXL, not one for inpainting or editing",
+        )
+    parts = {
+        "unet": unet,
+        "vae": vae,
+        "text_encoder": text.text_encoder,
+        "text_encoder_2": text.text_encoder_2,
+    }
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return {"unet_hash": unet_hash(unet), "vae_hash": encoder_hash(vae), "parameters": counts}

@@ -1,0 +1,53 @@
+"""Diffusers folders on disk: linking parts, and configurations without local paths."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# diffusers and transformers note where a model came from; what we write holds no local path.
+_UNWANTED_KEYS = ("_name_or_path",)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Hard-link one file, or copy it where the disk refuses; the target must not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Hard-link all files of a folder into a new one; copy where the disk refuses."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            link_file(path, target / path.relative_to(source))
+
+
+def edit_json(path: Path, changes: Mapping[str, Any] | None = None) -> None:
+    """Rewrite a configuration with changes and without local paths.
+
+    The file is replaced, so a hard link elsewhere keeps its content.
+    """
+    value = {k: v for k, v in read_json(path).items() if k not in _UNWANTED_KEYS}
+    write_json(path, value | dict(changes or {}))
+
+
+def write_model_index(folder: Path, source: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Write a pipeline's `model_index.json` from another's entries and changes to them."""
+    value = {k: v for k, v in source.items() if k not in _UNWANTED_KEYS}
+    write_json(folder / "model_index.json", value | dict(changes))
+
+
+def make_readable(folder: Path) -> None:
+    """Give all files of a folder the usual permissions; safetensors writes them for one user."""
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,0 +1,68 @@
+"""What a model folder says about how it must be sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json
+from nadir.model.scaling import LatentScaling
+from nadir.model.scheduler import noise_of_scheduler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+NADIR_FILE = "nadir.json"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What one must know to sample a model.
+
+    Attributes:
+        noise: The values of the parameter section `noise`; `NoiseSchedule.from_settings(**noise)`.
+        latent_scaling: From raw latents to the U-Net's.
+        training: What `save_checkpoint` was given; empty for foreign models.
+    """
+
+    noise: dict[str, Any]
+    latent_scaling: LatentScaling
+    training: dict[str, Any]
+
+
+def folder_info(folder: Path) -> CheckpointInfo:
+    """Noise and latent scaling of a checkpoint, or of any SDXL in diffusers' layout.
+
+    A folder without `nadir.json` is read by its scheduler's and its VAE's configuration.
+
+    Raises:
+        NadirError: No such model, or one of a newer format.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise NadirError(
+            "no diffusers model here (no model_index.json)",
+            where=str(folder),
+            fix="name a checkpoint folder or a .safetensors file; `nadir run` makes "
+            "models/checkpoint",
+        )
+    if not (folder / NADIR_FILE).is_file():
+        scheduler = folder / "scheduler" / "scheduler_config.json"
+        return CheckpointInfo(
+            noise=noise_of_scheduler(read_json(scheduler), where=str(scheduler)),
+            latent_scaling=LatentScaling.from_vae_config(read_json(folder / "vae/config.json")),
+            training={},
+        )
+    value = read_json(folder / NADIR_FILE)
+    if value.get("format") != FORMAT:
+        raise NadirError(
+            f"the checkpoint has format {value.get('format')}, this version reads {FORMAT}",
+            where=str(folder / NADIR_FILE),
+            fix="use the version of Nadir that wrote it",
+        )
+    return CheckpointInfo(
+        noise=value["noise"],
+        latent_scaling=LatentScaling.from_dict(value["latent_scaling"]),
+        training=value["training"],
+    )

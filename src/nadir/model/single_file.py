@@ -1,0 +1,160 @@
+"""A checkpoint as one `.safetensors` file that ComfyUI, A1111 and reForge open rightly.
+
+They know v-prediction and zero terminal SNR by the mere presence of top-level tensors named
+`v_pred` and `ztsnr`, and multiply latents by SDXL's 0.13025 whatever the model was trained with.
+So the markers are written, and any other latent scaling is folded into the VAE's two 1x1
+convolutions, which makes the fixed factor exact.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nadir.ground.errors import NadirError
+from nadir.model import ldm_layout
+from nadir.model.autoencoder import DTYPES
+from nadir.model.info import folder_info
+from nadir.model.safetensors_writer import write_safetensors
+from nadir.model.sdxl import CLIP_VOCABULARY, SCALING_FACTOR, load_text, load_unet, load_vae
+from nadir.model.tokenizer import tokenizer_to_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL
+
+    from nadir.model.info import CheckpointInfo
+    from nadir.model.scaling import LatentScaling
+    from nadir.model.text import TextEncoder
+
+V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
+METADATA_KEY = "nadir"
+
+
+def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> None:
+    """Write a checkpoint as a single file in the LDM layout.
+
+    Args:
+        folder: A checkpoint, or any SDXL in diffusers' layout.
+        file: The `.safetensors` file to write.
+        precision: `fp32`, `fp16` or `bf16`; of all weights.
+
+    Raises:
+        NadirError: The noise process has no marker that other programs know.
+    """
+    info = folder_info(folder)
+    markers = _markers(info, str(folder))
+    dtype = DTYPES[precision]
+    unet, vae, text = load_unet(folder), load_vae(folder), load_text(folder)
+    fold_scaling(vae, info.latent_scaling)
+    unet_state = unet.state_dict()
+    names = ldm_layout.unet_names(unet_state, unet.config)
+    tensors = {names[name]: tensor for name, tensor in unet_state.items()}
+    tensors |= ldm_layout.vae_to_ldm(vae.state_dict(), vae.config)
+    state = text.text_encoder.state_dict()
+    tensors |= {ldm_layout.TEXT_PREFIX + name: tensor for name, tensor in state.items()}
+    tensors |= ldm_layout.text_2_to_ldm(text.text_encoder_2.state_dict())
+    cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    # Tensors of no elements: only their names are looked at.
+    cast |= {name: torch.zeros(0) for name in markers}
+    configs = {"unet": unet.config, "vae": vae.config} | _text_configs(text)
+    write_safetensors(file, cast, _metadata(info, configs, text))
+
+
+def _markers(info: CheckpointInfo, where: str) -> list[str]:
+    noise = info.noise
+    if noise["prediction"] == "x0" or noise["sigma_shift"] != 1.0:
+        what = "x0-prediction" if noise["prediction"] == "x0" else "a shifted sigma schedule"
+        raise NadirError(
+            f"single files cannot say that a model uses {what}, so other programs would sample "
+            "it wrongly",
+            where=where,
+            fix="use the checkpoint folder with diffusers, or train with noise.prediction: v and "
+            "noise.sigma_shift: 1.0",
+        )
+    if noise["prediction"] == "epsilon":
+        return []
+    return [V_MARKER, ZERO_SNR_MARKER] if noise["zero_terminal_snr"] else [V_MARKER]
+
+
+def fold_scaling(vae: AutoencoderKL, scaling: LatentScaling) -> None:
+    """Change a VAE in place so that the fixed factor 0.13025 does what `scaling` does.
+
+    With z = (x - mean) / std the U-Net's latents of raw ones x, a program that decodes
+    u = z / 0.13025 needs x = (0.13025 std) u + mean inside `post_quant_conv`; one that encodes
+    expects z = 0.13025 u back. The log variances move with the scale. Done in float64.
+
+    Args:
+        vae: A diffusers AutoencoderKL.
+        scaling: What the U-Net was trained with.
+    """
+    if scaling.kind == "sdxl" and scaling.scaling_factor == SCALING_FACTOR:
+        return
+    channels = vae.post_quant_conv.weight.shape[0]
+    if scaling.kind == "sdxl":
+        mean = torch.zeros(channels, dtype=torch.float64)
+        std = torch.full((channels,), 1.0 / scaling.scaling_factor, dtype=torch.float64)
+    else:
+        mean = torch.tensor(scaling.mean, dtype=torch.float64)
+        std = torch.tensor(scaling.std, dtype=torch.float64)
+    unit = SCALING_FACTOR * std
+    with torch.no_grad():
+        _fold_decoder(vae.post_quant_conv, mean, unit)
+        _fold_encoder(vae.quant_conv, mean, unit)
+
+
+def _fold_decoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
+    weight = conv.weight.double()[:, :, 0, 0]
+    conv.bias.copy_(conv.bias.double() + weight @ mean)
+    conv.weight.copy_((weight * unit)[:, :, None, None])
+
+
+def _fold_encoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
+    channels = len(mean)
+    weight, bias = conv.weight.double(), conv.bias.double()
+    weight[:channels] /= unit[:, None, None, None]
+    bias[:channels] = (bias[:channels] - mean) / unit
+    bias[channels:] -= 2.0 * unit.log()
+    conv.weight.copy_(weight)
+    conv.bias.copy_(bias)
+
+
+def _text_configs(text: TextEncoder) -> dict[str, Any]:
+    return {
+        "text_encoder": text.text_encoder.config.to_dict(),
+        "text_encoder_2": text.text_encoder_2.config.to_dict(),
+    }
+
+
+def _metadata(info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder) -> dict[str, str]:
+    """Modelspec's entries, and what `import_single_file` needs besides the tensors."""
+    key = "epsilon" if info.noise["prediction"] == "epsilon" else "v"
+    own: dict[str, Any] = {
+        "noise": info.noise,
+        "configs": {name: _plain(config) for name, config in configs.items()},
+    }
+    if len(text.tokenizer) != CLIP_VOCABULARY:
+        # Not CLIP's own vocabulary, so the file must bring it.
+        own["tokenizers"] = [tokenizer_to_json(t) for t in (text.tokenizer, text.tokenizer_2)]
+    return {
+        "format": "pt",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-xl-v1-base",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.title": "Nadir checkpoint",
+        "modelspec.prediction_type": key,
+        "modelspec.predict_key": key,
+        METADATA_KEY: json.dumps(own, sort_keys=True),
+    }
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Configuration values that JSON can hold, without notes on where and how it was loaded."""
+    return {
+        k: v
+        for k, v in config.items()
+        if not k.startswith("_") and isinstance(v, str | int | float | bool | list | tuple | None)
+    }

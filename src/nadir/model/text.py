@@ -1,0 +1,109 @@
+"""Prompts to SDXL's conditioning: chunks of 75 tokens, penultimate states, pooled vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+CHUNK_TOKENS = 75
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """SDXL's pair of tokenizers and frozen text encoders (paper §4.2).
+
+    A prompt's tokens are cut into chunks of 75. Each chunk, wrapped in start and end token and
+    padded to 77, is encoded on its own; the hidden states of the last but one layer are joined
+    along the channels of the two encoders and along the sequence of the chunks. The pooled vector
+    is the second encoder's, of the first chunk. With one chunk this equals what the stock SDXL
+    pipeline computes. The empty prompt is encoded like any other, never replaced by zeros,
+    because that is what caption dropout trains; checkpoints say so in `model_index.json`
+    (`force_zeros_for_empty_prompt: false`).
+
+    Attributes:
+        tokenizer: First tokenizer.
+        tokenizer_2: Second tokenizer (SDXL's pads with another token).
+        text_encoder: First encoder.
+        text_encoder_2: Second encoder, with the pooled projection.
+    """
+
+    tokenizer: CLIPTokenizer
+    tokenizer_2: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    text_encoder_2: CLIPTextModelWithProjection
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels D of the hidden states: the U-Net's cross-attention width."""
+        return int(self.text_encoder.config.hidden_size + self.text_encoder_2.config.hidden_size)
+
+    @property
+    def pooled_size(self) -> int:
+        """Size P of the pooled vector."""
+        return int(self.text_encoder_2.config.projection_dim)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextEncoder:
+        """Move both encoders; returns self."""
+        self.text_encoder.to(device=device, dtype=dtype)
+        self.text_encoder_2.to(device=device, dtype=dtype)
+        return self
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str], chunks: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode prompts on the encoders' device and in their precision.
+
+        Args:
+            prompts: B prompts, the empty one included; tokens beyond the chunks are cut off.
+            chunks: Chunks per prompt, at least 1; shorter prompts fill up with empty chunks.
+
+        Returns:
+            `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
+        """
+        first_BSD, _ = _encode(self.text_encoder, self.tokenizer, prompts, chunks)
+        second_BSD, pooled_BP = _encode(self.text_encoder_2, self.tokenizer_2, prompts, chunks)
+        return torch.cat([first_BSD, second_BSD], dim=-1), pooled_BP
+
+
+def token_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], chunks: int) -> torch.Tensor:
+    """Token ids of prompts, chunk by chunk.
+
+    Args:
+        tokenizer: A CLIP tokenizer.
+        prompts: B prompts.
+        chunks: Chunks per prompt.
+
+    Returns:
+        int64 tensor [B, chunks, 77]; each chunk is start, up to 75 tokens, end, padding.
+    """
+    return torch.tensor([_chunk_ids(tokenizer, prompt, chunks) for prompt in prompts])
+
+
+def _chunk_ids(tokenizer: CLIPTokenizer, prompt: str, chunks: int) -> list[list[int]]:
+    tokens = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    rows = []
+    for index in range(chunks):
+        part = tokens[index * CHUNK_TOKENS : (index + 1) * CHUNK_TOKENS]
+        padding = [tokenizer.pad_token_id] * (CHUNK_TOKENS - len(part))
+        rows.append([tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *padding])
+    return rows
+
+
+def _encode(
+    encoder: CLIPTextModel | CLIPTextModelWithProjection,
+    tokenizer: CLIPTokenizer,
+    prompts: Sequence[str],
+    chunks: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Penultimate states [B, 77 * chunks, d] and the first output of the first chunk [B, ...]."""
+    ids_BCS = token_chunks(tokenizer, prompts, chunks)
+    count, _, length = ids_BCS.shape
+    output = encoder(ids_BCS.flatten(0, 1).to(encoder.device), output_hidden_states=True)
+    hidden_BSD = output.hidden_states[-2].reshape(count, chunks * length, -1)
+    return hidden_BSD, output[0][::chunks]

@@ -1,0 +1,104 @@
+"""What a stage is made of, as one hash that is known before it runs."""
+
+from __future__ import annotations
+
+import json
+from hashlib import md5
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import canonical_hash, file_hash
+from nadir.ground.workspace import PARAMS_FILE
+from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def stage_fingerprint(stage: str, root: Path) -> str:
+    """sha256 over a stage's command, the md5 of each dependency and its parameters.
+
+    It is computed from the stages before it (their outputs in `dvc.lock`), the listed code and
+    `params.yaml`, so it is known while the stage runs, and equals `entry_fingerprint` of the
+    entry that DVC writes to `dvc.lock` afterwards.
+
+    Args:
+        stage: Name of a stage in `dvc.yaml`.
+        root: The project's root.
+
+    Raises:
+        NadirError: No such stage, a missing dependency or parameter.
+    """
+    definition = _definition(stage, root)
+    outputs = output_hashes(read_lock(root))
+    deps = {path: outputs.get(path) or path_md5(root / path) for path in definition.get("deps", [])}
+    params = _params(definition.get("params", []), root, stage)
+    return _hash(definition["cmd"], deps, params)
+
+
+def entry_fingerprint(entry: dict[str, Any]) -> str:
+    """The same hash, from a stage's entry in `dvc.lock`."""
+    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    return _hash(entry["cmd"], deps, entry.get("params", {}))
+
+
+def path_md5(path: Path) -> str:
+    """DVC's md5 of a file, or of a directory (its sorted list of file hashes; ends in `.dir`).
+
+    Raises:
+        NadirError: Nothing is there.
+    """
+    if path.is_file():
+        return file_hash(path, "md5")
+    if not path.is_dir():
+        raise NadirError(
+            "a dependency is missing", where=str(path), fix="run `nadir run`, which makes it"
+        )
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    entries = [{"md5": file_hash(files[name], "md5"), "relpath": name} for name in sorted(files)]
+    text = json.dumps(entries, sort_keys=True)
+    return md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
+    return canonical_hash({"cmd": cmd, "deps": deps, "params": params})
+
+
+def _definition(stage: str, root: Path) -> dict[str, Any]:
+    stages = load_yaml(root / "dvc.yaml")["stages"]
+    if stage not in stages:
+        raise NadirError(
+            f"no stage `{stage}`", where="dvc.yaml", fix=f"choose one of {', '.join(stages)}"
+        )
+    definition: dict[str, Any] = stages[stage]
+    if "${" in json.dumps(definition):
+        raise NadirError(
+            f"stage `{stage}` uses DVC templates, which its fingerprint cannot see through",
+            where="dvc.yaml",
+            fix="write the value out, or read it from params.yaml in the stage",
+        )
+    return definition
+
+
+def _params(entries: list[Any], root: Path, stage: str) -> dict[str, Any]:
+    """Tracked parameters as `dvc.lock` writes them: by file, then by dotted key."""
+    keys: dict[str, list[str]] = {}
+    for entry in entries:
+        by_file = {PARAMS_FILE: [entry]} if isinstance(entry, str) else entry
+        for file, names in by_file.items():
+            keys.setdefault(file, []).extend(names)
+    found: dict[str, Any] = {}
+    for file, names in keys.items():
+        tree = load_yaml(root / file)
+        found[file] = {name: _look_up(tree, name, f"{file} ({stage})") for name in names}
+    return found
+
+
+def _look_up(tree: Any, dotted: str, where: str) -> Any:
+    for part in dotted.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            raise NadirError(
+                f"no parameter `{dotted}`", where=where, fix="copy it from presets/tiny.yaml"
+            )
+        tree = tree[part]
+    return tree

@@ -1,0 +1,107 @@
+"""The order of the stages and what has changed, as DVC sees them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+from nadir.ground.errors import NadirError
+from nadir.pipeline.process import dvc_command, quiet_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+StageGraph = dict[str, frozenset[str]]
+
+
+def stage_graph(root: Path) -> StageGraph:
+    """Each stage of `dvc.yaml`, in the file's order, with the stages it directly depends on.
+
+    Raises:
+        NadirError: No DVC project, or DVC cannot make sense of `dvc.yaml`.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
+
+    try:
+        with Repo(str(root)) as repo:
+            graph = repo.index.graph
+            stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+    except DvcException as error:
+        raise _unreadable(error, root) from error
+    return {
+        stage.name: frozenset(needed.name for needed in graph.successors(stage)) for stage in stages
+    }
+
+
+def stage_order(root: Path, until: str | None = None) -> list[str]:
+    """Names of the stages so that each comes after all it depends on; ties as in `dvc.yaml`.
+
+    Args:
+        root: The project's root.
+        until: Only this stage and what it needs.
+
+    Raises:
+        NadirError: `until` is no stage.
+    """
+    return order(stage_graph(root), until)
+
+
+def order(graph: StageGraph, until: str | None = None) -> list[str]:
+    """`stage_order` of a graph that is at hand."""
+    if until is not None and until not in graph:
+        near = difflib.get_close_matches(until, graph, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise NadirError(f"no stage `{until}`{hint}", fix=f"choose one of {', '.join(graph)}")
+    wanted = set(graph) if until is None else {until, *ancestors(graph, until)}
+    ordered: list[str] = []
+    while len(ordered) < len(wanted):
+        ordered.append(
+            next(s for s in graph if s in wanted and s not in ordered and graph[s] <= set(ordered))
+        )
+    return ordered
+
+
+def ancestors(graph: StageGraph, stage: str) -> set[str]:
+    """Every stage that `stage` depends on, directly or not."""
+    found: set[str] = set()
+    queue = [*graph[stage]]
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found.add(name)
+            queue.extend(graph[name])
+    return found
+
+
+def changed_stages(root: Path) -> set[str]:
+    """Stages that `dvc status` calls changed: dependency, parameter, command or output.
+
+    Raises:
+        NadirError: DVC reports a fault.
+    """
+    done = subprocess.run(
+        dvc_command("status", "--json"),
+        cwd=root,
+        env=quiet_environment(root),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise NadirError(
+            f"`dvc status` failed: {done.stderr.strip()}", where=str(root), fix="see its message"
+        )
+    return set(json.loads(done.stdout))
+
+
+def _unreadable(error: Exception, root: Path) -> NadirError:
+    cause = f": {error.__cause__}" if error.__cause__ else ""
+    return NadirError(
+        f"DVC cannot read the pipeline: {error}{cause}",
+        where=str(root / "dvc.yaml"),
+        fix="`dvc stage list` shows the fault in full; `dvc init` makes a folder a DVC project",
+    )

@@ -1,0 +1,55 @@
+"""One pipeline per workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def workspace_lock(path: Path) -> Iterator[int]:
+    """Hold an exclusive lock on a file; yields its descriptor, which stages inherit.
+
+    Because DVC keeps the descriptor too, the lock outlives a killed pipeline for as long as its
+    stage still runs, and no second pipeline writes the same outputs.
+
+    Raises:
+        NadirError: Another pipeline, or the stage of a killed one, holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(path) from None
+        os.truncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _taken(path: Path) -> NadirError:
+    holder = path.read_text(encoding="utf-8").strip()
+    if holder.isdigit() and psutil.pid_exists(int(holder)):
+        return NadirError(
+            f"another pipeline (process {holder}) runs in this workspace",
+            where=str(path),
+            fix="wait for it to end, or stop it with Ctrl-C; a second clone may run beside it",
+        )
+    return NadirError(
+        "a stage of a pipeline that was killed still runs and is saving its work",
+        where=str(path),
+        fix="wait until it has ended (see work/logs), then run the same command again",
+    )

@@ -1,0 +1,200 @@
+"""One DVC stage as a supervised process: streamed, interruptible, never left half-done.
+
+DVC decides whether a stage runs. It and everything it starts form one process group, which is
+told to stop by SIGINT: DVC ignores it while a command runs, waits for the command and releases its
+locks, whereas SIGTERM would kill DVC and orphan the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.workspace import main_workspace, project_root
+from nadir.pipeline.supervise import run_group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+StageState = Literal["executed", "restored", "unchanged", "failed"]
+
+# `DO_NOT_TRACK=true` in this very spelling is the one that every tool here honours.
+_QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+# Prefect's own records go to its server, and libraries' bars nowhere: the console belongs to the
+# pipeline's lines. Whoever wants them sets these.
+_DEFAULTS = {
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+_DVC_CHATTER = (
+    "Running stage ",
+    "> ",
+    "Generating lock file",
+    "Updating lock file",
+    "To track the changes with git, run:",
+    "git add ",
+    "To enable auto staging, run:",
+    "dvc config core.autostage",
+    "Use `dvc push`",
+    "Data and pipelines are up to date",
+    "Stage '",
+    "ERROR: ",
+)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage.
+
+    Attributes:
+        stage: Its name.
+        state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`.
+        duration_s: Wall time in seconds.
+        log: File with everything it printed.
+        error: What went wrong, for `failed`.
+        facts: The fields of its `result` event.
+    """
+
+    stage: str
+    state: StageState
+    duration_s: float = 0.0
+    log: Path | None = None
+    error: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def quiet_environment(root: Path | None = None) -> dict[str, str]:
+    """The environment for every process of the pipeline.
+
+    Telemetry is off, this interpreter is the `python` of `dvc.yaml`, Prefect's files lie in
+    `work/prefect` unless `PREFECT_HOME` says otherwise, and no MLflow run is inherited.
+    """
+    home = main_workspace(root or project_root()) / "work" / "prefect"
+    home.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
+    environment = {**_DEFAULTS, "PREFECT_HOME": str(home), **os.environ, **_QUIET}
+    environment.pop("MLFLOW_RUN_ID", None)
+    folders = environment.get("PATH", os.defpath).split(os.pathsep)
+    own = str(Path(sys.executable).parent)
+    environment["PATH"] = os.pathsep.join([own, *(f for f in folders if f != own)])
+    return environment
+
+
+def dvc_command(*arguments: str) -> list[str]:
+    """The command line that runs DVC with this interpreter, waiting for DVC's lock."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def run_stage(
+    stage: str,
+    root: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    inherit: Sequence[int] = (),
+    on_line: Callable[[str], None] | None = None,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> StageResult:
+    """`dvc repro --single-item` of one stage, watched.
+
+    Args:
+        stage: Name of the stage.
+        root: The project's root.
+        environment: Variables to add to `quiet_environment`.
+        inherit: File descriptors that DVC keeps open, such as a lock's.
+        on_line: Called with each line of the stage's log as it appears, DVC's chatter left out.
+        on_event: Called with each event of the stage.
+
+    Returns:
+        What became of it. An exception or signal in the caller stops the stage, gives it time to
+        save, and goes on.
+    """
+    folder = main_workspace(root) / "work" / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    watch = _Watch(folder / f"{stage}.events", on_line, on_event)
+    log = folder / f"{stage}.log"
+    start = time.monotonic()
+    code = run_group(
+        dvc_command("repro", "--single-item", stage),
+        cwd=root,
+        environment={
+            **quiet_environment(root),
+            EVENTS_VARIABLE: str(watch.events),
+            **(environment or {}),
+        },
+        inherit=inherit,
+        log=log,
+        on_line=watch.line,
+        on_tick=watch.tick,
+    )
+    duration = time.monotonic() - start
+    if code:
+        return StageResult(stage, "failed", duration, log, error=watch.fault(code, log))
+    return StageResult(stage, watch.state, duration, log, facts=watch.facts)
+
+
+class _Watch:
+    """Follows a stage's lines and events and knows in the end what they amount to."""
+
+    def __init__(
+        self,
+        events: Path,
+        on_line: Callable[[str], None] | None,
+        on_event: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self.events = events
+        self.state: StageState = "unchanged"
+        self.facts: dict[str, Any] = {}
+        self._on_line = on_line
+        self._on_event = on_event
+        self._offset = 0
+        self._error = ""
+        self._dvc_errors: list[str] = []
+        self._told = False
+        self._last_words = ""
+        events.unlink(missing_ok=True)
+
+    def line(self, line: str) -> None:
+        if " is cached - skipping run, checking out outputs" in line:
+            self.state = "restored"
+        if line.startswith("Running stage "):
+            self.state = "executed"
+        if line.startswith("ERROR: "):
+            self._dvc_errors.append(line.removeprefix("ERROR: "))
+        text = line.strip()
+        # The stage's last words come back as the result's `error`; they are not said twice.
+        self._told = self._told or line.startswith("error: ")
+        if not text or self._told or text.startswith(_DVC_CHATTER):
+            return
+        self._last_words = text
+        if self._on_line:
+            self._on_line(line.rstrip())
+
+    def tick(self) -> None:
+        events, self._offset = read_events(self.events, self._offset)
+        for event in events:
+            if event["kind"] == "stage_failed":
+                self._error = str(event["error"])
+            if event["kind"] == "result":
+                self.facts = {k: v for k, v in event.items() if k not in {"kind", "time", "stage"}}
+            if self._on_event:
+                self._on_event(event)
+
+    def fault(self, code: int, log: Path) -> str:
+        """The stage's own words, else its last line and DVC's reason, else the exit code."""
+        guess = "; ".join(filter(None, [self._last_words, *self._dvc_errors]))
+        return self._error or guess or f"exit code {code}, see {log}"

@@ -1,0 +1,226 @@
+"""One run of the pipeline: which stages, what became of each, and its record in MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import write_json
+from nadir.ground.workspace import main_workspace
+from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
+from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
+from nadir.pipeline.lock import workspace_lock
+from nadir.pipeline.process import StageResult, run_stage
+from nadir.tracking.lock_file import load_yaml, read_lock
+from nadir.tracking.registration import Registration, register
+from nadir.tracking.runs import (
+    PIPELINE_VARIABLE,
+    RunStatus,
+    announce_pipeline,
+    finish_pipeline_run,
+    known_pipeline_run,
+    pipeline_run,
+)
+from nadir.tracking.training_run import close_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+REGISTER = "register"
+_TRAIN = "train"
+
+
+class Session:
+    """A pipeline run in progress.
+
+    Args:
+        root: The project's root.
+        until: Run only this stage and what it needs; None runs all and registers.
+        flow_run_id: Prefect's id of the flow run.
+        name: The flow run's name, which its MLflow run gets too.
+        lock: Descriptor of the workspace lock.
+
+    Attributes:
+        stages: What to run, in order.
+        registers: Whether the run goes through to the registry.
+        results: What became of the stages so far.
+        registration: The model version, once registered.
+
+    Raises:
+        NadirError: `until` is no stage, or DVC cannot read the pipeline.
+    """
+
+    def __init__(
+        self, root: Path, *, until: str | None, flow_run_id: str, name: str, lock: int
+    ) -> None:
+        self.root = root
+        self.flow_run_id = flow_run_id
+        self.registers = until in {None, REGISTER}
+        self._graph = stage_graph(root)
+        self.stages = order(self._graph, None if self.registers else until)
+        self.results: dict[str, StageResult] = {}
+        self.registration: Registration | None = None
+        definitions = load_yaml(root / "dvc.yaml")["stages"]
+        self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
+        self._lock = lock
+        self._current = ""
+        self._changed: set[str] | None = None
+        self._ran_before_status: set[str] = set()
+        self._started = time.time()
+        self._run_file = _folder(root) / "runs" / f"{flow_run_id}.json"
+        announce_pipeline(self._run_file, flow_run_id=flow_run_id, name=name)
+
+    def run(
+        self,
+        stage: str,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> StageResult:
+        """Run one stage, unless DVC says that there is nothing to do.
+
+        Raises:
+            NadirError: The stage failed; the text names it and says why.
+        """
+        self._current = stage
+        if self._is_unchanged(stage):
+            result = StageResult(stage, "unchanged")
+        else:
+            result = run_stage(
+                stage,
+                self.root,
+                environment={PIPELINE_VARIABLE: str(self._run_file)},
+                inherit=(self._lock,),
+                on_line=on_line,
+                on_event=lambda event: self._heard(stage, event, on_event),
+            )
+        self.results[stage] = result
+        self._write_record("running")
+        if result.state == "failed":
+            raise NadirError(
+                f"stage `{stage}` failed: {result.error}", fix=f"its whole log: {result.log}"
+            )
+        return result
+
+    def register(self) -> Registration:
+        """Register the trained and evaluated checkpoint."""
+        fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
+        self.registration = register(
+            self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
+        )
+        return self.registration
+
+    def close(self, status: RunStatus) -> None:
+        """Write the record of the run; a run that computed or failed closes its MLflow run."""
+        failed = next((r for r in self.results.values() if r.state == "failed"), None)
+        if failed is not None:
+            pipeline_run(self._run_file, self.root)
+        if status != "FINISHED":
+            self._close_training_run(status)
+        run_id = known_pipeline_run(self._run_file)
+        if run_id:
+            self._close_mlflow_run(run_id, status, failed)
+        self._write_record(status.lower())
+
+    def _is_unchanged(self, stage: str) -> bool:
+        """Whether DVC's status, asked once, says so and nothing before it has run since."""
+        if stage in self._always:
+            return False
+        ran = {name for name, result in self.results.items() if result.state != "unchanged"}
+        if self._changed is None:
+            self._changed = changed_stages(self.root)
+            self._ran_before_status = ran
+        since = ran - self._ran_before_status
+        return stage not in self._changed and not since & ancestors(self._graph, stage)
+
+    def _heard(
+        self,
+        stage: str,
+        event: dict[str, Any],
+        on_event: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        # Stages that always run, like the listing of the source, are no news by themselves.
+        if event["kind"] == "stage_started" and stage not in self._always:
+            pipeline_run(self._run_file, self.root)
+        if on_event is not None:
+            on_event(event)
+
+    def _close_training_run(self, status: RunStatus) -> None:
+        """A trainer that was killed could not close its run itself."""
+        runs = main_workspace(self.root) / "work" / "training"
+        if self._current == _TRAIN:
+            close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
+
+    def _close_mlflow_run(self, run_id: str, status: RunStatus, failed: StageResult | None) -> None:
+        tags: dict[str, str] = {
+            f"nadir.stage.{name}": result.state for name, result in self.results.items()
+        }
+        if failed is not None:
+            tags |= {"nadir.failed_stage": failed.stage, "nadir.error": failed.error[:5000]}
+        if self.registration is not None:
+            version = self.registration.version
+            tags["nadir.model_version"] = f"{version.name}/{version.version}"
+        files = (self.root / "params.yaml", self.root / "dvc.lock")
+        finish_pipeline_run(
+            run_id,
+            status,
+            tags=tags,
+            durations={name: r.duration_s for name, r in self.results.items() if r.duration_s},
+            files=(*files, failed.log) if failed is not None and failed.log else files,
+            root=self.root,
+        )
+
+    def _write_record(self, status: str) -> None:
+        stages = {
+            name: {"state": r.state, "duration_s": round(r.duration_s, 2), "error": r.error}
+            for name, r in self.results.items()
+        }
+        record = {
+            "status": status,
+            "flow_run_id": self.flow_run_id,
+            "pipeline_run_id": known_pipeline_run(self._run_file),
+            "started": self._started,
+            "duration_s": round(time.time() - self._started, 2),
+            "stages": stages,
+        }
+        write_json(_folder(self.root) / "last.json", record)
+
+
+@contextlib.contextmanager
+def open_session(
+    root: Path, *, until: str | None, flow_run_id: str, name: str
+) -> Iterator[Session]:
+    """A session that holds the workspace, and is closed with what became of it.
+
+    Args:
+        root: The project's root.
+        until: Run only this stage and what it needs; None runs all and registers.
+        flow_run_id: Prefect's id of the flow run.
+        name: The flow run's name, which its MLflow run gets too.
+
+    Raises:
+        NadirError: Another pipeline holds the workspace, or `until` is no stage.
+    """
+    with workspace_lock(_folder(root) / "lock") as lock:
+        session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)
+        status: RunStatus = "KILLED"
+        try:
+            yield session
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            try:
+                session.close(status)
+            except NadirError:
+                # After a failure, the first fault is the one to tell.
+                if status == "FINISHED":
+                    raise
+
+
+def _folder(root: Path) -> Path:
+    return main_workspace(root) / "work" / "pipeline"

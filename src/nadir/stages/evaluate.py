@@ -1,0 +1,139 @@
+"""Stage `evaluate`: draw, measure and report across CFG scales."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nadir.config.compute import ComputeParams
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.reader import read_section
+from nadir.data.tables import write_table
+from nadir.evaluation.evaluator import Evaluation, evaluate
+from nadir.evaluation.generate import PromptEncodings, text_encoder
+from nadir.evaluation.habits import Habits
+from nadir.evaluation.heldout import load_heldout
+from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.report import render_report
+from nadir.evaluation.results import EVALUATION, scale_key, to_table
+from nadir.evaluation.samples import sample_sheets, write_samples
+from nadir.ground.errors import NadirError
+from nadir.ground.events import Progress, emit, say
+from nadir.ground.files import file_hash, write_json, write_text
+from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
+from nadir.model.devices import pick_device
+from nadir.stages.runner import run
+
+if TYPE_CHECKING:
+    from nadir.model.checkpoint import CheckpointInfo
+
+CHECKPOINT = Path("models/checkpoint")
+REPORTS = Path("reports")
+_WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
+
+
+def work() -> None:
+    """Write the table, the numbers, the plot data, the report and the samples."""
+    params = read_section("evaluate", EvaluateParams)
+    _check(params)
+    info = load_checkpoint_info(CHECKPOINT)
+    evaluation = _evaluate(params, info)
+    write_table(
+        to_table(
+            evaluation.rows,
+            protocol_id=evaluation.plan.protocol_id,
+            checkpoint=file_hash(CHECKPOINT / _WEIGHTS)[:16],
+        ),
+        REPORTS / "evaluation.parquet",
+        EVALUATION,
+    )
+    write_json(REPORTS / "evaluation.json", evaluation.as_json())
+    write_text(REPORTS / "evaluation.csv", _csv(evaluation))
+    page = render_report(evaluation, params, training=info.training)
+    write_text(REPORTS / "evaluation.html", page)
+    shutil.rmtree(REPORTS / "samples", ignore_errors=True)
+    write_samples(REPORTS / "samples", sample_sheets(evaluation))
+    _tell(evaluation, params)
+
+
+def _check(params: EvaluateParams) -> None:
+    if params.decision_cfg not in params.cfg_scales:
+        raise NadirError(
+            f"decision_cfg {params.decision_cfg:g} is none of cfg_scales",
+            where="params.yaml evaluate.decision_cfg",
+            fix="name one of the scales in evaluate.cfg_scales",
+        )
+
+
+def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
+    habits = Habits.of(info.training)
+    holdout = load_heldout(
+        manifest=Path("data/manifest.parquet"),
+        latents=Path("data/latents"),
+        captions=habits.captions,
+        limit=max(params.loss_images, params.holdout_prompts),
+    )
+    plan = make_plan(
+        params,
+        holdout=[(image.id, image.caption) for image in holdout],
+        noise=info.noise,
+        token_chunks=habits.captions.token_chunks,
+        original_size=habits.original_size,
+    )
+    device = pick_device(read_section("compute", ComputeParams).device)
+    pipeline = load_pipeline(
+        CHECKPOINT, sampler=params.sampler, spacing=params.spacing, device=device
+    )
+    progress = Progress("evaluate", plan.images, "images")
+    return evaluate(
+        pipeline,
+        plan,
+        params,
+        scaling=info.latent_scaling,
+        encodings=PromptEncodings(
+            text_encoder(pipeline), plan.token_chunks, original_size=plan.original_size
+        ),
+        holdout=holdout,
+        advance=progress.advance,
+    )
+
+
+def _csv(evaluation: Evaluation) -> str:
+    """A row per scale and a column per metric, empty where a metric could not be measured."""
+    names = list(dict.fromkeys(name for row in evaluation.scales.values() for name in row))
+    lines = [",".join(["cfg_scale", *names])]
+    for scale in evaluation.plan.cfg_scales:
+        row = evaluation.scales[scale_key(scale)]
+        cells = (f"{row[name]:.6g}" if name in row else "" for name in names)
+        lines.append(",".join([scale_key(scale), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _tell(evaluation: Evaluation, params: EvaluateParams) -> None:
+    decision = evaluation.scales[scale_key(params.decision_cfg)]
+    error = decision.get("brightness_error")
+    shown = "not measured" if error is None else f"{error:.3f}"
+    say(
+        f"evaluate: {evaluation.health.images} images, {evaluation.health.nonfinite} broken; "
+        f"brightness error {shown} at CFG {params.decision_cfg:g}; "
+        f"verdict {evaluation.gate.verdict} ({evaluation.gate.reason})"
+    )
+    result: dict[str, Any] = {
+        "verdict": evaluation.gate.verdict,
+        "images": evaluation.health.images,
+        "nonfinite": evaluation.health.nonfinite,
+        "cfg_scales": evaluation.scales,
+        "loss": evaluation.loss,
+        "report": str(REPORTS / "evaluation.html"),
+    }
+    emit("result", stage="evaluate", **result)
+
+
+def main() -> None:
+    """Entry point."""
+    run("evaluate", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Stage `train`: trains the U-Net under `accelerate launch`; run again, it resumes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nadir.config.compute import ComputeParams
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
+from nadir.ground.events import emit, say
+from nadir.ground.files import atomic_path, read_json, write_json
+from nadir.ground.workspace import work_folder
+from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.stages.runner import run
+from nadir.training.guard import exclusive, is_held
+from nadir.training.launcher import is_finished, launch
+from nadir.training.places import (
+    CHECKPOINTS,
+    LAUNCHER_LOCK,
+    LOSS,
+    METRICS,
+    MODEL,
+    OUTPUT,
+    RUN,
+)
+from nadir.training.reporter import load_attribute
+
+TRACKING_VARIABLE = "NADIR_TRACKING"
+"""`module:function` that opens a tracking run, or `none`."""
+
+_DEFAULT_TRACKING = "nadir.tracking.training_run:open_run"
+_RUN_ID_VARIABLE = "NADIR_TRAINING_RUN"
+
+
+def work() -> None:
+    """Train, or resume, or publish what an earlier attempt finished.
+
+    Raises:
+        NadirError: Training failed or was stopped; its state stays in `work/training`.
+    """
+    fingerprint = stage_fingerprint("train", Path.cwd())
+    folder = work_folder("training") / fingerprint
+    with exclusive(folder / LAUNCHER_LOCK):
+        if is_finished(folder):
+            say("train: finished before; publishing that result again")
+            say(f"train: to train anew, delete {folder}")
+        else:
+            _drop_finished(folder.parent)
+            _train(folder, fingerprint)
+        _publish(folder)
+    metrics, run_id = read_json(folder / OUTPUT / METRICS), read_json(folder / RUN)["run_id"]
+    say(f"train: {metrics['steps']} steps, loss {metrics['loss_last_100']:.4f} over the last 100")
+    emit("result", stage="train", **metrics, run_id=run_id)
+
+
+def _train(folder: Path, fingerprint: str) -> None:
+    params = read_section("train", TrainParams)
+    compute = read_section("compute", ComputeParams)
+    environment = _open_run(folder, fingerprint)
+    run_id = environment.get(_RUN_ID_VARIABLE)
+    write_json(folder / RUN, {"run_id": run_id, "fingerprint": fingerprint})
+    launch(
+        folder,
+        fingerprint,
+        compute=compute,
+        mixed_precision=params.mixed_precision,
+        environment=environment,
+    )
+
+
+def _open_run(folder: Path, fingerprint: str) -> dict[str, str]:
+    """Variables from the tracking room, loaded by name: the reporter and the run's id."""
+    spec = os.environ.get(TRACKING_VARIABLE, _DEFAULT_TRACKING)
+    if spec == "none":
+        return {}
+    opened: dict[str, str] = load_attribute(spec, variable=TRACKING_VARIABLE)(folder, fingerprint)
+    return opened
+
+
+def _publish(folder: Path) -> None:
+    """Put the outputs where DVC expects them, then drop what only a resume needs.
+
+    The run keeps hard links to them until the next training, so a crash between here and DVC's
+    commit costs no training.
+    """
+    output = folder / OUTPUT
+    _replace_tree(output / MODEL, Path("models/checkpoint"))
+    for source, target in (
+        (output / METRICS, Path("reports/training.json")),
+        (output / LOSS, Path("reports/loss.csv")),
+        (folder / RUN, Path("models/run.json")),
+    ):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _replace_tree(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, temporary, copy_function=_link)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def _link(source: str, target: str) -> None:
+    """Hard-link a file; copy it where the disk refuses."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _drop_finished(runs: Path) -> None:
+    """Forget earlier runs that were published; DVC's cache has their outputs."""
+    for folder in runs.iterdir():
+        if is_finished(folder) and not is_held(folder / LAUNCHER_LOCK):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point."""
+    run("train", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Stage `validate`: decode every image, sort out the bad ones, stop on a bad dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nadir.config.compute import ComputeParams
+from nadir.config.ingest import IngestParams
+from nadir.config.reader import read_section
+from nadir.config.validate import ValidateParams
+from nadir.data.expectations import run_gate, suite
+from nadir.data.inspection import Limits
+from nadir.data.screening import screen
+from nadir.data.sources.detect import open_source
+from nadir.data.survey import survey
+from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, read_table, write_table
+from nadir.data.validation import (
+    Dataset,
+    describe,
+    metrics,
+    split,
+    stop_on_critical,
+    worst_examples,
+)
+from nadir.data.validation_page import validation_page
+from nadir.data.vocabulary import load_vocabulary
+from nadir.ground.events import emit, say
+from nadir.ground.files import write_json, write_text
+from nadir.ground.workspace import work_folder
+from nadir.stages.runner import run
+
+if TYPE_CHECKING:
+    from nadir.data.expectations import Outcome
+    from nadir.data.sources.base import Source
+
+LISTING_FILE = Path("data/listing.parquet")
+MANIFEST_FILE = Path("data/manifest.parquet")
+QUARANTINE_FILE = Path("data/quarantine.parquet")
+PAGE = Path("reports/validation.html")
+METRICS = Path("reports/validation.json")
+
+
+def work() -> None:
+    """Write manifest, quarantine, page and metrics; then let the gate decide.
+
+    Raises:
+        NadirError: The dataset fails an expectation that must hold. All outputs are written before,
+            so that the page shows what is wrong.
+    """
+    params = read_section("validate", ValidateParams)
+    ingest = read_section("ingest", IngestParams)
+    source = open_source(ingest.source, ingest.format)
+    dataset = _examine(source, params)
+    write_table(dataset.manifest, MANIFEST_FILE, MANIFEST)
+    write_table(dataset.quarantine, QUARANTINE_FILE, QUARANTINE)
+    outcomes = run_gate(suite(params), manifest=MANIFEST_FILE, totals=dataset.totals)
+    write_text(PAGE, validation_page(dataset, outcomes, source=source, params=params))
+    numbers = metrics(dataset, outcomes)
+    write_json(METRICS, numbers)
+    _tell(dataset, outcomes, numbers)
+    stop_on_critical(outcomes, dataset.quarantine, str(PAGE))
+
+
+def _examine(source: Source, params: ValidateParams) -> Dataset:
+    listing = read_table(LISTING_FILE, LISTING)
+    limits = Limits(params.max_pixels, params.max_file_bytes, params.alpha_background)
+    workers = read_section("compute", ComputeParams).workers
+    memory = work_folder("inspection")
+    found = survey(listing, source, limits=limits, memory=memory, workers=workers)
+    say(f"validate: {found.looked_at:,} of {listing.num_rows:,} images are new or changed")
+    screened = screen(listing, found, params, load_vocabulary())
+    return split(screened, listed=listing.num_rows, params=params)
+
+
+def _tell(dataset: Dataset, outcomes: list[Outcome], numbers: dict[str, Any]) -> None:
+    images = numbers["images"]
+    reasons = ", ".join(f"{name} {count:,}" for name, count in dataset.reasons.items())
+    say(
+        f"validate: {images['used']:,} of {images['listed']:,} images are used "
+        f"({images['train']:,} train, {images['holdout']:,} holdout); "
+        f"{images['quarantined']:,} quarantined" + (f" ({reasons})" if reasons else "")
+    )
+    warnings = [o for o in outcomes if not o.passed and o.expectation.severity == "warning"]
+    for outcome in warnings:
+        say(f"WARNING validate: {outcome.text}")
+    for row in worst_examples(dataset.quarantine) if warnings else []:
+        say(f"WARNING validate: such as {describe(row)}")
+    quarantined = numbers["quarantined"]
+    emit("result", stage="validate", **images, reasons=quarantined, **numbers["expectations"])
+
+
+def main() -> None:
+    """Run the stage."""
+    run("validate", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The tags that answer: which images, code and parameters made this model?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.ground.files import file_hash, read_json
+from nadir.ground.workspace import PARAMS_FILE
+from nadir.tracking.lock_file import LOCK_FILE, output_hashes, read_lock
+from nadir.tracking.revision import git_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECKPOINT = "models/checkpoint"
+DATASET = "data/latents"
+FINGERPRINT_TAG = "dvc.stage_fingerprint"
+OUTPUT_TAG = "out.md5"
+
+
+def lineage_tags(
+    root: Path,
+    *,
+    fingerprint: str,
+    flow_run_id: str = "",
+    experiment: str = "",
+    output: bool = True,
+) -> dict[str, str]:
+    """The same tags for a run and for the model version made from it.
+
+    Args:
+        root: The project's root.
+        fingerprint: Of the `train` stage.
+        flow_run_id: Prefect's id of the flow run, if there is one.
+        experiment: Commit of the DVC experiment that holds the exact state, if it was saved.
+        output: Whether `train` has finished, so that `dvc.lock` describes this very run.
+
+    Returns:
+        Tags with a value; what is unknown (no git, say) is left out.
+    """
+    hashes = output_hashes(read_lock(root))
+    git = git_state(root)
+    tags = {
+        "git.commit": git.commit,
+        "git.dirty": str(git.dirty).lower(),
+        FINGERPRINT_TAG: fingerprint,
+        "params.sha256": _hash_if_there(root / PARAMS_FILE),
+        "env.lock_sha256": _hash_if_there(root / "requirements.lock"),
+        "data.md5": hashes.get(DATASET, ""),
+        "base_model.revision": base_revision(root),
+        "prefect.flow_run_id": flow_run_id,
+    }
+    if output:
+        tags |= {
+            OUTPUT_TAG: hashes.get(CHECKPOINT, ""),
+            "dvc.lock_sha256": _hash_if_there(root / LOCK_FILE),
+            "dvc.exp_rev": experiment,
+        }
+    return {key: value for key, value in tags.items() if value}
+
+
+def base_revision(root: Path) -> str:
+    """`source@revision` of the base model; the hash of its U-Net where there is no revision."""
+    path = root / "models" / "base" / "base.json"
+    if not path.is_file():
+        return ""
+    base = read_json(path)
+    return f"{base.get('source', '')}@{base.get('revision') or base.get('unet_hash', '')}"
+
+
+def _hash_if_there(path: Path) -> str:
+    return file_hash(path) if path.is_file() else ""

@@ -1,0 +1,50 @@
+"""`dvc.lock`, read as the plain YAML it is: what each stage was made of, and what came out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_FILE = "dvc.lock"
+
+
+def load_yaml(path: Path) -> Any:
+    """Parse YAML 1.2 as DVC does: `no` is a text, `1e-3` a number.
+
+    Raises:
+        NadirError: The file is no valid YAML.
+    """
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise NadirError(
+            f"not valid YAML: {error}",
+            where=str(path),
+            fix=f"restore the file with `git checkout {path.name}`, or run `dvc commit`",
+        ) from error
+
+
+def read_lock(root: Path) -> dict[str, dict[str, Any]]:
+    """Entry by stage; empty before the first run.
+
+    Each entry has `cmd`, `deps` and `outs` (lists of `path`, `md5`, ...) and `params`
+    (by file, then by key).
+    """
+    path = root / LOCK_FILE
+    if not path.is_file():
+        return {}
+    return dict((load_yaml(path) or {}).get("stages", {}))
+
+
+def output_hashes(lock: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """DVC's md5 of every output of every stage, by path; directories end in `.dir`."""
+    outputs = (out for entry in lock.values() for out in entry.get("outs", []))
+    return {out["path"]: out["md5"] for out in outputs if "md5" in out}

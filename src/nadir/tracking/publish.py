@@ -1,0 +1,108 @@
+"""What `evaluate` found, put on the run that trained the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.files import read_json
+from nadir.tracking.lineage import FINGERPRINT_TAG
+from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.runs import set_tags
+from nadir.tracking.store import experiment_id
+from nadir.tracking.training_run import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+
+EVALUATION = "reports/evaluation.json"
+_TABLE = "reports/evaluation.parquet"
+_FILES = ("reports/evaluation.html", "reports/validation.html", EVALUATION, "params.yaml")
+_PUBLISHED_TAG = "nadir.evaluation_md5"
+
+
+def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
+    """The run named in `models/run.json`, or a stand-in where this store does not have it.
+
+    The store may be another than the one the model was trained with, and a training by
+    `dvc repro` with tracking switched off has no run at all.
+    """
+    path = root / "models" / "run.json"
+    named = read_json(path).get("run_id") if path.is_file() else None
+    if named and _is_there(client, str(named)):
+        return str(named)
+    return _stand_in(client, root, str(named or ""), fingerprint)
+
+
+def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
+    """Log metrics per CFG scale, the reports and the sample images, once per evaluation.
+
+    Returns:
+        Whether anything was logged: false when this very evaluation already is on the run.
+    """
+    md5 = output_hashes(read_lock(root)).get(_TABLE, "none")
+    if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == md5:
+        return False
+    report = read_json(root / EVALUATION)
+    _log_metrics(client, run_id, evaluation_metrics(report))
+    for name in _FILES:
+        if (root / name).is_file():
+            client.log_artifact(run_id, str(root / name))
+    if (root / "reports" / "samples").is_dir():
+        client.log_artifacts(run_id, str(root / "reports" / "samples"), "samples")
+    tags = {_PUBLISHED_TAG: md5, "nadir.gate": gate_verdict(report)}
+    set_tags(client, run_id, {key: value for key, value in tags.items() if value})
+    return True
+
+
+def gate_verdict(report: Mapping[str, Any]) -> str:
+    """`promote`, `reject` or `inconclusive`, as `evaluate` wrote it."""
+    return str(report.get("gate", {}).get("verdict", ""))
+
+
+def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of `reports/evaluation.json` under MLflow's names, such as `cfg_4.5.contrast`."""
+    metrics: dict[str, float] = {}
+    for scale, values in report.get("cfg_scales", {}).items():
+        metrics |= {f"cfg_{scale}.{name}": value for name, value in values.items()}
+    metrics |= {f"x0_mse.{name}": value for name, value in report.get("loss", {}).items()}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    at = now_ms()
+    entities = [Metric(name, value, at, 0) for name, value in metrics.items()]
+    for start in range(0, len(entities), 500):
+        client.log_batch(run_id, metrics=entities[start : start + 500])
+
+
+def _is_there(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
+
+
+def _stand_in(client: MlflowClient, root: Path, named: str, fingerprint: str) -> str:
+    experiment = experiment_id(client, root)
+    known = client.search_runs(
+        [experiment],
+        f"tags.`nadir.kind` = 'restored' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'",
+        max_results=1,
+    )
+    if known:
+        return str(known[0].info.run_id)
+    tags = {
+        "nadir.kind": "restored",
+        "nadir.restored_from": named or "a training without a run",
+        FINGERPRINT_TAG: fingerprint,
+    }
+    run = client.create_run(experiment, run_name="train (restored)", tags=tags)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return str(run.info.run_id)

@@ -1,0 +1,143 @@
+"""The MLflow run of a pipeline: made when something is computed, closed with what became of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nadir.ground.files import read_json, write_json
+from nadir.ground.workspace import project_root
+from nadir.tracking.locks import waiting_lock
+from nadir.tracking.revision import git_state
+from nadir.tracking.store import connect, experiment_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlflow import MlflowClient
+
+PIPELINE_VARIABLE = "NADIR_PIPELINE_RUN"
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+_BATCH = 100  # MLflow's limit of parameters or tags in one call
+_PARAM_CHARACTERS = 6000
+
+
+def announce_pipeline(path: Path, *, flow_run_id: str, name: str) -> None:
+    """Write the file that stands for a pipeline run which may get an MLflow run later.
+
+    Args:
+        path: The file; children find it by `NADIR_PIPELINE_RUN`.
+        flow_run_id: Prefect's id of the flow run.
+        name: Name of the run.
+    """
+    write_json(path, {"flow_run_id": flow_run_id, "name": name, "run_id": None})
+
+
+def pipeline_run(path: Path, root: Path | None = None) -> str:
+    """Id of the pipeline's MLflow run, which is made by whoever asks first.
+
+    Args:
+        path: The file that `announce_pipeline` wrote.
+        root: The project's root.
+    """
+    with waiting_lock(path.with_suffix(".lock")):
+        record = read_json(path)
+        if record["run_id"] is None:
+            record["run_id"] = _create(record, root or project_root())
+            write_json(path, record)
+    return str(record["run_id"])
+
+
+def known_pipeline_run(path: Path) -> str | None:
+    """Id of the pipeline's MLflow run, if it has been made."""
+    run_id = read_json(path)["run_id"] if path.is_file() else None
+    return str(run_id) if run_id else None
+
+
+def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:
+    """The pipeline run that this process is part of and its Prefect flow run, if any."""
+    named = os.environ.get(PIPELINE_VARIABLE)
+    if not named or not Path(named).is_file():
+        return None, ""
+    return pipeline_run(Path(named), root), str(read_json(Path(named))["flow_run_id"])
+
+
+def finish_pipeline_run(
+    run_id: str,
+    status: RunStatus,
+    *,
+    tags: Mapping[str, str],
+    durations: Mapping[str, float],
+    files: tuple[Path, ...] = (),
+    root: Path | None = None,
+) -> None:
+    """Close a pipeline's run.
+
+    Args:
+        run_id: The run.
+        status: What became of the pipeline.
+        tags: Tags to set.
+        durations: Seconds by stage; logged as `stage_seconds/<stage>`.
+        files: Files to keep with the run; missing ones are passed over.
+        root: The project's root.
+    """
+    client = connect(root)
+    for stage, seconds in durations.items():
+        client.log_metric(run_id, f"stage_seconds/{stage}", seconds)
+    set_tags(client, run_id, tags)
+    for file in files:
+        if file.is_file():
+            client.log_artifact(run_id, str(file))
+    client.set_terminated(run_id, status)
+
+
+def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set many tags of a run at once."""
+    from mlflow.entities import RunTag
+
+    entities = [RunTag(key, value) for key, value in tags.items()]
+    for part in _parts(entities):
+        client.log_batch(run_id, tags=part)
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log parameters that the run does not have yet; MLflow never changes one."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    new = [Param(k, str(v)[:_PARAM_CHARACTERS]) for k, v in params.items() if k not in known]
+    for part in _parts(new):
+        client.log_batch(run_id, params=part)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`; lists stay values."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
+
+
+def _create(record: dict[str, Any], root: Path) -> str:
+    client = connect(root)
+    git = git_state(root)
+    tags = {
+        "nadir.kind": "pipeline",
+        "prefect.flow_run_id": record["flow_run_id"],
+        "git.commit": git.commit,
+        "git.dirty": str(git.dirty).lower(),
+    }
+    run = client.create_run(
+        experiment_id(client, root),
+        run_name=record["name"],
+        tags={key: value for key, value in tags.items() if value},
+    )
+    return str(run.info.run_id)

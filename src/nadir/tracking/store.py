@@ -1,0 +1,107 @@
+"""Which MLflow store is used: the one the environment names, else SQLite in `work/mlflow`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nadir.config.reader import read_section
+from nadir.config.register import RegisterParams
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
+from nadir.tracking.locks import waiting_lock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
+
+
+def tracking_uri(root: Path | None = None) -> str:
+    """`MLFLOW_TRACKING_URI`, else an absolute SQLite URI in the main workspace.
+
+    Absolute, because MLflow takes a relative one from the current folder of each process.
+    """
+    named = os.environ.get(URI_VARIABLE)
+    if named:
+        return named
+    return f"{_SQLITE}{main_workspace(root or project_root())}/work/mlflow/mlflow.db"
+
+
+def store_exists(root: Path | None = None) -> bool:
+    """Whether there may be something to read; false only for an SQLite file not made yet."""
+    uri = tracking_uri(root)
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
+
+
+def connect(root: Path | None = None) -> MlflowClient:
+    """A client of the store, which exists afterwards.
+
+    Everything goes through clients with explicit run ids: MLflow's "active run" belongs to one
+    thread and one process, and neither Prefect's tasks nor accelerate's children are in it.
+
+    Raises:
+        NadirError: The store cannot be reached.
+    """
+    # Before the import: MLflow reads it while it loads.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    _quiet_schema_logs()
+    uri = tracking_uri(root)
+    # Two processes that meet an empty database would both create its tables.
+    lock = main_workspace(root or project_root()) / "work" / "mlflow" / "create.lock"
+    try:
+        with waiting_lock(lock):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise NadirError(
+            f"cannot open the MLflow store: {error.message}",
+            where=uri,
+            fix=f"start the server, or correct or unset {URI_VARIABLE}",
+        ) from error
+    return client
+
+
+def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
+    """Id of the experiment that `register.experiment` names; made when there is none yet."""
+    root = root or project_root()
+    name = read_section("register", RegisterParams, root / PARAMS_FILE).experiment
+    with waiting_lock(main_workspace(root) / "work" / "mlflow" / "create.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            folder = _artifact_folder(client.tracking_uri)
+            return str(client.create_experiment(name, artifact_location=folder))
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same call may succeed in a while: the network, a busy database or server."""
+    while error is not None:
+        code = getattr(error, "error_code", "")
+        if isinstance(error, OSError) or code == "TEMPORARILY_UNAVAILABLE":
+            return True
+        if type(error).__name__ == "OperationalError" or "database is locked" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _artifact_folder(uri: str) -> str | None:
+    """Beside the database for SQLite, since MLflow's default is the current folder."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "artifacts").as_uri()
+
+
+def _quiet_schema_logs() -> None:
+    for name in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

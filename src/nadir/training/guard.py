@@ -1,0 +1,88 @@
+"""One trainer per folder, and a trainer that stops when it is asked to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from typing import TYPE_CHECKING, Self
+
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, when: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` inside the block.
+
+    The kernel drops the lock with the process, so a killed one leaves none behind.
+
+    Args:
+        path: The lock file, made if missing; holds the process id of its holder.
+        when: False takes no lock.
+
+    Raises:
+        NadirError: Another process holds it.
+    """
+    if not when:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise NadirError(
+                f"another process (pid {file.read().strip() or 'unknown'}) is training here",
+                where=str(path.parent),
+                fix="wait for it, or end it (`kill` lets it save first), then run again",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock file `path`."""
+    if not path.is_file():
+        return False
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class StoppedError(NadirError):
+    """Training ended early because it was asked to; its state is saved."""
+
+
+class StopRequest:
+    """Becomes true when SIGINT or SIGTERM arrives; repeated signals change nothing.
+
+    A context manager for the main thread.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, signal.Handlers | object] = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal protocol
+        self.requested = True
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,0 +1,140 @@
+"""Starts the training processes, passes signals on to them and waits until all have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json
+from nadir.training.guard import StopRequest, exclusive, is_held
+from nadir.training.places import FAILURE, OUTPUT, TRAINER_LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nadir.config.compute import ComputeParams
+
+_POLL_S = 0.2
+_REPEAT_S = 1.0
+
+
+def launch(
+    work: Path,
+    fingerprint: str,
+    *,
+    compute: ComputeParams,
+    mixed_precision: str,
+    environment: Mapping[str, str],
+) -> None:
+    """Run the training processes to their end.
+
+    SIGINT and SIGTERM go on to them; they save a checkpoint and end, and only then does this
+    return. So no second training can start while one is still writing.
+
+    Args:
+        work: The run's own folder.
+        fingerprint: Of code, data and params.
+        compute: Processes, accelerate configuration.
+        mixed_precision: `no`, `fp16` or `bf16`.
+        environment: Variables for the processes, on top of this process' own.
+
+    Raises:
+        NadirError: Training failed or was stopped, or another process trains in `work`.
+    """
+    lock = work / TRAINER_LOCK
+    with exclusive(lock):  # a trainer may outlive its launcher
+        (work / FAILURE).unlink(missing_ok=True)
+    status = _supervise(
+        command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
+        {**os.environ, **_defaults(), **environment},
+        lock,
+    )
+    if status != 0 or not is_finished(work):
+        raise _failure(work, status)
+
+
+def command(
+    work: Path, fingerprint: str, *, compute: ComputeParams, mixed_precision: str
+) -> list[str]:
+    """The command line that starts all training processes of this machine."""
+    options = ["--num_processes", str(compute.processes), "--num_machines", "1"]
+    if compute.processes > 1:
+        options.append("--multi_gpu")  # torchrun; without a GPU the processes find gloo
+    if compute.accelerate_config:
+        options = ["--config_file", compute.accelerate_config]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(
+        1, (cores or 1) // compute.processes
+    )
+    return [
+        sys.executable,
+        *("-m", "accelerate.commands.launch", "--quiet", *options),
+        *("--mixed_precision", mixed_precision, "--dynamo_backend", "no"),
+        *("--num_cpu_threads_per_process", str(threads)),
+        *("-m", "nadir.training.main", "--work", str(work), "--fingerprint", fingerprint),
+    ]
+
+
+def _defaults() -> dict[str, str]:
+    """Settings of the libraries underneath, unless the user has set them."""
+    wanted = {
+        # By default torchrun kills 30 s after a signal; saving a large model takes longer.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> int:
+    """Run the command until neither it nor a trainer is left; its exit status."""
+    asked = 0.0
+    with StopRequest() as stop:
+        child = subprocess.Popen(line, env=dict(environment), preexec_fn=_ignore_signals)  # noqa: PLW1509
+        while child.poll() is None or is_held(lock):
+            if stop.requested and time.monotonic() - asked > _REPEAT_S:
+                # Repeated, because a process that is still importing ignores signals.
+                _ask_to_stop()
+                asked = time.monotonic()
+            time.sleep(_POLL_S)
+        return child.returncode
+
+
+def is_finished(work: Path) -> bool:
+    """Whether the training of this folder has ended and left its outputs."""
+    return (work / OUTPUT).is_dir()
+
+
+def _ignore_signals() -> None:
+    """In the child before exec: accelerate would leave at a signal without waiting for trainers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _ask_to_stop() -> None:
+    """SIGTERM to the processes at the end of the chain, which are the trainers."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if not process.children():
+                process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _failure(work: Path, status: int) -> NadirError:
+    """What the trainer left as its reason, or that it left none."""
+    if (work / FAILURE).is_file():
+        return NadirError(**read_json(work / FAILURE))
+    return NadirError(
+        f"the training process ended with status {status} and gave no reason",
+        where="train",
+        fix="see the lines above; a kill by the system means too little memory. Running the same "
+        "command again goes on from the last checkpoint",
+    )

@@ -1,0 +1,187 @@
+"""One training process; `accelerate launch -m nadir.training.main` starts as many as wanted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from nadir.config.noise import NoiseParams
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
+from nadir.data.latents import LatentReader
+from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.files import read_json, write_json
+from nadir.model.scaling import LatentScaling
+from nadir.model.sdxl import load_text, load_unet, load_vae
+from nadir.training.feed import Feed, load_samples
+from nadir.training.guard import StoppedError, StopRequest, exclusive
+from nadir.training.learner import Learner
+from nadir.training.objective import Objective
+from nadir.training.places import FAILURE, TRAINER_LOCK
+from nadir.training.previews import Previews
+from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
+from nadir.training.run import Run
+from nadir.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BASE = Path("models/base")
+DATA = Path("data")
+_PATIENCE = timedelta(hours=2)
+_PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train in the project at the working directory; exits 1 on a fault or a requested stop.
+
+    A fault that the user can act on is left in `failure.json` of the work folder, for the
+    launcher to tell once.
+    """
+    parser = argparse.ArgumentParser(description="one training process")
+    parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
+    parser.add_argument("--fingerprint", required=True, help="of code, data and params")
+    options = parser.parse_args(arguments)
+    disable_progress_bar()
+    with StopRequest() as stop:
+        train_params = read_section("train", TrainParams)
+        accelerator = make_accelerator(train_params)
+        try:
+            with exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process):
+                run_training(options.work, options.fingerprint, train_params, accelerator, stop)
+        except Exception as error:
+            fault = (
+                error if isinstance(error, NadirError) else disk_full_error(error, where="train")
+            )
+            if fault is None:
+                raise
+            write_failure(options.work, fault)
+            sys.exit(1)
+        finally:
+            accelerator.end_training()
+
+
+def make_accelerator(params: TrainParams) -> Accelerator:
+    """Accelerate's view of this process, with the run's precision and accumulation."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Accelerator(
+        # Without this, several processes without a GPU would not find each other.
+        cpu=several and not (torch.cuda.is_available() or torch.xpu.is_available()),
+        mixed_precision=params.mixed_precision,
+        gradient_accumulation_steps=params.gradient_accumulation,
+        # The others wait while the first process writes a checkpoint.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
+
+
+def run_training(
+    work: Path,
+    fingerprint: str,
+    train: TrainParams,
+    accelerator: Accelerator,
+    stop: StopRequest,
+) -> None:
+    """Load everything, train, and tell the tracker how it ended.
+
+    Raises:
+        NadirError: A fault in the inputs, a diverged loss, or a requested stop.
+    """
+    reporter = load_reporter() if accelerator.is_main_process else NoReporter()
+    try:
+        set_seed(train.seed)
+        run = prepare_run(work, fingerprint, train, accelerator, reporter)
+        learner = Learner(load_unet(BASE), train, run.objective, accelerator)
+        Trainer(run, learner, accelerator, stop).train()
+    except BaseException:
+        reporter.finished("KILLED" if stop.requested else "FAILED")
+        raise
+    reporter.finished("FINISHED")
+
+
+def prepare_run(
+    work: Path,
+    fingerprint: str,
+    train: TrainParams,
+    accelerator: Accelerator,
+    reporter: TrainingReporter,
+) -> Run:
+    """Load data and frozen models of the project at the working directory."""
+    device = accelerator.device
+    noise = read_section("noise", NoiseParams)
+    schedule = NoiseSchedule.from_settings(**noise.model_dump())
+    reader = LatentReader(DATA / "latents")
+    scaling = latent_scaling(train.latent_scaling)
+    samples = load_samples(
+        reader.index,
+        manifest=DATA / "manifest.parquet",
+        tags=DATA / "tags.parquet",
+        tag_weighting=train.tag_weighting,
+    )
+    text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
+    previews = None
+    if train.preview_every and accelerator.is_main_process:
+        previews = Previews(
+            train,
+            samples,
+            text=text,
+            vae=load_vae(BASE),
+            scaling=scaling,
+            schedule=schedule,
+            prediction=noise.prediction,
+        )
+    feed = Feed(
+        samples,
+        reader=reader,
+        scaling=scaling,
+        text=text,
+        params=train,
+        timesteps=schedule.timesteps,
+        device=device,
+    )
+    return Run(
+        work=work,
+        base=BASE,
+        fingerprint=fingerprint,
+        train=train,
+        noise=noise,
+        schedule=schedule,
+        objective=Objective(schedule, noise, train.loss_weight),
+        samples=samples,
+        feed=feed,
+        scaling=scaling,
+        previews=previews,
+        reporter=reporter,
+    )
+
+
+def latent_scaling(kind: str) -> LatentScaling:
+    """What `train.latent_scaling` names: the VAE's factor, or the dataset's statistics."""
+    if kind == "sdxl":
+        factor = read_json(BASE / "vae" / "config.json")["scaling_factor"]
+        return LatentScaling(kind="sdxl", scaling_factor=float(factor))
+    statistics = read_json(DATA / "latent_statistics.json")
+    return LatentScaling(
+        kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
+    )
+
+
+def write_failure(work: Path, fault: NadirError) -> None:
+    """Leave a fault for the launcher; a real one goes before the stop that it brings to others."""
+    if isinstance(fault, StoppedError) and (work / FAILURE).is_file():
+        return
+    value = {"what": fault.what, "where": fault.where, "fix": fault.fix}
+    write_json(work / FAILURE, value)
+
+
+if __name__ == "__main__":
+    main()

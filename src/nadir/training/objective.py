@@ -1,0 +1,107 @@
+"""What training minimises: the weighted error of the predicted target (paper §2.1, §2.4, §4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nadir.diffusion.loss_weight import loss_weight_table
+from nadir.diffusion.prediction import add_noise, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from nadir.config.noise import NoiseParams
+    from nadir.config.train import LossWeightParams
+    from nadir.diffusion.schedule import NoiseSchedule
+
+    UNet = Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
+    ]
+    """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that go through the network together; all have one shape.
+
+    Attributes:
+        latents_BCHW: Clean latents, normalised.
+        noise_BCHW: Standard normal.
+        timesteps_B: int64 in 0 .. T - 1, on the CPU, where the float64 tables are.
+        hidden_BSD: Text states for cross-attention.
+        pooled_BP: Pooled text vector.
+        time_ids_B6: Micro-conditioning (SDXL, 2307.01952 §2.2): original height and width, crop
+            top and left, target height and width, in pixels.
+        weights_B: Tag weights, mean 1 over the dataset.
+    """
+
+    latents_BCHW: torch.Tensor
+    noise_BCHW: torch.Tensor
+    timesteps_B: torch.Tensor
+    hidden_BSD: torch.Tensor
+    pooled_BP: torch.Tensor
+    time_ids_B6: torch.Tensor
+    weights_B: torch.Tensor
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in `count` equal parts, for gradient accumulation."""
+        split = [tensor.chunk(count) for tensor in vars(self).values()]
+        return [Batch(*tensors) for tensors in zip(*split, strict=True)]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A batch's loss, both as scalar tensors.
+
+    Attributes:
+        loss: Weighted mean, which is differentiated.
+        unweighted: Mean squared error without weights, detached.
+    """
+
+    loss: torch.Tensor
+    unweighted: torch.Tensor
+
+
+class Objective:
+    """The training loss for one noise schedule.
+
+    Args:
+        schedule: Made from `params.noise`; weights use its own SNR, after any rescale.
+        noise: Says what the network predicts.
+        weight: Loss weight by SNR.
+
+    Attributes:
+        weights_T: Loss weight of every timestep, float64.
+    """
+
+    def __init__(
+        self, schedule: NoiseSchedule, noise: NoiseParams, weight: LossWeightParams
+    ) -> None:
+        self._schedule = schedule
+        self._prediction = noise.prediction
+        self.weights_T = loss_weight_table(
+            schedule, weight.name, prediction=noise.prediction, gamma=weight.gamma
+        )
+
+    def __call__(self, unet: UNet, batch: Batch) -> Loss:
+        """Loss of a batch.
+
+        Each sample's squared error is averaged over its latent, then multiplied by the SNR weight
+        and the tag weight. The batch's mean is not divided by the sum of weights (Hang et al.
+        2303.09556), so a weighting below 1 lowers the effective learning rate.
+        """
+        clean_BCHW, noise_BCHW = batch.latents_BCHW, batch.noise_BCHW
+        alphas_B = self._schedule.alphas_cumprod[batch.timesteps_B]
+        noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
+        wanted_BCHW = target(self._prediction, clean_BCHW, noise_BCHW, alphas_B)
+        timesteps_B = batch.timesteps_B.to(clean_BCHW.device)
+        output_BCHW = unet(
+            noisy_BCHW, timesteps_B, batch.hidden_BSD, batch.pooled_BP, batch.time_ids_B6
+        )
+        error_B = (output_BCHW.float() - wanted_BCHW.float()).square().mean(dim=(1, 2, 3))
+        by_snr_B = self.weights_T[batch.timesteps_B].to(error_B)
+        loss = (error_B * by_snr_B * batch.weights_B).mean()
+        return Loss(loss, error_B.detach().mean())

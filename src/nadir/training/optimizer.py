@@ -1,0 +1,62 @@
+"""Optimizers and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nadir.config.train import TrainParams
+
+
+def learning_rate(
+    step: int,
+    *,
+    peak: float,
+    warmup_steps: int,
+    steps: int,
+    schedule: Literal["constant", "cosine"],
+) -> float:
+    """Learning rate of optimizer step `step` (from 0): linear warm-up, then the schedule.
+
+    The warm-up reaches `peak` at step `warmup_steps`; the cosine falls to 0 after the last step.
+    It is a pure function, so a resumed run needs no scheduler state.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / (warmup_steps + 1)
+    if schedule == "constant":
+        return peak
+    done = (step - warmup_steps) / (steps - warmup_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], params: TrainParams
+) -> torch.optim.Optimizer:
+    """The optimizer that `train.optimizer` names, over matrices with decay and vectors without.
+
+    Biases and normalisation scales get no weight decay. AdamW runs fused, in one kernel over all
+    parameters. Adafactor keeps factored second moments (a fraction of AdamW's memory) and no
+    momentum; its step is the learning rate times the size of the matrix it changes.
+    """
+    matrices: list[torch.nn.Parameter] = []
+    vectors: list[torch.nn.Parameter] = []
+    for parameter in parameters:
+        (matrices if parameter.ndim >= 2 else vectors).append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": params.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if params.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=params.learning_rate)
+    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Use `rate` from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,76 @@
+"""Random numbers that belong to a place in training, not to a process.
+
+Every draw is a pure function of (seed, stream, step, position in the global batch). So results do
+not depend on the number of processes, and a resumed run continues exactly without replaying
+anything. The generator is Philox, whose counter is the place itself.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WORD = (1 << 64) - 1
+
+
+class Stream(IntEnum):
+    """What the numbers are for; streams are independent of each other."""
+
+    NOISE = 1
+    TIMESTEPS = 2
+    PREVIEW = 3
+
+
+def generator(seed: int, stream: Stream, step: int, position: int = 0) -> np.random.Generator:
+    """The generator of one place; 2^64 draws lie between two places."""
+    counter = [0, int(stream), position, step]
+    return np.random.Generator(np.random.Philox(key=seed & _WORD, counter=counter))
+
+
+def noise(
+    seed: int, step: int, positions: Sequence[int], shape: tuple[int, int, int]
+) -> torch.Tensor:
+    """Standard normal noise for some positions of the batch at `step`.
+
+    Args:
+        seed: The run's seed.
+        step: Optimizer step, from 0.
+        positions: Places in the global batch.
+        shape: (C, H, W) of one latent.
+
+    Returns:
+        noise_BCHW in float32 on the CPU, B = len(positions).
+    """
+    rows = [
+        generator(seed, Stream.NOISE, step, position).standard_normal(shape, dtype=np.float32)
+        for position in positions
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def stratified_timesteps(seed: int, step: int, batch_size: int, timesteps: int) -> torch.Tensor:
+    """Timesteps of the whole batch at `step`: one from each of `batch_size` equal strata.
+
+    A random permutation deals the strata out, so that each position alone is exactly uniform over
+    0 .. timesteps - 1, the terminal one included, while the batch covers the range evenly, which
+    takes most of the variance out of the loss.
+
+    Returns:
+        timesteps_B, int64.
+    """
+    rng = generator(seed, Stream.TIMESTEPS, step)
+    strata = rng.permutation(batch_size)
+    place = (strata + rng.random(batch_size)) / batch_size * timesteps
+    return torch.from_numpy(np.minimum(place.astype(np.int64), timesteps - 1))
+
+
+def caption_rng(seed: int, step: int, position: int) -> random.Random:
+    """The generator that drops and shuffles the tags of one sample."""
+    return random.Random(f"caption/{seed}/{step}/{position}")

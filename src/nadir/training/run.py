@@ -1,0 +1,96 @@
+"""What one training is made of, and what it leaves."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nadir.ground.files import write_json
+from nadir.model.checkpoint import save_checkpoint
+from nadir.training.places import LOSS, METRICS, MODEL, OUTPUT
+from nadir.training.state import sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import UNet2DConditionModel
+
+    from nadir.config.noise import NoiseParams
+    from nadir.config.train import TrainParams
+    from nadir.diffusion.schedule import NoiseSchedule
+    from nadir.model.scaling import LatentScaling
+    from nadir.training.feed import Feed, Samples
+    from nadir.training.history import History
+    from nadir.training.objective import Objective
+    from nadir.training.previews import Previews
+    from nadir.training.reporter import TrainingReporter
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training is made of.
+
+    Attributes:
+        work: The run's own folder: `checkpoints` while it runs, `output` when it has finished.
+        base: The base model's folder.
+        fingerprint: Of code, data and params.
+        train: `params.yaml` train.
+        noise: `params.yaml` noise.
+        schedule: Made from `noise`.
+        objective: Made from `schedule` and `train.loss_weight`.
+        samples: The training images.
+        feed: Makes batches.
+        scaling: Latent scaling, stored in the checkpoint.
+        previews: Draws previews; None draws none.
+        reporter: Told what happens, by the main process alone.
+    """
+
+    work: Path
+    base: Path
+    fingerprint: str
+    train: TrainParams
+    noise: NoiseParams
+    schedule: NoiseSchedule
+    objective: Objective
+    samples: Samples
+    feed: Feed
+    scaling: LatentScaling
+    previews: Previews | None
+    reporter: TrainingReporter
+
+    def write_outputs(self, unet: UNet2DConditionModel, history: History) -> None:
+        """Write checkpoint, metrics and loss curve into `output`, which appears as a whole.
+
+        Args:
+            unet: Holds the weights to publish.
+            history: Of the finished run.
+        """
+        final = self.work / OUTPUT
+        temporary = final.with_name(f".{OUTPUT}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        summary = history.summary()
+        facts = {
+            "steps": summary["steps"],
+            "images": summary["images"],
+            "fingerprint": self.fingerprint,
+            # How the network expects to be asked: the form of captions, and a (height, width)
+            # that images claimed in micro-conditioning.
+            "caption": self.train.caption.model_dump(),
+            "original_size": list(self.samples.typical_original),
+        }
+        save_checkpoint(
+            temporary / MODEL,
+            base=self.base,
+            unet=unet,
+            noise=self.noise.model_dump(),
+            scaling=self.scaling,
+            training=facts,
+        )
+        write_json(temporary / METRICS, summary)
+        history.write_csv(temporary / LOSS)
+        temporary.rename(final)
+        sync(self.work)
+        for name in (METRICS, LOSS):
+            self.reporter.artifact(final / name)

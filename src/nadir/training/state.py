@@ -1,0 +1,200 @@
+"""Checkpoints that a training resumes from: whole and verified, or not there.
+
+One folder per checkpoint, `step-000200`, below the run's own folder:
+
+- `unet.safetensors`, `average.safetensors` (absent when `ema_decay` is 0): weights in float32
+- `optimizer.pt`: optimizer state, read with torch's weights-only loader
+- `state.json`: step, images, fingerprint, loss history
+- `manifest.json`: size and sha256 of the others
+
+A checkpoint is written beside its place, synced to disk and renamed, so a kill at any moment
+leaves the one before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import file_hash, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_NAME = re.compile(r"step-(\d{6,})")
+_UNET, _AVERAGE = "unet.safetensors", "average.safetensors"
+_OPTIMIZER, _STATE, _MANIFEST = "optimizer.pt", "state.json", "manifest.json"
+
+
+@dataclass
+class Snapshot:
+    """Everything that a resumed training needs and cannot compute again.
+
+    Attributes:
+        step: Optimizer steps done.
+        weights: The network's parameters by name.
+        average: Their moving average by name; None without one.
+        average_updates: Updates that went into the average.
+        optimizer: State of the optimizer and, in fp16, the loss scaler.
+        facts: JSON values: images seen, loss history.
+    """
+
+    step: int
+    weights: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor] | None
+    average_updates: int
+    optimizer: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: Where they lie.
+        fingerprint: Of code, data and params; a checkpoint of another one is refused.
+        keep: How many stay.
+        warn: Told about checkpoints that cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path, *, fingerprint: str, keep: int, warn: Callable[[str], None]
+    ) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.keep = keep
+        self._warn = warn
+
+    def save(self, snapshot: Snapshot) -> Path:
+        """Write a checkpoint atomically, then drop the oldest beyond `keep`.
+
+        Raises:
+            OSError: The disk is full or gone; nothing is left of the attempt.
+        """
+        final = self.folder / f"step-{snapshot.step:06d}"
+        temporary = self.folder / f".{final.name}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            self._write(temporary, snapshot)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(self.folder)
+        for old in self._folders()[self.keep :]:
+            shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint whose files are all intact; None when there is none.
+
+        Raises:
+            NadirError: It was made by other code, data or params.
+        """
+        for leftover in self.folder.glob(".step-*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for folder in self._folders():
+            fault = _fault(folder)
+            if fault is None:
+                self._check_fingerprint(folder)
+                return folder
+            self._warn(f"checkpoint {folder.name} is damaged ({fault}); trying the one before it")
+        return None
+
+    def load(self, folder: Path) -> Snapshot:
+        """Read a checkpoint that `latest` returned; tensors lie on the CPU."""
+        state = read_json(folder / _STATE)
+        average = folder / _AVERAGE
+        return Snapshot(
+            step=state["step"],
+            weights=load_file(folder / _UNET),
+            average=load_file(average) if average.is_file() else None,
+            average_updates=state["average_updates"],
+            optimizer=torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True),
+            facts=state["facts"],
+        )
+
+    def clear(self) -> None:
+        """Remove all checkpoints, which a finished training no longer needs."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        """Checkpoints, newest first."""
+        found = [path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+    def _write(self, folder: Path, snapshot: Snapshot) -> None:
+        save_file(_plain(snapshot.weights), folder / _UNET)
+        if snapshot.average is not None:
+            save_file(_plain(snapshot.average), folder / _AVERAGE)
+        torch.save(snapshot.optimizer, folder / _OPTIMIZER)
+        state = {
+            "step": snapshot.step,
+            "average_updates": snapshot.average_updates,
+            "fingerprint": self.fingerprint,
+            "facts": snapshot.facts,
+        }
+        write_json(folder / _STATE, state)
+        files = sorted(folder.iterdir())
+        manifest = {p.name: {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in files}
+        write_json(folder / _MANIFEST, manifest)
+        for path in (*files, folder):
+            sync(path)
+
+    def _check_fingerprint(self, folder: Path) -> None:
+        found = read_json(folder / _STATE)["fingerprint"]
+        if found != self.fingerprint:
+            raise NadirError(
+                f"the checkpoint belongs to another training (fingerprint {found[:12]}, "
+                f"now {self.fingerprint[:12]})",
+                where=str(folder),
+                fix=f"delete {folder.parent} and train from the start",
+            )
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def age(path: Path) -> str:
+    """How long ago a file was written, for people: `40 s`, `2 min`, `3 h`, `4 d`."""
+    seconds = max(0.0, time.time() - path.stat().st_mtime)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None when they are intact."""
+    try:
+        manifest = read_json(folder / _MANIFEST)
+        for name, expected in manifest.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != expected["bytes"] or file_hash(path) != expected["sha256"]:
+                return f"{name} has changed"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{_MANIFEST}: {error}"
+    return None if {_UNET, _OPTIMIZER, _STATE} <= set(manifest) else f"{_MANIFEST} is incomplete"

@@ -1,0 +1,186 @@
+"""The training loop: it resumes, reports, saves, stops when asked and publishes at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from nadir.diffusion.loss_weight import weight_shares
+from nadir.ground.errors import NadirError
+from nadir.ground.events import Progress, say
+from nadir.training.guard import StoppedError
+from nadir.training.history import History
+from nadir.training.places import CHECKPOINTS
+from nadir.training.state import CheckpointStore, age
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from nadir.training.guard import StopRequest
+    from nadir.training.learner import Learner, StepResult
+    from nadir.training.run import Run
+
+
+class Trainer:
+    """Carries one run from its newest checkpoint to its outputs.
+
+    Args:
+        run: What to train on, and how.
+        learner: Makes the steps.
+        accelerator: Says which process this is.
+        stop: Asked at every step.
+    """
+
+    def __init__(
+        self, run: Run, learner: Learner, accelerator: Accelerator, stop: StopRequest
+    ) -> None:
+        self._run = run
+        self._learner = learner
+        self._accelerator = accelerator
+        self._main = accelerator.is_main_process
+        self._stop = stop
+        self._store = CheckpointStore(
+            run.work / CHECKPOINTS,
+            fingerprint=run.fingerprint,
+            keep=run.train.keep_checkpoints,
+            warn=self._say,
+        )
+        self._history = History(run.train.steps, run.train.batch_size)
+        self._step = self._saved_step = 0
+
+    def train(self) -> None:
+        """Train to the last step and write the outputs.
+
+        Raises:
+            NadirError: The loss is no number, or a stop was requested (the state is saved then).
+        """
+        train = self._run.train
+        self._resume()
+        self._start()
+        if self._step == 0:
+            self._preview()
+        progress = Progress("train", train.steps, "steps", done=self._step)
+        start, start_step = time.monotonic(), self._step
+        while self._step < train.steps:
+            result = self._advance()
+            if self._main:
+                rate = (self._step - start_step) / max(time.monotonic() - start, 1e-9)
+                self._report(result, rate * train.batch_size)
+                images = self._step * train.batch_size
+                progress.advance(note=f"{images} images, loss {result.loss:.3f}")
+            if self._step == train.steps:
+                break
+            if result.stop:
+                self._save()
+                raise self._interrupted()
+            if self._step % train.checkpoint_every == 0:
+                self._save()
+            if train.preview_every and self._step % train.preview_every == 0:
+                self._preview()
+        self._preview()
+        self._publish()
+
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        folder = self._store.latest()
+        if folder is None:
+            return
+        snapshot = self._store.load(folder)
+        self._learner.restore(snapshot)
+        self._history.load(snapshot.facts["history"])
+        self._step = self._saved_step = snapshot.step
+        self._say(f"train: resuming from step {snapshot.step} ({age(folder)} ago)")
+
+    def _start(self) -> None:
+        """Tell the log and the tracker what is about to run."""
+        run = self._run
+        shares = weight_shares(run.schedule, run.objective.weights_T)
+        epochs = run.train.steps * run.train.batch_size / len(run.samples)
+        parameters = sum(p.numel() for p in self._learner.unet.parameters())
+        self._say(
+            f"train: {parameters / 1e6:.2f} M parameters, {len(run.samples)} images in "
+            f"{len(run.samples.buckets)} buckets, {epochs:.1f} epochs, "
+            f"{self._accelerator.num_processes} x {self._accelerator.device.type}"
+        )
+        told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        self._say(f"train: loss weight by band: {told}")
+        facts: dict[str, Any] = {
+            "steps_done": self._step,
+            "training_images": len(run.samples),
+            "epochs": epochs,
+            "unet_parameters": parameters,
+            "processes": self._accelerator.num_processes,
+            "device": self._accelerator.device.type,
+        }
+        facts |= {f"loss_weight_share.{name}": share for name, share in shares.items()}
+        if self._main:
+            run.reporter.started(facts)
+
+    def _advance(self) -> StepResult:
+        accelerator = self._accelerator
+        batch = self._run.feed.batch(
+            self._step, rank=accelerator.process_index, ranks=accelerator.num_processes
+        )
+        result = self._learner.step(self._step, batch, self._stop)
+        if not math.isfinite(result.loss):
+            raise self._diverged(result.loss)
+        self._step += 1
+        return result
+
+    def _report(self, result: StepResult, images_per_second: float) -> None:
+        """Note the step; tell the tracker the means when a row is due."""
+        means = self._history.add(
+            self._step,
+            loss=result.loss,
+            unweighted=result.unweighted,
+            gradient_norm=result.gradient_norm,
+        )
+        if means:
+            means |= {
+                "learning_rate": result.learning_rate,
+                "images_per_second": images_per_second,
+            }
+            self._run.reporter.step(self._step, self._step * self._run.train.batch_size, means)
+
+    def _preview(self) -> None:
+        """Draw previews with the weights that would be published now."""
+        if not (self._main and self._run.previews):
+            return
+        with self._learner.published() as unet:
+            for prompt, image in self._run.previews.draw(unet):
+                self._run.reporter.preview(self._step, prompt, image)
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self._main and self._step != self._saved_step:
+            facts = {"history": self._history.state()}
+            self._store.save(self._learner.snapshot(self._step, facts))
+        self._saved_step = self._step
+        self._accelerator.wait_for_everyone()
+
+    def _publish(self) -> None:
+        """Write the outputs, with the weights that are published."""
+        if self._main:
+            with self._learner.published() as unet:
+                self._run.write_outputs(unet, self._history)
+
+    def _diverged(self, loss: float) -> NadirError:
+        return NadirError(
+            f"the loss is {loss} at step {self._step + 1}",
+            where="train",
+            fix="lower train.learning_rate or raise train.warmup_steps; with fp16 use bf16 or no; "
+            "if it happens at step 1, look for broken latents: `dvc repro -f encode`",
+        )
+
+    def _interrupted(self) -> StoppedError:
+        return StoppedError(
+            f"stopped on request after step {self._step} of {self._run.train.steps}; "
+            "the state is saved",
+            where="train",
+            fix="run the same command again to go on from there",
+        )
+
+    def _say(self, message: str) -> None:
+        if self._main:
+            say(message)

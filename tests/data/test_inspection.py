@@ -1,0 +1,283 @@
+"""Decoding rules, facts of one file, and what a crash or a change costs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from tests.hostile import BAD, GOOD, encoded, make_hostile_folder, picture, png_claiming
+
+from nadir.data.inspection import (
+    ImageError,
+    Limits,
+    inspect_file,
+    mean_luminance,
+    open_image,
+    perceptual_hash,
+)
+from nadir.data.sources.detect import open_source
+from nadir.data.survey import survey
+from nadir.data.workers import map_in_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nadir.data.inspection import Facts
+
+LIMITS = Limits(max_pixels=1_000_000, max_file_bytes=1 << 20, alpha_background=(255, 255, 255))
+
+
+def opened(data: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+    return open_image(io.BytesIO(data), alpha_background=background, max_pixels=1_000_000)
+
+
+def facts_of(folder: Path, name: str, limits: Limits = LIMITS) -> Facts:
+    source = open_source(str(folder), "folder")
+    return inspect_file(source, name, *source.version(name), limits=limits)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    make_hostile_folder(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_odd_but_whole_images_are_read_as_rgb_with_their_real_format(
+    hostile: Path, name: str
+) -> None:
+    facts = facts_of(hostile, name)
+    assert (facts.reason, facts.format) == (None, GOOD[name])
+    assert facts.sha256 == hashlib.sha256((hostile / name).read_bytes()).hexdigest()
+    assert facts.perceptual_hash is not None
+    assert len(facts.perceptual_hash) == 16
+
+
+FILE_REASONS = {"empty_file", "unreadable", "truncated", "too_large"}
+
+
+@pytest.mark.parametrize("name", [name for name, reason in BAD.items() if reason in FILE_REASONS])
+def test_files_without_an_image_get_a_reason_and_a_detail(hostile: Path, name: str) -> None:
+    facts = facts_of(hostile, name)
+    assert facts.reason == BAD[name]
+    assert facts.detail
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_no_format_passes_when_a_part_of_it_is_missing(form: str, kept: float) -> None:
+    whole = encoded(picture(0), form)
+    assert opened(whole).size == (96, 64)
+    with pytest.raises(ImageError, match=r"truncated|unreadable"):
+        opened(whole[: int(len(whole) * kept)])
+
+
+def test_transparency_is_flattened_on_the_stated_colour() -> None:
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    half = Image.new("LA", (8, 8), (0, 128))
+    assert opened(encoded(clear, "PNG"), (1, 2, 3)).getpixel((0, 0)) == (1, 2, 3)
+    assert opened(encoded(clear, "WEBP", lossless=True), (9, 9, 9)).getpixel((0, 0)) == (9, 9, 9)
+    assert opened(encoded(half, "PNG")).getpixel((0, 0)) == (127, 127, 127)
+    keyed = encoded(Image.new("RGB", (8, 8), (5, 6, 7)), "PNG", transparency=(5, 6, 7))
+    assert opened(keyed, (0, 0, 255)).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_sixteen_bits_keep_their_upper_eight() -> None:
+    values = np.array([[0, 255, 256, 32_768, 65_535]], dtype=np.uint16)
+    image = opened(encoded(Image.fromarray(values), "PNG"))
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_cmyk_black_is_black_and_paper_is_white() -> None:
+    ink = Image.new("CMYK", (16, 16), (0, 0, 0, 255))
+    paper = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
+    assert mean_luminance(opened(encoded(ink, "JPEG"))) < 0.02
+    assert mean_luminance(opened(encoded(paper, "JPEG"))) > 0.98
+
+
+def test_the_first_frame_of_an_animation_is_the_image() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white", "white")]
+    for form in ("GIF", "WEBP", "PNG"):
+        data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+        assert mean_luminance(opened(data)) < 0.02
+
+
+def test_exif_orientation_turns_the_picture() -> None:
+    image = Image.new("RGB", (40, 20), "black")
+    image.paste("white", (0, 0, 40, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held a quarter turn: top comes to the right
+    turned = opened(encoded(image, "PNG", exif=exif))
+    assert turned.size == (20, 40)
+    assert turned.getpixel((19, 20)) == (255, 255, 255)
+    assert turned.getpixel((0, 20)) == (0, 0, 0)
+
+
+def test_a_broken_exif_block_does_not_cost_the_image() -> None:
+    data = encoded(picture(0), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert opened(data).size == (96, 64)
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    with pytest.raises(ImageError, match="60000 x 60000 has more than 1,000,000 pixels"):
+        opened(png_claiming(60_000, 60_000))
+    assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_a_stated_limit_above_pillows_own_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert opened(encoded(picture(0), "PNG")).size == (96, 64)
+
+
+def test_formats_that_run_programs_are_not_opened() -> None:
+    with pytest.raises(ImageError, match="no known image format inside"):
+        opened(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n")
+
+
+def test_an_error_names_file_and_fix(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    with pytest.raises(ImageError, match=r"x\.png: unreadable: .*\n  fix: convert it to PNG"):
+        open_image(tmp_path / "x.png", alpha_background=(0, 0, 0), max_pixels=10)
+
+
+def test_luminance_weighs_the_channels_by_rec_709() -> None:
+    colours = {"red": 0.2126, "lime": 0.7152, "blue": 0.0722, "white": 1.0, "black": 0.0}
+    for colour, expected in colours.items():
+        assert mean_luminance(Image.new("RGB", (3, 5), colour)) == pytest.approx(expected)
+
+
+def test_the_perceptual_hash_survives_shrinking_and_compression_and_tells_pictures_apart() -> None:
+    def bits(image: Image.Image) -> int:
+        return int(perceptual_hash(image), 16)
+
+    for seed in range(10):
+        image = picture(seed, 400, 300)
+        copies = [image.resize((200, 150)), opened(encoded(image, "JPEG", quality=60))]
+        assert all((bits(image) ^ bits(copy)).bit_count() <= 4 for copy in copies)
+        assert (bits(image) ^ bits(picture(seed + 50, 400, 300))).bit_count() > 8
+
+
+def test_a_file_that_changed_or_went_since_the_listing_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(0), "PNG"))
+    source = open_source(str(tmp_path), "folder")
+    size, modified = source.version("a.png")
+    (tmp_path / "a.png").write_bytes(encoded(picture(1), "PNG"))
+    changed = inspect_file(source, "a.png", size, modified, limits=LIMITS)
+    gone = inspect_file(source, "b.png", size, modified, limits=LIMITS)
+    assert (changed.reason, gone.reason) == ("vanished", "vanished")
+    assert "changed" in str(changed.detail)
+
+
+def test_a_large_file_is_not_even_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(2000))
+    limits = Limits(max_pixels=10, max_file_bytes=1999, alpha_background=(0, 0, 0))
+    facts = facts_of(tmp_path, "a.png", limits)
+    assert (facts.reason, facts.sha256) == ("too_large", None)
+
+
+def die_on_seven(numbers: Sequence[int]) -> list[int]:
+    if 7 in numbers:
+        os._exit(3)  # as a segmentation fault in a decoder would
+    return [number * 10 for number in numbers]
+
+
+def test_a_worker_that_dies_costs_one_item() -> None:
+    items = list(range(200))
+    work = map_in_processes(die_on_seven, items, workers=2, lost=lambda number: -number)
+    found = dict(pair for chunk, results in work for pair in zip(chunk, results, strict=True))
+    assert found == {number: -7 if number == 7 else number * 10 for number in items}
+
+
+SLEEPER = """
+import os, time
+from nadir.data.workers import map_in_processes
+
+def work(items):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(map_in_processes(work, [1, 2], workers=1, lost=int))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    command = [sys.executable, str(tmp_path / "sleeper.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        worker.wait(timeout=20)
+
+
+def test_what_a_worker_raises_is_raised() -> None:
+    work = map_in_processes(fail, [1, 2], workers=1, lost=int)
+    with pytest.raises(ZeroDivisionError):
+        list(work)
+
+
+def fail(numbers: Sequence[int]) -> list[int]:
+    return [number // 0 for number in numbers]
+
+
+def test_only_new_or_changed_files_are_looked_at_again(tmp_path: Path) -> None:
+    folder, memory = tmp_path / "images", tmp_path / "memory"
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.png").write_bytes(encoded(picture(index), "PNG"))
+        (folder / f"{index}.txt").write_text(f"tag{index}, solo")
+    source = open_source(str(folder), "folder")
+
+    def again(limits: Limits = LIMITS) -> tuple[int, list[object], list[object]]:
+        found = survey(source.list_images().table, source, limits=limits, memory=memory, workers=1)
+        return found.looked_at, found.facts.to_pylist(), found.tags.to_pylist()
+
+    first = again()
+    expected = [asdict(facts_of(folder, f"{index}.png")) for index in range(4)]
+    assert [{**row, "mean_luminance": None} for row in first[1]] == [
+        {**row, "mean_luminance": None} for row in expected
+    ]
+    assert again() == (0, *first[1:])
+    (folder / "1.png").write_bytes(encoded(picture(9), "PNG"))
+    (folder / "2.txt").write_text("other")
+    looked_at, facts, tags = again()
+    assert looked_at == 1
+    assert [a == b for a, b in zip(facts, first[1], strict=True)] == [True, False, True, True]
+    assert tags[2]["tags"] == [{"name": "other", "class": ""}]
+    # Another colour behind transparency may change facts; other limits do not.
+    assert again(Limits(999, 1 << 20, (255, 255, 255)))[0] == 0
+    assert again(Limits(1_000_000, 1 << 20, (0, 0, 0)))[0] == 4
+
+
+def test_a_refusal_by_limits_is_looked_at_again(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encoded(picture(0), "PNG"))
+    source = open_source(str(folder), "folder")
+    reasons = []
+    for max_pixels in (100, 10_000):
+        found = survey(
+            source.list_images().table,
+            source,
+            limits=Limits(max_pixels, 1 << 20, (255, 255, 255)),
+            memory=tmp_path / "memory",
+            workers=1,
+        )
+        reasons.append(found.facts.column("reason").to_pylist())
+    assert reasons == [["too_large"], [None]]

@@ -1,0 +1,112 @@
+"""A folder is listed completely, in order, and without leaving it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.hostile import make_hostile_folder
+
+from nadir.data import tables
+from nadir.data.sources.detect import open_source
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def listed(folder: Path) -> dict[str, dict[str, object]]:
+    rows = open_source(str(folder), "auto").list_images().table.to_pylist()
+    return {row["path"]: row for row in rows}
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"content")
+
+
+def test_the_listing_has_every_image_with_subfolders_sorted_by_path(tmp_path: Path) -> None:
+    touch(tmp_path, "z.PNG", "b/two.jpeg", "a.webp", "b/c/three.avif", "notes.md", "photo.heic")
+    table = open_source(str(tmp_path), "auto").list_images().table
+    assert table.schema.equals(tables.LISTING)
+    paths = table.column("path").to_pylist()
+    assert paths == ["a.webp", "b/c/three.avif", "b/two.jpeg", "photo.heic", "z.PNG"]
+
+
+def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.txt")
+    os.utime(tmp_path / "a.png", ns=(1, 1_700_000_000_123_456_789))
+    row = listed(tmp_path)["a.png"]
+    assert (row["size"], row["modified_ns"]) == (7, 1_700_000_000_123_456_789)
+    assert row["tags_modified_ns"] == (tmp_path / "a.txt").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("sidecars", "chosen"),
+    [
+        (["x.txt"], "x.txt"),
+        (["x.jpg.txt", "x.txt", "x.json"], "x.jpg.txt"),
+        (["x.json", "x.txt"], "x.txt"),
+        (["x.jpg.json", "x.json"], "x.jpg.json"),
+        (["y.txt", "sub/x.txt"], None),
+    ],
+)
+def test_tags_are_looked_for_beside_the_image(
+    tmp_path: Path, sidecars: list[str], chosen: str | None
+) -> None:
+    touch(tmp_path, "x.jpg", *sidecars)
+    assert listed(tmp_path)["x.jpg"]["tags_path"] == chosen
+
+
+def test_links_hidden_files_and_pipes_are_not_listed_and_said(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    make_hostile_folder(folder)
+    listing = open_source(str(folder), "folder").list_images()
+    paths = set(listing.table.column("path").to_pylist())
+    assert not paths & {"leaves.png", "nowhere.png", ".hidden.png", "pipe.png"}
+    assert not any(path.startswith("loop") for path in paths)
+    for words in ("1 links that leave the folder", "1 links to a folder", "1 hidden"):
+        assert words in listing.notes[0]
+
+
+def test_a_link_to_a_file_inside_the_folder_counts(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    assert set(listed(tmp_path)) == {"a.png", "b.png"}
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert set(listed(tmp_path / "link")) == {"a.png"}
+
+
+def test_names_that_are_no_utf8_are_listed_readably(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff.png")).write_bytes(b"content")
+    assert set(listed(tmp_path)) == {"bad\\xff.png"}
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("missing", "missing does not exist"),
+        ("file.png", "is a file, not a folder"),
+        ("empty", r"no image files in .*empty\n  fix: set it to a folder with images"),
+        ("s3://bucket/key", "s3://bucket/key is not a local folder"),
+    ],
+)
+def test_a_bad_location_is_one_clear_error(tmp_path: Path, location: str, message: str) -> None:
+    touch(tmp_path, "file.png")
+    (tmp_path / "empty").mkdir()
+    place = location if "://" in location else str(tmp_path / location)
+    with pytest.raises(NadirError, match=message):
+        open_source(place, "auto").list_images()
+
+
+def test_an_empty_listing_says_what_was_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "notes.md", "table.csv")
+    with pytest.raises(NadirError, match="not listed: 2 not named like an image"):
+        open_source(str(tmp_path), "auto").list_images()

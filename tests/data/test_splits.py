@@ -1,0 +1,96 @@
+"""Hold-out by near-duplicate group: whole groups, stable, about the right share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nadir.data.splits import MAX_DISTANCE, assign_splits, near_duplicate_groups
+
+
+def random_hashes(count: int, seed: int = 0) -> list[str]:
+    values = np.random.default_rng(seed).integers(0, 1 << 63, count, dtype=np.uint64)
+    return [f"{value:016x}" for value in values.tolist()]
+
+
+def groups_by_brute_force(hashes: list[str]) -> list[set[int]]:
+    values = [int(text, 16) for text in hashes]
+    groups = [{i} for i in range(len(values))]
+    for i in range(len(values)):
+        for j in range(i):
+            if (values[i] ^ values[j]).bit_count() <= MAX_DISTANCE:
+                one = next(g for g in groups if i in g)
+                other = next(g for g in groups if j in g)
+                if one is not other:
+                    groups.remove(other)
+                    one |= other
+    return groups
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60))
+def test_groups_are_the_connected_parts_of_all_close_pairs(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = random_hashes(count, seed)
+    for _ in range(count):
+        # A near copy of an earlier image, up to six bits away: some inside the limit, some not.
+        value = int(hashes[rng.integers(len(hashes))], 16)
+        for bit in rng.choice(64, rng.integers(0, 7), replace=False).tolist():
+            value ^= 1 << bit
+        hashes.append(f"{value:016x}")
+    found = near_duplicate_groups(hashes)
+    expected = groups_by_brute_force(hashes)
+    assert {frozenset(np.flatnonzero(found == g).tolist()) for g in range(found.max() + 1)} == {
+        frozenset(group) for group in expected
+    }
+
+
+def test_near_duplicates_are_never_on_both_sides() -> None:
+    originals = random_hashes(400)
+    copies = [f"{int(text, 16) ^ 0b1001:016x}" for text in originals]
+    splits, groups = assign_splits(originals + copies, share=0.2, seed=1)
+    assert splits[:400] == splits[400:]
+    assert groups[:400].tolist() == groups[400:].tolist()
+    assert {"train", "holdout"} == set(splits)
+
+
+def test_the_share_is_about_what_was_asked_for() -> None:
+    splits, _ = assign_splits(random_hashes(20_000), share=0.05, seed=0)
+    assert splits.count("holdout") == pytest.approx(1000, rel=0.1)
+
+
+def test_order_does_not_matter_and_the_seed_does() -> None:
+    hashes = random_hashes(500)
+    forward, _ = assign_splits(hashes, share=0.1, seed=0)
+    backward, _ = assign_splits(hashes[::-1], share=0.1, seed=0)
+    other, _ = assign_splits(hashes, share=0.1, seed=1)
+    assert forward == backward[::-1]
+    assert forward != other
+
+
+def test_a_growing_dataset_keeps_its_holdout() -> None:
+    hashes = random_hashes(2000)
+    before, _ = assign_splits(hashes[:1000], share=0.1, seed=0)
+    after, _ = assign_splits(hashes, share=0.1, seed=0)
+    assert after[:1000] == before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_datasets_hold_out_at_least_one_image_and_at_most_twice_the_share(seed: int) -> None:
+    splits, _ = assign_splits(random_hashes(20, seed), share=0.05, seed=0)
+    assert 1 <= splits.count("holdout") <= 2
+
+
+def test_a_large_group_of_lookalikes_stays_in_training() -> None:
+    for seed in range(10):
+        hashes = [*random_hashes(50), *["8" * 16] * 30]
+        splits, _ = assign_splits(hashes, share=0.05, seed=seed)
+        assert set(splits[50:]) == {"train"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_no_share_or_no_images_means_no_holdout(count: int) -> None:
+    assert assign_splits(random_hashes(count), share=0.0, seed=0)[0] == ["train"] * count
+    assert len(assign_splits(random_hashes(count), share=0.5, seed=0)[0]) == count

@@ -1,0 +1,227 @@
+"""A whole small evaluation: what is drawn is measured, and faults show in the verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.small_checkpoint import write_holdout
+
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.reader import read_section
+from nadir.evaluation.evaluator import evaluate
+from nadir.evaluation.generate import PromptEncodings, text_encoder
+from nadir.evaluation.grid import sample_grid, scaled, tile_size
+from nadir.evaluation.habits import Habits
+from nadir.evaluation.heldout import load_heldout
+from nadir.evaluation.metrics.brightness import region_luminance
+from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.report import render_report
+from nadir.evaluation.results import EVALUATION, to_table
+from nadir.evaluation.samples import sample_sheets
+from nadir.ground.files import write_json
+from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
+
+HOSTILE = 'x"><script>alert(1)</script>'
+
+
+@pytest.fixture(scope="module")
+def params(pytestconfig):
+    section = read_section("evaluate", EvaluateParams, pytestconfig.rootpath / "params.yaml")
+    changes = {
+        "cfg_scales": (3.5, 4.5),
+        "steps": 2,
+        "width_px": 32,
+        "height_px": 32,
+        "prompts": ("1girl, red_hair", HOSTILE),
+        "holdout_prompts": 2,
+        "seeds": (1, 2),
+        "loss_images": 3,
+        "max_brightness_error": 1.0,
+    }
+    return section.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def holdout(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    write_holdout(data, images=5)
+    return data
+
+
+def evaluated(pipeline, checkpoint, params, holdout):
+    info = load_checkpoint_info(checkpoint)
+    images = []
+    if holdout is not None:
+        images = load_heldout(
+            manifest=holdout / "manifest.parquet",
+            latents=holdout / "latents",
+            captions=Habits.of({}).captions,
+            limit=params.loss_images,
+        )
+    plan = make_plan(
+        params,
+        holdout=[(image.id, image.caption) for image in images],
+        noise=info.noise,
+        token_chunks=1,
+    )
+    done = []
+    evaluation = evaluate(
+        pipeline,
+        plan,
+        params,
+        scaling=info.latent_scaling,
+        encodings=PromptEncodings(text_encoder(pipeline), 1),
+        holdout=images,
+        advance=done.append,
+    )
+    assert sum(done) == plan.images == evaluation.health.images
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def evaluation(pipeline, checkpoint, params, holdout):
+    return evaluated(pipeline, checkpoint, params, holdout)
+
+
+@pytest.fixture(scope="module")
+def rows(evaluation):
+    return pd.DataFrame([vars(row) for row in evaluation.rows])
+
+
+def test_every_image_has_its_values(evaluation, rows, params):
+    drawn = rows[rows["cfg_scale"].notna()]
+    keys = drawn.groupby(["cfg_scale", "prompt_id", "seed"]).size()
+    assert len(keys) == evaluation.plan.images
+    assert {"luminance", "chroma", "clip_fraction", "contrast"} <= set(drawn["metric"])
+    gaps = drawn[drawn["metric"] == "chroma_gap"]
+    assert set(gaps["prompt_id"]) == {p.id for p in evaluation.plan.of_kind("holdout")}
+    losses = rows[rows["cfg_scale"].isna()]
+    assert len(losses) == params.loss_images * 9
+
+
+def test_numbers_per_scale_come_from_the_rows(evaluation, rows):
+    for key, numbers in evaluation.scales.items():
+        here = rows[rows["cfg_scale"] == float(key)]
+        errors = here[here["metric"] == "brightness_error"]["value"]
+        assert numbers["brightness_error"] == pytest.approx(np.sqrt((errors**2).mean()))
+        black = here[(here["prompt_id"] == "black") & (here["metric"] == "luminance")]["value"]
+        assert numbers["black_luminance"] == pytest.approx(black.mean())
+        gap = here[here["metric"] == "contrast_gap"]["value"]
+        assert numbers["contrast_gap"] == pytest.approx(gap.mean())
+        assert {"white_luminance", "clip_gap", "diversity", "spectrum_distance"} <= set(numbers)
+
+
+def test_a_probe_is_measured_in_its_own_region(evaluation, rows):
+    white = next(p for p in evaluation.plan.prompts if p.id == "white")
+    picture = np.asarray(evaluation.pictures[4.5, "white", 1], dtype=np.float32) / 255
+    seen = region_luminance(picture.transpose(2, 0, 1)[None], white.region)[0]
+    told = rows[
+        (rows["prompt_id"] == "white") & (rows["seed"] == 1) & (rows["cfg_scale"] == 4.5)
+        & (rows["metric"] == "luminance")
+    ]["value"]  # fmt: skip
+    assert float(told.iloc[0]) == pytest.approx(seen, abs=0.003)
+
+
+def test_the_loss_knows_the_scaling_and_the_terminal_step_of_an_untrained_model(evaluation):
+    assert set(evaluation.loss) >= {"t999", "mean"}
+    assert evaluation.loss["t999"] == pytest.approx(1.0, rel=0.6)
+    assert evaluation.parameterisation < 1
+
+
+def test_json_is_plain_and_finite(evaluation):
+    value = evaluation.as_json()
+    assert value["gate"]["verdict"] == "promote"
+    assert value["nonfinite"] == 0
+    assert all(math.isfinite(v) for row in value["cfg_scales"].values() for v in row.values())
+    assert set(value["cfg_scales"]) == {"3.5", "4.5"}
+
+
+def test_the_table_holds_one_row_per_value(evaluation):
+    table = to_table(evaluation.rows, protocol_id="p", checkpoint="c")
+    assert table.schema == EVALUATION
+    assert table.num_rows == len(evaluation.rows)
+
+
+def test_a_checkpoint_that_misses_the_brightness_limit_is_rejected(
+    pipeline, checkpoint, params, holdout
+):
+    strict = params.model_copy(update={"max_brightness_error": 1e-3, "cfg_scales": (4.5,)})
+    gate = evaluated(pipeline, checkpoint, strict, holdout).gate
+    assert gate.verdict == "reject"
+    assert gate.reason == "not passed: brightness error at CFG 4.5"
+
+
+def test_non_finite_weights_are_rejected_and_every_other_output_still_exists(
+    checkpoint, params, holdout, tmp_path
+):
+    pipeline = load_pipeline(checkpoint)
+    with torch.no_grad():
+        pipeline.unet.conv_out.bias.fill_(float("nan"))
+    evaluation = evaluated(pipeline, checkpoint, params, holdout)
+    assert evaluation.health.nonfinite == evaluation.plan.images
+    assert evaluation.gate.verdict == "reject"
+    assert "finite images" in evaluation.gate.reason
+    write_json(tmp_path / "evaluation.json", evaluation.as_json())
+    assert all(math.isfinite(row.value) for row in evaluation.rows)
+    assert "does not pass" in render_report(evaluation, params, training={})
+    assert "grid.png" in sample_sheets(evaluation)
+
+
+def test_without_a_hold_out_the_rest_still_runs_and_says_what_is_missing(
+    pipeline, checkpoint, params
+):
+    evaluation = evaluated(pipeline, checkpoint, params, None)
+    assert evaluation.loss == {}
+    assert "chroma_gap" not in evaluation.scales["4.5"]
+    assert evaluation.scales["4.5"]["brightness_error"] > 0
+    assert evaluation.gate.verdict == "promote"
+    assert "loss by noise level" in evaluation.not_run
+    assert "Not run" in render_report(evaluation, params, training={})
+
+
+def test_one_seed_has_no_diversity_and_says_so(pipeline, checkpoint, params, holdout):
+    single = params.model_copy(update={"seeds": (1,), "cfg_scales": (4.5,)})
+    evaluation = evaluated(pipeline, checkpoint, single, holdout)
+    assert "diversity" not in evaluation.scales["4.5"]
+    assert "two seeds" in evaluation.not_run["diversity"]
+
+
+def test_two_runs_agree_exactly(pipeline, checkpoint, params, holdout, evaluation):
+    again = evaluated(pipeline, checkpoint, params, holdout)
+    assert again.as_json() == evaluation.as_json()
+    assert again.rows == evaluation.rows
+
+
+def test_the_report_is_safe_whole_and_repeatable(evaluation, params):
+    page = render_report(evaluation, params, training={"steps": 7, "note": HOSTILE})
+    assert "<script" not in page
+    assert "http" not in page
+    assert page.count("<img") == 2 * 4 * 2 + 2 * 2 + 2 * len(evaluation.plan.of_kind("brightness"))
+    assert "passes its own checks" in page
+    assert evaluation.plan.protocol_id in page
+    assert not re.search(r">\s*(nan|inf|None)\s*<", page)
+    assert page == render_report(evaluation, params, training={"steps": 7, "note": HOSTILE})
+
+
+def test_samples_hold_a_sheet_per_scale_and_single_pictures(evaluation):
+    sheets = sample_sheets(evaluation)
+    assert {"grid.png", "cfg-3.5.png", "cfg-4.5.png"} <= set(sheets)
+    assert sum(name.startswith("prompt_") for name in sheets) == 2 * 2 * 2
+    single = next(picture for name, picture in sheets.items() if name.startswith("prompt_"))
+    assert single.size == (32, 32)
+
+
+def test_tiny_pictures_grow_by_whole_factors_and_large_ones_shrink(evaluation):
+    picture = next(iter(evaluation.pictures.values()))
+    assert tile_size(picture) == (160, 160)
+    grown = np.asarray(scaled(picture))
+    assert np.array_equal(grown[::5, ::5], np.asarray(picture))
+    assert tile_size(picture.resize((2048, 1024))) == (384, 192)
+    sheet = sample_grid([[picture] * 3] * 2, row_labels=["a", "b"], column_labels=["1", "2", "3"])
+    assert sheet.width > 3 * 160
+    assert sheet.height > 2 * 160

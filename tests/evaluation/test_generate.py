@@ -1,0 +1,160 @@
+"""Pictures depend on prompt, seed and scale, and on nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nadir.evaluation.generate import (
+    PromptEncodings,
+    decode,
+    generate,
+    pixel_array,
+    start_noise,
+    text_encoder,
+    to_image,
+)
+from nadir.model.checkpoint import load_pipeline
+
+SETTINGS = {"cfg_scale": 4.5, "steps": 3, "size": (32, 32)}
+PROMPTS = ["1girl, red_hair", "1boy, black_background"]
+
+
+@pytest.fixture
+def encodings(pipeline):
+    return PromptEncodings(text_encoder(pipeline), chunks=1)
+
+
+def pixels(pipeline, encodings, requests, **changes):
+    drawings = generate(pipeline, requests, encodings=encodings, **{**SETTINGS, **changes})
+    return [drawing.pixels_CHW for drawing in drawings]
+
+
+def test_noise_is_a_function_of_prompt_and_seed():
+    shape = (4, 8, 8)
+    same, again = start_noise("a", 1, shape), start_noise("a", 1, shape)
+    assert torch.equal(same, again)
+    assert not torch.equal(same, start_noise("a", 2, shape))
+    assert not torch.equal(same, start_noise("b", 1, shape))
+    assert same.dtype == torch.float32
+
+
+def test_noise_is_the_same_on_every_machine():
+    expected = [1.30221665, 0.68495345, 1.61381125]
+    assert start_noise("1girl", 1, (4, 2, 2)).flatten()[:3].tolist() == pytest.approx(expected)
+
+
+def test_noise_is_standard_normal():
+    noise = start_noise("a", 1, (4, 128, 128))
+    assert float(noise.mean()) == pytest.approx(0, abs=0.02)
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
+
+
+def test_an_image_does_not_depend_on_what_shares_its_batch(pipeline, encodings):
+    requests = [(prompt, seed) for prompt in PROMPTS for seed in (1, 2, 3)]
+    together = pixels(pipeline, encodings, requests, batch_size=4)
+    alone = [pixels(pipeline, encodings, [request])[0] for request in requests]
+    for first, second in zip(together, alone, strict=True):
+        assert np.abs(first - second).max() < 1e-4
+
+
+def test_prompt_seed_and_scale_each_change_the_image(pipeline, encodings):
+    base = pixels(pipeline, encodings, [(PROMPTS[0], 1)])[0]
+    others = [
+        pixels(pipeline, encodings, [(PROMPTS[1], 1)])[0],
+        pixels(pipeline, encodings, [(PROMPTS[0], 2)])[0],
+        pixels(pipeline, encodings, [(PROMPTS[0], 1)], cfg_scale=7.5)[0],
+    ]
+    assert all(np.abs(base - other).max() > 1e-3 for other in others)
+
+
+def test_scales_start_from_one_noise(pipeline, encodings, monkeypatch):
+    started = []
+    step = pipeline.scheduler.step
+
+    def record(output, timestep, sample, **options):
+        started.append(sample.clone())
+        return step(output, timestep, sample, **options)
+
+    monkeypatch.setattr(pipeline.scheduler, "step", record)
+    for scale in (3.5, 7.5):
+        pixels(pipeline, encodings, [(PROMPTS[0], 1)], cfg_scale=scale)
+    assert torch.equal(started[0], started[3])
+    assert torch.equal(started[0][0], start_noise(PROMPTS[0], 1, (4, 8, 8)))
+
+
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde"])
+def test_samplers_that_add_noise_are_repeatable_and_free_of_their_batch(checkpoint, sampler):
+    pipeline = load_pipeline(checkpoint, sampler=sampler)
+    encodings = PromptEncodings(text_encoder(pipeline), chunks=1)
+    requests = [(PROMPTS[0], 1), (PROMPTS[0], 2)]
+    together = pixels(pipeline, encodings, requests, steps=4)
+    alone = pixels(pipeline, encodings, requests[1:], steps=4)
+    assert np.abs(together[1] - alone[0]).max() < 1e-4
+
+
+def test_the_stock_pipeline_decodes_to_the_same_picture(pipeline, encodings):
+    ours = next(generate(pipeline, [(PROMPTS[0], 1)], encodings=encodings, **SETTINGS))
+    theirs = pipeline(
+        PROMPTS[0],
+        negative_prompt="",
+        latents=start_noise(PROMPTS[0], 1, (4, 8, 8))[None],
+        num_inference_steps=3,
+        guidance_scale=4.5,
+        width=32,
+        height=32,
+    ).images[0]
+    difference = np.asarray(ours.image, dtype=int) - np.asarray(theirs, dtype=int)
+    assert np.abs(difference).max() <= 1
+
+
+def test_width_and_height_are_not_confused(pipeline, encodings):
+    drawing = next(
+        generate(pipeline, [("", 1)], encodings=encodings, **{**SETTINGS, "size": (48, 24)})
+    )
+    assert drawing.pixels_CHW.shape == (3, 24, 48)
+    assert drawing.image.size == (48, 24)
+
+
+def test_broken_weights_are_flagged_before_pixels_are_rounded(checkpoint):
+    pipeline = load_pipeline(checkpoint)
+    with torch.no_grad():
+        pipeline.unet.conv_out.bias.fill_(float("nan"))
+    encodings = PromptEncodings(text_encoder(pipeline), chunks=1)
+    drawing = next(generate(pipeline, [("", 1)], encodings=encodings, **SETTINGS))
+    assert not drawing.latents_finite
+    assert not drawing.pixels_finite
+    assert np.isfinite(drawing.pixels_CHW).all()
+    assert drawing.image.getextrema() == ((0, 0),) * 3
+
+
+def test_each_prompt_is_encoded_once(pipeline):
+    class Counting:
+        def __init__(self, encoder):
+            self.encoder, self.seen = encoder, []
+
+        def encode(self, prompts, chunks):
+            self.seen += prompts
+            return self.encoder.encode(prompts, chunks)
+
+    counting = Counting(text_encoder(pipeline))
+    encodings = PromptEncodings(counting, chunks=1)
+    encodings.get(["a", "b", "a"])
+    hidden, pooled = encodings.get(["b", "a"])
+    assert counting.seen == ["a", "b"]
+    assert torch.equal(hidden[0], counting.encoder.encode(["b"], 1)[0][0])
+    assert len(hidden) == len(pooled) == 2
+
+
+def test_decoding_in_parts_is_decoding_at_once(pipeline, monkeypatch):
+    latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = decode(pipeline, latents)
+    monkeypatch.setattr("nadir.evaluation.generate._DECODE_LATENT_AREA", 128)
+    assert torch.allclose(decode(pipeline, latents), whole, atol=1e-5)
+
+
+def test_pixels_are_clamped_and_rounded_to_the_nearest_level():
+    raw = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5, float("nan")]).expand(3, 1, 6)
+    image = np.asarray(to_image(pixel_array(raw)))
+    assert image[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]

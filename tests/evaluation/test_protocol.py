@@ -1,0 +1,85 @@
+"""The protocol id changes with everything that shapes an image, and with nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.reader import read_section
+from nadir.evaluation.protocol import GRID_SEEDS, make_plan
+
+NOISE = {"prediction": "v", "zero_terminal_snr": True, "beta_schedule": "scaled_linear"}
+HOLDOUT = [("aaa", "1girl, smile"), ("bbb", "1boy"), ("ccc", "2girls")]
+
+
+@pytest.fixture
+def params(root):
+    return read_section("evaluate", EvaluateParams, root / "params.yaml")
+
+
+def plan_of(params, **changes):
+    settings = {"holdout": HOLDOUT, "noise": NOISE, "token_chunks": 1} | changes
+    return make_plan(params, **settings)
+
+
+def test_equal_plans_have_equal_ids(params):
+    assert plan_of(params).protocol_id == plan_of(params).protocol_id
+    assert len(plan_of(params).protocol_id) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": "ddim"},
+        {"spacing": "native"},
+        {"steps": 7},
+        {"width_px": 128},
+        {"seeds": (3, 4)},
+        {"prompts": ("1girl",)},
+        {"cfg_scales": (4.5,)},
+        {"guidance_rescale": 0.7},
+        {"holdout_prompts": 1},
+    ],
+)
+def test_each_setting_that_shapes_images_changes_the_id(params, change):
+    assert plan_of(params.model_copy(update=change)).protocol_id != plan_of(params).protocol_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"noise": NOISE | {"prediction": "epsilon"}},
+        {"token_chunks": 3},
+        {"original_size": (256, 256)},
+        {"holdout": HOLDOUT[:1]},
+    ],
+)
+def test_what_the_checkpoint_and_the_data_bring_changes_the_id(params, change):
+    assert plan_of(params, **change).protocol_id != plan_of(params).protocol_id
+
+
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 3}, {"max_brightness_error": 0.1}, {"loss_images": 5}]
+)
+def test_what_shapes_no_image_leaves_the_id_alone(params, change):
+    assert plan_of(params.model_copy(update=change)).protocol_id == plan_of(params).protocol_id
+
+
+def test_probes_have_every_seed_and_pictures_only_the_first_few(params):
+    plan = plan_of(params)
+    assert all(prompt.seeds == params.seeds for prompt in plan.of_kind("brightness"))
+    pictured = [*plan.of_kind("fixed"), *plan.of_kind("holdout")]
+    assert all(prompt.seeds == params.seeds[:GRID_SEEDS] for prompt in pictured)
+    images = sum(len(p.seeds) for p in plan.prompts) * len(params.cfg_scales)
+    assert plan.images == images
+
+
+def test_a_prompt_keeps_its_id_when_the_list_is_reordered(params):
+    turned = params.model_copy(update={"prompts": params.prompts[::-1]})
+    ids = {prompt.text: prompt.id for prompt in plan_of(params).of_kind("fixed")}
+    assert ids == {prompt.text: prompt.id for prompt in plan_of(turned).of_kind("fixed")}
+
+
+def test_ids_of_prompts_are_unique(params):
+    ids = [prompt.id for prompt in plan_of(params).prompts]
+    assert len(set(ids)) == len(ids)

@@ -1,0 +1,152 @@
+"""The flow: Prefect's record of a run, its failures, and its end when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+from tests.mini.project import REPOSITORY, STAGES, MiniProject
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json
+from nadir.pipeline.process import quiet_environment
+
+FLOW = REPOSITORY / "flows" / "training_pipeline.py"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    """A Prefect server with a database of its own."""
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+@pytest.fixture
+def flow(
+    server: None, trained: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ModuleType]:
+    monkeypatch.setenv("NADIR_TRACKING", "none")
+    before = dict(os.environ)
+    spec = importlib.util.spec_from_file_location("training_pipeline", FLOW)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["training_pipeline"] = module
+    spec.loader.exec_module(module)
+    yield module
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def flow_runs() -> list[Any]:
+    async def read() -> list[Any]:
+        async with get_client() as client:
+            return list(await client.read_flow_runs())
+
+    return sorted(asyncio.run(read()), key=lambda run: run.expected_start_time, reverse=True)
+
+
+def task_runs(flow_run: Any) -> dict[str, Any]:
+    async def read() -> list[Any]:
+        async with get_client() as client:
+            return list(await client.read_task_runs())
+
+    return {r.name: r for r in asyncio.run(read()) if r.flow_run_id == flow_run.id}
+
+
+def artifacts(flow_run: Any) -> dict[str, Any]:
+    async def read() -> list[Any]:
+        async with get_client() as client:
+            return list(await client.read_artifacts())
+
+    return {a.key: a for a in asyncio.run(read()) if a.flow_run_id == flow_run.id}
+
+
+def test_every_stage_is_a_task_and_the_results_are_artifacts(
+    flow: ModuleType, trained: MiniProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained.source("other pictures")
+    status = flow.run_pipeline()
+    assert status["model"]["version"] == 1
+    (latest, *_) = flow_runs()
+    assert latest.state_name == "Completed"
+    tasks = task_runs(latest)
+    assert set(tasks) == {*STAGES, "register"}
+    assert {task.state_name for task in tasks.values()} == {"Completed"}
+    found = artifacts(latest)
+    assert {"stages", "results", "samples", "encode"} <= set(found)
+    assert found["samples"].data.startswith("data:image/png;base64,")
+    assert found["encode"].data == 100.0
+    text = capsys.readouterr().out
+    assert "encode: 3/3 files" in text
+    assert "register: registered nadir version 1 (challenger, champion)" in text
+    assert "Beginning flow run" not in text
+
+
+def test_a_broken_stage_fails_its_task_and_the_flow_says_which(
+    flow: ModuleType, trained: MiniProject
+) -> None:
+    trained.source("broken")
+    with pytest.raises(NadirError, match="stage `encode` failed"):
+        flow.run_pipeline()
+    (latest, *_) = flow_runs()
+    assert latest.state_name == "Failed"
+    assert "stage `encode` failed: data/listing.txt: the listing is broken" in latest.state.message
+    tasks = task_runs(latest)
+    assert tasks["encode"].state_name == "Failed"
+    assert set(tasks) == {"ingest", "encode"}
+
+
+def test_a_wrong_until_is_told_before_a_flow_starts(flow: ModuleType) -> None:
+    before = len(flow_runs())
+    with pytest.raises(NadirError, match="did you mean train"):
+        flow.run_pipeline(until="trian")
+    assert len(flow_runs()) == before
+
+
+def test_sigterm_stops_the_stage_saves_and_leaves_no_process(project: MiniProject) -> None:
+    """With the temporary server, as `nadir run` has it."""
+    (project.root / "flows").mkdir()
+    shutil.copy(FLOW, project.root / "flows")
+    project.source("slow")
+    environment = {
+        k: v for k, v in quiet_environment(project.root).items() if k != "PREFECT_API_URL"
+    }
+    child = subprocess.Popen(
+        [sys.executable, "flows/training_pipeline.py"],
+        cwd=project.root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "train: waiting" in line:
+            break
+    started = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=120)
+    assert child.returncode != 0
+    (saved,) = (project.root / "work/training").glob("*/saved")
+    assert saved.read_text() == "yes"
+    assert read_json(project.root / "work/pipeline/last.json")["status"] == "killed"
+    deadline = time.monotonic() + 20
+    while any(psutil.pid_exists(pid) for pid in started) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [pid for pid in started if psutil.pid_exists(pid)]
+    assert (Path(environment["PREFECT_HOME"]) / "prefect.db").is_file()

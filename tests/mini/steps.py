@@ -1,0 +1,103 @@
+"""Stages of a miniature pipeline: real files, real DVC, real MLflow, no neural network.
+
+Copied into a project of its own by the fixtures; `python steps.py STAGE` runs one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from nadir.ground.errors import NadirError
+from nadir.ground.events import Progress, emit, say
+from nadir.ground.files import write_json, write_text
+from nadir.ground.workspace import work_folder
+from nadir.stages.runner import run
+
+
+def ingest() -> None:
+    write_text(Path("data/listing.txt"), Path("source.txt").read_text())
+    say("ingest: 1 file")
+
+
+def encode() -> None:
+    text = Path("data/listing.txt").read_text()
+    if "broken" in text:
+        raise NadirError("the listing is broken", where="data/listing.txt", fix="mend source.txt")
+    folder = Path("data/latents")
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("a-b", "a/b", "a.b"):  # names that sort differently as text and as paths
+        write_text(folder / name, text)
+    for _ in Progress("encode", 3, "files", every_s=0).over(range(3)):
+        pass
+    emit("result", stage="encode", files=3)
+
+
+def train() -> None:
+    from nadir.pipeline.fingerprint import stage_fingerprint
+
+    fingerprint = stage_fingerprint("train", Path.cwd())
+    folder = work_folder("training") / fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    untracked = os.environ.get("NADIR_TRACKING") == "none"
+    run_id = None if untracked else _track(folder, fingerprint)
+    if "slow" in Path("data/latents/a-b").read_text():
+        _wait_to_be_stopped(folder)
+    weight = random.Random(Path("data/latents/a-b").read_text()).random()
+    shutil.rmtree("models/checkpoint", ignore_errors=True)
+    write_json(Path("models/checkpoint/nadir.json"), {"weight": weight})
+    write_json(Path("models/run.json"), {"run_id": run_id, "fingerprint": fingerprint})
+    write_json(Path("reports/training.json"), {"steps": 3, "images": 12, "loss_last_100": 0.5})
+
+
+def _track(folder: Path, fingerprint: str) -> str:
+    from nadir.tracking.reporter import MlflowReporter
+    from nadir.tracking.training_run import open_run
+
+    os.environ.update(open_run(folder, fingerprint))
+    reporter = MlflowReporter()
+    reporter.started({"device": "cpu"})
+    for step in range(1, 4):
+        reporter.step(step, 4 * step, {"loss": 1.0 / step})
+    if "slow" not in Path("data/latents/a-b").read_text():
+        reporter.finished("FINISHED")
+    return reporter.run_id
+
+
+def _wait_to_be_stopped(folder: Path) -> None:
+    """Save on SIGINT, slowly, as a trainer does."""
+    say("train: waiting")
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(0.5)
+        write_text(folder / "saved", "yes")
+        raise SystemExit(130) from None
+
+
+def evaluate() -> None:
+    weight = json.loads(Path("models/checkpoint/nadir.json").read_text())["weight"]
+    scales = {"3.5": {"contrast": weight}, "4.5": {"contrast": weight / 2}}
+    gate = {"verdict": "promote", "reason": "", "checks": {}}
+    write_json(Path("reports/evaluation.json"), {"cfg_scales": scales, "gate": gate})
+    write_text(Path("reports/evaluation.parquet"), str(weight))
+    write_text(Path("reports/evaluation.html"), "<p>report</p>")
+    _draw_grid(Path("reports/samples/grid.png"))
+
+
+def _draw_grid(path: Path) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (200, 30, 30)).save(path)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], globals()[sys.argv[1]])

@@ -1,0 +1,54 @@
+"""The order of stages and what has changed come from DVC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.mini.project import STAGES, MiniProject
+
+from nadir.ground.errors import NadirError
+from nadir.pipeline.graph import ancestors, changed_stages, stage_graph, stage_order
+
+
+def test_stages_follow_what_they_depend_on_and_else_the_files_order(project: MiniProject) -> None:
+    assert stage_order(project.root) == STAGES
+
+
+def test_until_keeps_only_what_the_stage_needs(project: MiniProject) -> None:
+    assert stage_order(project.root, "encode") == ["ingest", "encode"]
+    assert stage_order(project.root, "base_model") == ["base_model"]
+
+
+def test_ancestors_are_transitive(project: MiniProject) -> None:
+    graph = stage_graph(project.root)
+    assert ancestors(graph, "evaluate") == {"train", "base_model", "encode", "ingest"}
+
+
+def test_an_unknown_stage_gets_a_suggestion(project: MiniProject) -> None:
+    with pytest.raises(NadirError, match=r"no stage `trian`; did you mean train\?"):
+        stage_order(project.root, "trian")
+
+
+def test_a_folder_without_dvc_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(NadirError, match="DVC cannot read the pipeline"):
+        stage_graph(tmp_path)
+
+
+def test_a_broken_dvc_yaml_is_told_with_its_place(project: MiniProject) -> None:
+    (project.root / "dvc.yaml").write_text("stages:\n  a: {cmd: true\n", encoding="utf-8")
+    with pytest.raises(NadirError, match=r"dvc\.yaml"):
+        stage_graph(project.root)
+
+
+def test_changed_stages_are_those_of_dvc_status(project: MiniProject) -> None:
+    assert changed_stages(project.root) == set(STAGES)
+    project.dvc("repro", "encode")
+    assert changed_stages(project.root) == {"ingest", "base_model", "train", "evaluate"}
+
+
+def test_the_projects_own_pipeline_is_in_order(root: Path) -> None:
+    order = stage_order(root)
+    assert order[0] == "ingest"
+    assert order[-2:] == ["train", "evaluate"]
+    assert order.index("encode") < order.index("latent_statistics")

@@ -1,0 +1,142 @@
+"""A stage is a supervised process: watched while it runs, stopped without orphans."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.mini.project import MiniProject
+
+from nadir.pipeline.process import quiet_environment, run_stage
+from nadir.pipeline.supervise import group_is_alive, run_group
+
+
+def test_a_stage_is_executed_then_unchanged_then_restored(project: MiniProject) -> None:
+    assert run_stage("ingest", project.root).state == "executed"
+    assert run_stage("encode", project.root).state == "executed"
+    assert run_stage("encode", project.root).state == "unchanged"
+    (project.root / "data/latents/a-b").unlink()
+    restored = run_stage("encode", project.root)
+    assert restored.state == "restored"
+    assert (project.root / "data/latents/a-b").is_file()
+    assert restored.duration_s > 0
+
+
+def test_lines_and_events_arrive_without_dvcs_chatter(project: MiniProject) -> None:
+    lines: list[str] = []
+    events: list[dict[str, Any]] = []
+    run_stage("ingest", project.root)
+    result = run_stage("encode", project.root, on_line=lines.append, on_event=events.append)
+    assert [line.split(",")[0] for line in lines] == [f"encode: {n}/3 files" for n in (1, 2, 3)]
+    kinds = ["stage_started", *["progress"] * 3, "result", "stage_finished"]
+    assert [event["kind"] for event in events] == kinds
+    assert result.facts == {"files": 3}
+    assert result.log is not None
+    assert "Updating lock file" in result.log.read_text(encoding="utf-8")
+
+
+def test_a_failed_stage_tells_its_own_reason(project: MiniProject) -> None:
+    project.source("broken")
+    run_stage("ingest", project.root)
+    lines: list[str] = []
+    result = run_stage("encode", project.root, on_line=lines.append)
+    assert result.state == "failed"
+    assert result.error == "data/listing.txt: the listing is broken\n  fix: mend source.txt"
+    assert lines == [], "the reason is told once, by whoever reads the result"
+
+
+def test_a_stage_that_cannot_even_start_tells_the_last_line_of_its_log(
+    project: MiniProject,
+) -> None:
+    (project.root / "steps.py").write_text("raise RuntimeError('broken on purpose')\n")
+    result = run_stage("ingest", project.root)
+    assert result.state == "failed"
+    assert "RuntimeError: broken on purpose" in result.error
+
+
+def test_a_fault_of_dvc_itself_is_passed_on(project: MiniProject) -> None:
+    result = run_stage("encode", project.root)
+    assert result.state == "failed"
+    assert "data/listing.txt" in result.error
+
+
+def test_an_interrupted_stage_saves_before_the_caller_goes_on(project: MiniProject) -> None:
+    project.source("slow")
+    for stage in ("ingest", "encode", "base_model"):
+        run_stage(stage, project.root)
+
+    def interrupt(line: str) -> None:
+        if "waiting" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("train", project.root, on_line=interrupt)
+    (saved,) = (project.root / "work/training").glob("*/saved")
+    assert saved.read_text() == "yes"
+    assert "train" not in (project.root / "dvc.lock").read_text(encoding="utf-8")
+    assert run_stage("encode", project.root).state == "unchanged", "DVC's locks are free"
+
+
+def spawn(code: str, tmp_path: Path, on_line: Any = lambda _line: None) -> int:
+    return run_group(
+        [sys.executable, "-u", "-c", code],
+        cwd=tmp_path,
+        environment=os.environ,
+        log=tmp_path / "log",
+        on_line=on_line,
+        on_tick=lambda: None,
+    )
+
+
+GRANDCHILD = """
+import signal, subprocess, sys, time
+child = 'import signal, time, pathlib; signal.signal(signal.SIGINT, signal.SIG_IGN);' \\
+    'print("ready", flush=True); time.sleep(1); pathlib.Path("late").touch()'
+subprocess.Popen([sys.executable, '-u', '-c', child])
+time.sleep(60)
+"""
+
+
+def test_stopping_waits_for_the_whole_group_and_not_for_its_leader(tmp_path: Path) -> None:
+    groups: list[int] = []
+
+    def interrupt(line: str) -> None:
+        groups.append(int((tmp_path / "pid").read_text()))
+        raise KeyboardInterrupt
+
+    code = "import os; open('pid', 'w').write(str(os.getpid()))\n" + GRANDCHILD
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        spawn(code, tmp_path, interrupt)
+    assert (tmp_path / "late").is_file(), "the grandchild finished its work"
+    assert time.monotonic() - start < 20
+    assert not group_is_alive(groups[0])
+
+
+def test_carriage_returns_end_lines_and_odd_bytes_do_no_harm(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = "import os; os.write(1, b'1/2\\r2/2\\r\\nbad \\xff\\nno newline')"
+    assert spawn(code, tmp_path, lines.append) == 0
+    assert lines == ["1/2", "2/2", "bad \ufffd", "no newline"]
+
+
+def test_the_exit_code_is_passed_on(tmp_path: Path) -> None:
+    assert spawn("raise SystemExit(7)", tmp_path) == 7
+
+
+def test_the_environment_is_quiet_and_runs_this_interpreter(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "somebody-elses")
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    environment = quiet_environment(project.root)
+    assert environment["DO_NOT_TRACK"] == "true"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert "MLFLOW_RUN_ID" not in environment
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert environment["PREFECT_HOME"] == str(project.root / "work" / "prefect")

@@ -1,0 +1,92 @@
+"""A real checkpoint and real held-out latents, as small as they can be; the U-Net is untrained."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import torch
+
+from nadir.config.base_model import BaseModelParams
+from nadir.config.noise import NoiseParams
+from nadir.config.reader import read_section
+from nadir.data.latents import LatentStore
+from nadir.data.tables import LATENT_INDEX, MANIFEST, write_table
+from nadir.model.checkpoint import LatentScaling, save_checkpoint
+from nadir.model.sdxl import load_unet
+from nadir.model.tiny import make_tiny
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCALING = LatentScaling("per_channel", (0.1, -0.2, 0.0, 0.3), (0.9, 1.1, 1.0, 1.2))
+BUCKETS = ((32, 32), (48, 24))
+
+
+def write_base(folder: Path, params: Path) -> None:
+    """The tiny SDXL of a parameter file with fewer channels and an almost untrained VAE."""
+    tiny = read_section("base_model", BaseModelParams, params).tiny
+    small = {
+        "vae_channels": (8, 8, 16),
+        "unet_channels": (16, 32),
+        "text_hidden": (16, 16),
+        "vae_steps": 1,
+        "vae_batch_size": 1,
+        "vae_image_px": 32,
+    }
+    make_tiny(folder, tiny.model_copy(update=small))
+
+
+def write_checkpoint(folder: Path, base: Path, params: Path, **training: object) -> None:
+    """A checkpoint of the base with the noise settings of a parameter file.
+
+    The last layer, which starts at zero, is given weights, so that captions have an effect.
+    """
+    unet = load_unet(base)
+    torch.nn.init.normal_(
+        unet.conv_out.weight, std=0.05, generator=torch.Generator().manual_seed(0)
+    )
+    noise = read_section("noise", NoiseParams, params).model_dump()
+    save_checkpoint(
+        folder, base=base, unet=unet, noise=noise, scaling=SCALING, training=dict(training)
+    )
+
+
+def write_holdout(data: Path, *, images: int) -> None:
+    """Manifest and latents of images that are all held out; colours and tags by turns."""
+    names = sorted(hashlib.sha256(str(i).encode()).hexdigest() for i in range(images))
+    store, rows = LatentStore(data / "latents"), []
+    for turn, name in enumerate(names):
+        width, height = BUCKETS[turn % len(BUCKETS)]
+        generator = torch.Generator().manual_seed(turn)
+        latents = torch.randn(1, 4, height // 4, width // 4, generator=generator)
+        shard = store.write_shard(f"{width}x{height}", [name], latents)
+        size = {"bucket_width": width, "bucket_height": height}
+        original = {"original_width": width * 2, "original_height": height * 2}
+        where = {"key": name, "sha256": name, "shard": shard, "row": 0}
+        crop = {"crop_left": 0, "crop_top": 2}
+        rows.append({**where, "bucket": f"{width}x{height}", **size, **original, **crop})
+    write_table(_table(rows, LATENT_INDEX), data / "latents" / "index.parquet", LATENT_INDEX)
+    manifest = [_manifest_row(name, turn) for turn, name in enumerate(names)]
+    write_table(_table(manifest, MANIFEST), data / "manifest.parquet", MANIFEST)
+
+
+def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _manifest_row(name: str, turn: int) -> dict[str, object]:
+    tags = ["1girl", ("red_hair", "blue_hair")[turn % 2], "smile"]
+    return {
+        "sha256": name,
+        "path": f"{turn}.png",
+        "width": 64,
+        "height": 64,
+        "format": "png",
+        "split": "holdout",
+        "tags": [{"name": tag, "class": "general"} for tag in tags],
+        "mean_luminance": 0.5,
+        "perceptual_hash": "0" * 16,
+        "record_id": str(turn),
+    }

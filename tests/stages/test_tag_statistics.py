@@ -1,0 +1,84 @@
+"""Stage tag_statistics: its files, from the manifest alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.manifests import manifest_table, tag_list
+
+from nadir.data.tables import MANIFEST, TAGS, read_table, write_table
+from nadir.stages.tag_statistics import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_manifest(folder: Path, images: list[tuple[str, list[tuple[str, str]]]]) -> None:
+    table = manifest_table({"split": split, "tags": tag_list(tags)} for split, tags in images)
+    write_table(table, folder / "data/manifest.parquet", MANIFEST)
+
+
+@pytest.fixture
+def project(tmp_path: Path, params_text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params_text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_stage_writes_table_metrics_and_plot(project: Path) -> None:
+    common, rare = ("1girl", "general"), ("halo, black", "general")
+    write_manifest(
+        project, [("train", [common])] * 9 + [("train", [common, rare]), ("holdout", [rare])]
+    )
+    main()
+    table = read_table(project / "data/tags.parquet", TAGS).to_pylist()
+    assert [(row["tag"], row["count"], row["rarity"]) for row in table] == [
+        ("1girl", 10, "head"),
+        ("halo, black", 1, "tail"),
+    ]
+    report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
+    assert report["tags"] == 2
+    assert report["uses"] == 11
+    assert report["classes"] == {"general": 2}
+    assert 0 < report["effective_sample_size_share"] < 1
+    with (project / "reports/tags.csv").open(encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["rank", "count", "tag", "class"],
+            ["1", "10", "1girl", "general"],
+            ["2", "1", "halo, black", "general"],
+        ]
+
+
+def test_a_large_vocabulary_is_plotted_at_ranks_even_on_a_log_axis(project: Path) -> None:
+    tags = [(f"t{number:04}", "general") for number in range(5000)]
+    write_manifest(project, [("train", tags[: 5000 // (image + 1)]) for image in range(20)])
+    main()
+    lines = (project / "reports/tags.csv").read_text(encoding="utf-8").splitlines()[1:]
+    ranks = [int(line.split(",")[0]) for line in lines]
+    assert ranks == sorted(set(ranks))
+    assert ranks[:50] == list(range(1, 51))
+    assert ranks[-1] == 5000
+    assert len(ranks) <= 2000
+
+
+def test_running_again_gives_the_same_bytes(project: Path) -> None:
+    write_manifest(
+        project, [("train", [(f"t{n % 7}", "general"), ("ann", "artist")]) for n in range(60)]
+    )
+    files = ("data/tags.parquet", "reports/tags.json", "reports/tags.csv")
+    main()
+    first = [(project / name).read_bytes() for name in files]
+    main()
+    assert [(project / name).read_bytes() for name in files] == first
+
+
+def test_a_missing_manifest_ends_the_stage_with_one_clear_error(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "error: data/manifest.parquet: the table is missing" in capsys.readouterr().err

@@ -1,0 +1,147 @@
+"""The validate stage: every image has a verdict, and the outputs say so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.hostile import BAD, GOOD, encoded, make_hostile_folder, picture
+
+from nadir.data import tables
+from nadir.ground.errors import NadirError
+from nadir.stages import ingest, validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUTS = ("data/manifest.parquet", "data/quarantine.parquet", "reports/validation.html")
+
+
+@pytest.fixture
+def project(tmp_path: Path, root: Path, params_text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose source, `images`, is empty."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(root / "dvc.yaml", folder)
+    text = params_text.replace("source: data/sample", "source: images")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "images").mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def add_photographs(folder: Path, count: int) -> None:
+    for index in range(count):
+        (folder / f"{index:02}.jpg").write_bytes(encoded(picture(100 + index), "JPEG"))
+        (folder / f"{index:02}.txt").write_text(f"outdoors, tennis racket, tag {index % 3}")
+
+
+def run_both() -> dict[str, bytes]:
+    ingest.work()
+    validate.work()
+    return {name: open(name, "rb").read() for name in OUTPUTS}  # noqa: PTH123
+
+
+def numbers() -> dict[str, dict[str, int]]:
+    with open("reports/validation.json", encoding="utf-8") as file:  # noqa: PTH123
+        return json.load(file)
+
+
+class Page(HTMLParser):
+    """Tags and addresses of a page, as a browser would see them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_hostile_folder(project / "images")
+    outputs = run_both()
+    manifest = tables.read_table(project / OUTPUTS[0], tables.MANIFEST).to_pylist()
+    quarantine = tables.read_table(project / OUTPUTS[1], tables.QUARANTINE).to_pylist()
+    assert {row["path"]: row["format"] for row in manifest} == GOOD
+    assert {row["path"]: row["reason"] for row in quarantine} == BAD
+    assert all(row["detail"] and row["fix"] for row in quarantine)
+    assert next(r["width"] for r in manifest if r["path"] == "turned.jpg") == 64
+    said = capsys.readouterr().out
+    assert "WARNING validate: expected: at least 50 % of the listed images are usable" in said
+    assert "11 of 28 images are used" in said
+    page = outputs[OUTPUTS[2]].decode()
+    assert "<script>alert(1)</script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    parsed = Page(page)
+    assert not {"script", "link", "iframe"} & set(parsed.tags)
+    assert parsed.tags.count("img") == len(GOOD) + 8  # of the bad ones eight can be shown
+    assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
+    assert str(project) not in page
+
+
+def test_photographs_with_comma_separated_tags_pass_untouched(project: Path) -> None:
+    add_photographs(project / "images", 24)
+    run_both()
+    found = numbers()
+    assert found["images"]["used"] == found["images"]["listed"] == 24
+    assert found["images"]["holdout"] >= 1
+    assert found["expectations"] == {"critical": 0, "passed": 15, "warnings": 0}
+    manifest = tables.read_table(project / OUTPUTS[0], tables.MANIFEST)
+    names = [tag["name"] for tag in manifest.column("tags").to_pylist()[0]]
+    assert names[:2] == ["outdoors", "tennis_racket"]
+    hashes = manifest.column("sha256").to_pylist()
+    assert hashes == sorted(hashes)
+
+
+def test_touching_moving_or_forgetting_changes_no_byte(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_photographs(project / "images", 6)
+    first = run_both()
+    listing = (project / "data/listing.parquet").read_bytes()
+    for path in (project / "images").iterdir():
+        os.utime(path)
+    capsys.readouterr()
+    assert run_both() == first
+    assert (project / "data/listing.parquet").read_bytes() != listing
+    assert "6 of 6 images are new or changed" in capsys.readouterr().out
+    shutil.rmtree(project / "work")
+    assert run_both() == first
+    add_photographs(project / "images", 7)
+    capsys.readouterr()
+    run_both()
+    assert numbers()["images"]["used"] == 7
+
+
+def test_a_second_run_decodes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_photographs(project / "images", 3)
+    run_both()
+    run_both()
+    assert "0 of 3 images are new or changed" in capsys.readouterr().out
+
+
+def test_no_readable_image_stops_after_the_page_is_written(project: Path) -> None:
+    for index in range(5):
+        whole = encoded(picture(index), "PNG")
+        (project / "images" / f"{index}.png").write_bytes(whole[: len(whole) // 2])
+    ingest.work()
+    with pytest.raises(NadirError, match="the dataset does not pass") as stop:
+        validate.work()
+    text = str(stop.value)
+    assert "at least one image is usable; found: 0 images" in text
+    assert re.findall(r"such as '(\d)\.png' - truncated", text) == ["0", "1", "2"]
+    assert "reports/validation.html" in text
+    assert "does not pass" in (project / "reports/validation.html").read_text()
+    assert numbers()["quarantined"] == {"truncated": 5}
+    assert tables.read_table(project / OUTPUTS[0], tables.MANIFEST).num_rows == 0

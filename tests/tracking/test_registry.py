@@ -1,0 +1,173 @@
+"""A checkpoint gets one version, whose aliases move by rule and whose weights are found by hash."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from tests.mini.project import MiniProject
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json, write_json
+from nadir.pipeline.cache import materialise, resolve_model
+from nadir.pipeline.fingerprint import entry_fingerprint
+from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.registration import Registration, register
+from nadir.tracking.registry import alias_table, resolve_version
+from nadir.tracking.store import connect
+
+
+def registered(project: MiniProject) -> Registration:
+    return register(project.root, fingerprint=entry_fingerprint(read_lock(project.root)["train"]))
+
+
+def verdict(project: MiniProject, word: str) -> None:
+    path = project.root / "reports/evaluation.json"
+    report = read_json(path)
+    path.unlink()
+    write_json(path, {**report, "gate": {**report["gate"], "verdict": word}})
+
+
+def test_the_first_version_that_passes_the_gate_is_challenger_and_champion(
+    project: MiniProject,
+) -> None:
+    project.dvc("repro")
+    done = registered(project)
+    assert done.created
+    assert done.published
+    assert done.version.version == 1
+    assert done.version.aliases == ("challenger", "champion")
+    client = connect(project.root)
+    version = client.get_model_version("nadir", "1")
+    run = client.get_run(done.version.run_id)
+    assert run.info.run_id == read_json(project.root / "models/run.json")["run_id"]
+    for key in (
+        "git.commit", "git.dirty", "dvc.exp_rev", "dvc.lock_sha256", "dvc.stage_fingerprint",
+        "params.sha256", "data.md5", "out.md5",
+    ):  # fmt: skip
+        assert version.tags[key], key
+        assert version.tags[key] == run.data.tags[key], key
+    assert version.tags["out.md5"] == output_hashes(read_lock(project.root))["models/checkpoint"]
+    saved_lock = project.git("show", f"{version.tags['dvc.exp_rev']}:dvc.lock")
+    assert version.tags["out.md5"] in saved_lock
+
+
+def test_the_evaluation_is_on_the_run_that_trained(trained: MiniProject) -> None:
+    run_id = registered(trained).version.run_id
+    client = connect(trained.root)
+    metrics = client.get_run(run_id).data.metrics
+    report = read_json(trained.root / "reports/evaluation.json")
+    assert metrics["cfg_4.5.contrast"] == report["cfg_scales"]["4.5"]["contrast"]
+    names = {file.path for file in client.list_artifacts(run_id)}
+    assert {"evaluation.html", "samples"} <= names
+    assert not registered(trained).published, "once per evaluation"
+
+
+def test_registering_again_makes_nothing_and_moves_nothing(trained: MiniProject) -> None:
+    registered(trained)
+    client = connect(trained.root)
+    client.set_registered_model_alias("nadir", "mine", "1")
+    before = alias_table(client, "nadir")
+    again = registered(trained)
+    assert not again.created
+    assert again.version.version == 1
+    assert alias_table(client, "nadir") == before
+
+
+def test_four_at_once_make_one_version(trained: MiniProject) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(registered, trained) for _ in range(4)]
+        versions = {future.result().version.version for future in done}
+    assert versions == {1}
+    assert len(connect(trained.root).search_model_versions("name = 'nadir'")) == 1
+
+
+def test_a_rejected_first_version_is_challenger_only(trained: MiniProject) -> None:
+    verdict(trained, "reject")
+    assert registered(trained).version.aliases == ("challenger",)
+
+
+def test_a_second_checkpoint_challenges_and_the_old_one_is_found_again(
+    project: MiniProject,
+) -> None:
+    project.dvc("repro")
+    first = registered(project)
+    project.source("other pictures")
+    project.dvc("repro")
+    second = registered(project)
+    assert (second.version.version, second.version.aliases) == (2, ("challenger",))
+    assert second.version.run_id != first.version.run_id
+    project.source("pictures")
+    project.dvc("repro")
+    back = registered(project)
+    assert not back.created
+    assert back.version.version == 1
+    assert back.version.run_id == first.version.run_id
+    assert back.version.aliases == ("champion",)
+    check_old_and_new_folders(project, second.version.md5)
+
+
+def check_old_and_new_folders(project: MiniProject, second_md5: str) -> None:
+    """Continues the test above, whose two trainings take most of its time."""
+    current = resolve_model("models:/nadir@champion", project.root)
+    assert current == project.root / "models/checkpoint"
+    other = resolve_model("models:/nadir/2", project.root)
+    assert other == project.root / "work/models" / second_md5.removesuffix(".dir")
+    assert read_json(other / "nadir.json") != read_json(current / "nadir.json")
+    remote = project.root / "work/remote"
+    project.dvc("remote", "add", "-d", "local", str(remote))
+    project.dvc("push", "--run-cache")
+    project.dvc("checkout")
+    shutil.rmtree(project.root / "models/checkpoint")
+    shutil.rmtree(project.root / ".dvc/cache")
+    text = (project.root / "dvc.lock").read_text(encoding="utf-8")
+    md5 = output_hashes(read_lock(project.root))["models/checkpoint"]
+    (project.root / "dvc.lock").write_text(text.replace(md5, "0" * 32 + ".dir"), encoding="utf-8")
+    fetched = materialise(md5, project.root)
+    assert (fetched / "nadir.json").is_file(), "fetched from DVC's remote"
+
+
+def test_a_run_that_this_store_lacks_gets_one_stand_in(trained: MiniProject) -> None:
+    (trained.root / "models/run.json").unlink()
+    write_json(trained.root / "models/run.json", {"run_id": "0" * 32, "fingerprint": "x"})
+    run_id = registered(trained).version.run_id
+    run = connect(trained.root).get_run(run_id)
+    assert run.data.tags["nadir.restored_from"] == "0" * 32
+    assert "cfg_4.5.contrast" in run.data.metrics
+    assert registered(trained).version.run_id == run_id
+
+
+def test_a_loaded_version_runs_the_projects_own_code(trained: MiniProject) -> None:
+    registered(trained)
+    client: MlflowClient = connect(trained.root)
+    uri = client.get_model_version_download_uri("nadir", "1")
+    folder = Path(uri.removeprefix("file://"))
+    pointer = json.loads((folder / "artifacts/pointer.json").read_text(encoding="utf-8"))
+    assert pointer["md5"] == client.get_model_version("nadir", "1").tags["out.md5"]
+    assert (folder / "model_code.py").is_file()
+    assert "prompt" in (folder / "MLmodel").read_text(encoding="utf-8"), "its signature"
+
+
+def test_weights_that_are_nowhere_are_told_with_a_way_out(project: MiniProject) -> None:
+    with pytest.raises(NadirError, match="neither in DVC's cache nor in its remote"):
+        materialise("0" * 32 + ".dir", project.root)
+
+
+@pytest.mark.parametrize("uri", ["nadir", "models:/", "models:/nadir", "models:/nadir/"])
+def test_a_name_of_another_form_is_explained(project: MiniProject, uri: str) -> None:
+    with pytest.raises(NadirError, match="names no registered model"):
+        resolve_version(uri, project.root)
+
+
+def test_an_unknown_alias_lists_what_there_is(project: MiniProject) -> None:
+    with pytest.raises(NadirError, match="the registry has no `models:/nadir@champion`"):
+        resolve_version("models:/nadir@champion", project.root)
+
+
+def test_nothing_is_registered_before_an_evaluation(project: MiniProject) -> None:
+    with pytest.raises(NadirError, match="no evaluated checkpoint to register"):
+        register(project.root, fingerprint="f" * 64)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.training_project import BUCKETS, HOLDOUT, IMAGES
+
+from nadir.data.latents import LatentReader
+from nadir.data.tables import MANIFEST, read_table
+from nadir.ground.errors import NadirError
+from nadir.model.scaling import LatentScaling
+from nadir.model.sdxl import load_text
+from nadir.training.feed import Feed, Samples, load_samples
+
+if TYPE_CHECKING:
+    from nadir.config.train import TrainParams
+
+SCALING = LatentScaling(kind="per_channel", mean=(1.0,) * 4, std=(3.0,) * 4)
+
+
+def samples_of(project: Path, *, tag_weighting: bool = True) -> Samples:
+    return load_samples(
+        LatentReader(project / "data/latents").index,
+        manifest=project / "data/manifest.parquet",
+        tags=project / "data/tags.parquet",
+        tag_weighting=tag_weighting,
+    )
+
+
+def feed_of(project: Path, params: TrainParams, samples: Samples | None = None) -> Feed:
+    return Feed(
+        samples or samples_of(project),
+        reader=LatentReader(project / "data/latents"),
+        scaling=SCALING,
+        text=load_text(project / "models/base"),
+        params=params,
+        timesteps=1000,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.fixture
+def params(train_params: TrainParams) -> TrainParams:
+    return train_params.model_copy(update={"batch_size": 8})
+
+
+def test_only_training_images_are_fed_each_once_and_by_its_bucket(project: Path) -> None:
+    samples = samples_of(project)
+    assert len(samples) == IMAGES - HOLDOUT
+    rows = np.sort(np.concatenate(samples.buckets))
+    assert rows.tolist() == list(range(len(samples)))
+    index = LatentReader(project / "data/latents").index.iloc[samples.positions_N]
+    manifest = read_table(project / "data/manifest.parquet", MANIFEST).to_pandas()
+    train = set(manifest.loc[manifest["split"] == "train", "sha256"])
+    assert set(index["sha256"]) == train
+    for rows_of_bucket in samples.buckets:
+        assert index["bucket"].iloc[rows_of_bucket].nunique() == 1
+
+
+def test_a_row_keeps_its_own_tags_and_sizes(project: Path) -> None:
+    samples = samples_of(project)
+    index = LatentReader(project / "data/latents").index.iloc[samples.positions_N]
+    manifest = read_table(project / "data/manifest.parquet", MANIFEST).to_pandas()
+    manifest = manifest.set_index("sha256")
+    for row, (_, entry) in enumerate(index.iterrows()):
+        expected = [(tag["name"], tag["class"]) for tag in manifest.loc[entry["sha256"], "tags"]]
+        assert samples.prompt_tags(row) == expected
+        assert samples.time_ids_N6[row].tolist() == [
+            entry["original_height"],
+            300,
+            0,
+            3,
+            entry["bucket_height"],
+            entry["bucket_width"],
+        ]
+
+
+def test_tag_weights_have_mean_one_and_are_all_one_when_turned_off(project: Path) -> None:
+    weighted = samples_of(project).weights_N
+    assert weighted.mean() == pytest.approx(1.0, abs=1e-5)
+    assert weighted.std() > 0
+    assert set(samples_of(project, tag_weighting=False).weights_N) == {1.0}
+
+
+def test_the_canvas_is_the_largest_bucket_and_the_typical_original_the_median(
+    project: Path,
+) -> None:
+    samples = samples_of(project)
+    largest = max(samples.buckets, key=len)
+    assert samples.canvas == tuple(samples.time_ids_N6[largest[0], 4:])
+    assert samples.canvas in [(height, width) for width, height in BUCKETS]
+    assert samples.typical_original[1] == 300
+
+
+def test_a_batch_is_one_shape_normalised_and_conditioned(
+    project: Path, params: TrainParams
+) -> None:
+    feed = feed_of(project, params)
+    stored = {
+        (t.shape[2], t.shape[3]): t
+        for path in (project / "data/latents").glob("*.safetensors")
+        for t in load_file(path).values()
+    }
+    shapes = set()
+    for step in range(6):
+        batch = feed.batch(step)
+        shapes.add(tuple(batch.latents_BCHW.shape))
+        assert batch.noise_BCHW.shape == batch.latents_BCHW.shape
+        assert batch.hidden_BSD.shape == (8, 77, 16)
+        assert batch.pooled_BP.shape == (8, 8)
+        assert batch.time_ids_B6.shape == (8, 6)
+        height, width = batch.latents_BCHW.shape[2:]
+        assert (batch.time_ids_B6[:, 4:] == torch.tensor([height * 4.0, width * 4.0])).all()
+        raw = batch.latents_BCHW * 3 + 1
+        distances = (stored[height, width] - raw[0]).abs().amax(dim=(1, 2, 3))
+        assert distances.min() < 1e-5
+    assert shapes == {(8, 4, 8, 8), (8, 4, 6, 10)}
+
+
+def test_the_parts_of_two_processes_make_up_the_batch_of_one(
+    project: Path, params: TrainParams
+) -> None:
+    feed = feed_of(project, params)
+    for step in range(4):
+        whole = feed.batch(step)
+        parts = [feed.batch(step, rank=rank, ranks=2) for rank in range(2)]
+        for name, tensor in vars(whole).items():
+            joined = torch.cat([getattr(part, name) for part in parts])
+            if tensor.dtype == torch.int64:
+                assert torch.equal(joined, tensor)
+            else:
+                torch.testing.assert_close(joined, tensor, msg=name)
+
+
+def test_a_batch_depends_on_its_step_alone_not_on_what_was_drawn_before(
+    project: Path, params: TrainParams
+) -> None:
+    feed, fresh = feed_of(project, params), feed_of(project, params)
+    for step in range(5):
+        feed.batch(step)
+    for name, tensor in vars(feed.batch(5)).items():
+        assert torch.equal(tensor, getattr(fresh.batch(5), name)), name
+
+
+def test_captions_are_dropped_and_shuffled_anew_at_each_visit_as_often_as_asked(
+    project: Path, params: TrainParams
+) -> None:
+    caption = params.caption.model_copy(update={"drop_all": 0.25, "drop_tag": 0.0})
+    feed = feed_of(project, params.model_copy(update={"caption": caption}))
+    row = next(row for row in range(50) if len(samples_of(project).prompt_tags(row)) == 4)
+    prompts = [feed.captions(step, np.array([row]), [0])[0] for step in range(800)]
+    assert 0.2 < prompts.count("") / len(prompts) < 0.3
+    assert len(set(prompts)) > 6
+    assert len({tuple(sorted(prompt.split(", "))) for prompt in prompts if prompt}) == 1
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_an_error(
+    project: Path, params: TrainParams
+) -> None:
+    with pytest.raises(NadirError, match="cannot be split over 3 processes"):
+        feed_of(project, params).batch(0, rank=0, ranks=3)
+
+
+def test_a_dataset_without_training_latents_is_an_error(project: Path) -> None:
+    index = LatentReader(project / "data/latents").index.iloc[:HOLDOUT]
+    with pytest.raises(NadirError, match="no training image has a latent"):
+        load_samples(
+            index,
+            manifest=project / "data/manifest.parquet",
+            tags=project / "data/tags.parquet",
+            tag_weighting=False,
+        )
