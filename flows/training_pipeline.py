@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
+# Set by `run_pipeline`; a worker prints Prefect's own log, which has every line already.
+_console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
+
 SAMPLES = "reports/samples/grid.png"
 _LARGEST_IMAGE_BYTES = 2_000_000  # an artifact is a row of the server's database
 
@@ -63,9 +67,11 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
     if until not in {None, REGISTER}:
         stage_order(project_root(), until)  # a wrong name needs no server
     previous = signal.signal(signal.SIGTERM, _as_interrupt)
+    token = _console.set(PipelineConsole())
     try:
         result: dict[str, Any] = training_pipeline(until=until)
     finally:
+        _console.reset(token)
         signal.signal(signal.SIGTERM, previous)
     return result
 
@@ -79,7 +85,7 @@ def training_pipeline(until: str | None = None) -> dict[str, Any]:
     """
     root = project_root()
     os.chdir(root)
-    console = PipelineConsole()
+    console = _console.get() or PipelineConsole(silent=True)
     with open_session(root, until=until, flow_run_id=flow_run.id, name=flow_run.name) as session:
         for stage in session.stages:
             _stage_task(stage)(session, stage, console)

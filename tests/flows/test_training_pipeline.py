@@ -25,7 +25,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.pipeline.process import quiet_environment
 
-FLOW = REPOSITORY / "flows" / "training_pipeline.py"
+FLOWS = REPOSITORY / "flows"
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,19 @@ def flow(
 ) -> Iterator[ModuleType]:
     monkeypatch.setenv("NADIR_TRACKING", "none")
     before = dict(os.environ)
-    spec = importlib.util.spec_from_file_location("training_pipeline", FLOW)
+    yield load("training_pipeline")
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FLOWS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["training_pipeline"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
-    yield module
-    os.environ.clear()
-    os.environ.update(before)
+    return module
 
 
 def flow_runs() -> list[Any]:
@@ -95,6 +99,10 @@ def test_every_stage_is_a_task_and_the_results_are_artifacts(
     assert "encode: 3/3 files" in text
     assert "register: registered nadir version 1 (challenger, champion)" in text
     assert "Beginning flow run" not in text
+    promotion = load("promotion").promotion
+    assert promotion() == 1
+    with pytest.raises(NadirError, match="no previous champion"):
+        promotion(go_back=True)
 
 
 def test_a_broken_stage_fails_its_task_and_the_flow_says_which(
@@ -121,7 +129,7 @@ def test_a_wrong_until_is_told_before_a_flow_starts(flow: ModuleType) -> None:
 def test_sigterm_stops_the_stage_saves_and_leaves_no_process(project: MiniProject) -> None:
     """With the temporary server, as `nadir run` has it."""
     (project.root / "flows").mkdir()
-    shutil.copy(FLOW, project.root / "flows")
+    shutil.copy(FLOWS / "training_pipeline.py", project.root / "flows")
     project.source("slow")
     environment = {
         k: v for k, v in quiet_environment(project.root).items() if k != "PREFECT_API_URL"

@@ -92,23 +92,23 @@ def test_a_rejected_first_version_is_challenger_only(trained: MiniProject) -> No
 
 
 def test_a_second_checkpoint_challenges_and_the_old_one_is_found_again(
-    project: MiniProject,
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.dvc("repro")
-    first = registered(project)
-    project.source("other pictures")
-    project.dvc("repro")
-    second = registered(project)
+    monkeypatch.setenv("NADIR_TRACKING", "none")
+    first = registered(trained)
+    trained.source("other pictures")
+    trained.dvc("repro")
+    second = registered(trained)
     assert (second.version.version, second.version.aliases) == (2, ("challenger",))
     assert second.version.run_id != first.version.run_id
-    project.source("pictures")
-    project.dvc("repro")
-    back = registered(project)
+    trained.source("pictures")
+    trained.dvc("repro")
+    back = registered(trained)
     assert not back.created
     assert back.version.version == 1
     assert back.version.run_id == first.version.run_id
     assert back.version.aliases == ("champion",)
-    check_old_and_new_folders(project, second.version.md5)
+    check_old_and_new_folders(trained, second.version.md5)
 
 
 def check_old_and_new_folders(project: MiniProject, second_md5: str) -> None:

@@ -44,7 +44,7 @@ def brightness_charts(evaluation: Evaluation, frame: pd.DataFrame, *, limit: flo
             x_ticks=scales,
             levels=[Level(limit, "limit of the gate")],
             from_zero=True,
-            caption="Root mean square of drawn minus asked luminance. Lower is better; about 0.5 "
+            caption="Root mean square of drawn minus asked luminance. Lower is better; 0.4 or more "
             "means that black and white both came out grey.",
         ),
     ]
@@ -143,8 +143,8 @@ _GAPS = (
         "diversity",
         "Diversity",
         (
-            "How different the seeds of one prompt look. Guidance lowers it; compare checkpoints "
-            "at one scale."
+            "How different the seeds of one prompt look. Strong guidance tends to lower it; "
+            "compare checkpoints at one scale."
         ),
     ),
 )

@@ -48,7 +48,7 @@ def sample_grid(
         draw.text((left + column * (width + _GAP), _MARGIN), label, _INK, font)
     for row, (pictures, label) in enumerate(zip(rows, row_labels, strict=True)):
         y = top + row * (height + _GAP)
-        lines = textwrap.wrap(label, 26)[: max(height // 18, 1)]
+        lines = textwrap.wrap(label, 26, max_lines=max(height // 18, 1), placeholder=" …")
         draw.multiline_text((_MARGIN, y), "\n".join(lines), _INK, font, spacing=4)
         for column, picture in enumerate(pictures):
             sheet.paste(scaled(picture), (left + column * (width + _GAP), y))

@@ -94,7 +94,7 @@ def _facts(evaluation: Evaluation, training: dict[str, Any]) -> dict[str, str]:
 def _columns(evaluation: Evaluation) -> dict[str, str]:
     """Metrics of the number table that at least one scale has, and their titles."""
     probes = {
-        f"{probe.id}_luminance": f"Luminance of `{probe.id}` (asked {probe.target:g})"
+        f"{probe.id}_luminance": f"{probe.id.capitalize()} (asked {probe.target:g})"
         for probe in evaluation.plan.of_kind("brightness")
     }
     known = {"brightness_error": _COLUMNS["brightness_error"], **probes, **_COLUMNS}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.protocol import EvalPrompt
 
-_SHEET_ROWS = 12
+_SHEET_ROWS = 8
 
 
 def sample_sheets(evaluation: Evaluation) -> dict[str, Image.Image]:

@@ -64,7 +64,7 @@ def line_chart(
     xs = [v for s in series for v in s.x]
     ys = [v for s in series for part in (s.y, s.low or (), s.high or ()) for v in part]
     ys += [level.value for level in levels] + ([0.0] if from_zero else [])
-    left, right = _range(xs, pad=0.0)
+    left, right = _range(xs)
     y_ticks = ticks(*_range(ys))
     across = _scale(left, right, _LEFT + 6, WIDTH - _RIGHT - 6)
     up = _scale(y_ticks[0], y_ticks[-1], HEIGHT - _BOTTOM, _TOP)
@@ -79,7 +79,7 @@ def histogram(
     values: Sequence[float], *, bins: int, title: str, x_label: str, caption: str = ""
 ) -> Markup:
     """Counts of `values` in equal bins from the smallest to the largest."""
-    low, high = _range(values, pad=0.0)
+    low, high = _range(values)
     counts = [0] * bins
     for value in values:
         if math.isfinite(value):
@@ -219,14 +219,15 @@ def _points(pairs: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
 
 
-def _range(values: Sequence[float], pad: float = 0.05) -> tuple[float, float]:
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Smallest and largest finite value, apart even when there is only one."""
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     if low == high:
-        return low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    room = (high - low) * pad
-    # A quantity that is never negative keeps its axis at or above zero.
-    return (max(low - room, 0.0) if low >= 0 else low - room), high + room
+        room = 0.5 * (abs(low) or 1.0)
+        # A quantity that is never negative keeps its axis at or above zero.
+        return (max(low - room, 0.0) if low >= 0 else low - room), high + room
+    return low, high
 
 
 def _inside(values: list[float], low: float, high: float) -> list[float]:

@@ -44,7 +44,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for a table: thousands separated, `digits` significant places, a dash for None."""
     if value is None:
         return "\N{EN DASH}"
-    if isinstance(value, int) or abs(value) >= 10**digits:
+    if float(value).is_integer() or abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}" if 0 < abs(value) < 0.01 else f"{value:.{digits}f}"
 

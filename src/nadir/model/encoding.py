@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _GEOMETRY = (
     "resize_width", "resize_height", "crop_left", "crop_top", "bucket_width", "bucket_height",
 )  # fmt: skip
+_BATCHES_AHEAD = 2
 _STORED = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -87,7 +89,9 @@ def encode_missing(
 ) -> None:
     """Encode rows bucket by bucket and write their shards.
 
-    A killed run keeps every shard that was written before.
+    Threads open the images of the next batches while the VAE encodes one. A killed run keeps
+    every shard that was written before. The rows may be any part of a dataset, so that several
+    processes can share the work.
 
     Args:
         rows: (key, row) of every image that is to be encoded.
@@ -98,21 +102,65 @@ def encode_missing(
         workers: Threads that decode images; 0 uses every core.
     """
     progress = Progress("encode", len(rows), "images")
-    threads = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        for bucket, members in _by_bucket(rows):
-            keys: list[str] = []
-            parts: list[torch.Tensor] = []
-            for batch in _chunks(members, params.batch_size):
-                images = list(pool.map(open_row, [row for _, row in batch]))
-                parts.append(encode_images(vae, images).to(_STORED[params.store]))
-                keys += [key for key, _ in batch]
-                progress.advance(len(batch))
-                if sum(part.nbytes for part in parts) >= params.shard_bytes:
-                    store.write_shard(bucket, keys, torch.cat(parts))
-                    keys, parts = [], []
-            if keys:
-                store.write_shard(bucket, keys, torch.cat(parts))
+    batches = [
+        (bucket, batch)
+        for bucket, members in _by_bucket(rows)
+        for batch in _chunks(members, params.batch_size)
+    ]
+    writer = _ShardWriter(store, params.shard_bytes)
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        opened = _ahead(pool, open_row, batches)
+        for (bucket, batch), images in zip(batches, opened, strict=True):
+            latents_NCHW = encode_images(vae, images).to(_STORED[params.store])
+            writer.add(bucket, [key for key, _ in batch], latents_NCHW)
+            progress.advance(len(batch))
+    writer.flush()
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    open_row: Callable[[Row], Image.Image],
+    batches: Sequence[tuple[str, list[tuple[str, Row]]]],
+) -> Iterator[list[Image.Image]]:
+    """The images of each batch, with those of the next ones already being opened."""
+    waiting: deque[list[Future[Image.Image]]] = deque()
+    try:
+        for _, batch in batches:
+            waiting.append([pool.submit(open_row, row) for _, row in batch])
+            if len(waiting) > _BATCHES_AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        # After an error nobody wants the rest.
+        for future in (future for batch_futures in waiting for future in batch_futures):
+            future.cancel()
+
+
+class _ShardWriter:
+    """Gathers latents of one bucket at a time and writes them as shards."""
+
+    def __init__(self, store: LatentStore, shard_bytes: int) -> None:
+        self.store = store
+        self.shard_bytes = shard_bytes
+        self.bucket = ""
+        self.keys: list[str] = []
+        self.parts: list[torch.Tensor] = []
+
+    def add(self, bucket: str, keys: list[str], latents_NCHW: torch.Tensor) -> None:
+        """Take a batch; write what is there when it is enough, or of another bucket."""
+        size = latents_NCHW.nbytes + sum(part.nbytes for part in self.parts)
+        if bucket != self.bucket or size > self.shard_bytes:
+            self.flush()
+        self.bucket = bucket
+        self.keys += keys
+        self.parts.append(latents_NCHW)
+
+    def flush(self) -> None:
+        """Write what is there."""
+        if self.keys:
+            self.store.write_shard(self.bucket, self.keys, torch.cat(self.parts))
+        self.keys, self.parts = [], []
 
 
 def _by_bucket(rows: Sequence[tuple[str, Row]]) -> Iterator[tuple[str, list[tuple[str, Row]]]]:

@@ -18,9 +18,14 @@ _CLEAR_LINE = "\r\033[K"
 
 
 class PipelineConsole:
-    """Prints stages and their lines; in a terminal, progress rewrites its line."""
+    """Prints stages and their lines; in a terminal, progress rewrites its line.
 
-    def __init__(self) -> None:
+    Args:
+        silent: Print nothing, where somebody else shows the log.
+    """
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
         self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._terminal and "NO_COLOR" not in os.environ
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
@@ -58,5 +63,6 @@ class PipelineConsole:
             self._rewriting = False
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        if not self._silent:
+            sys.stdout.write(text)
+            sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def work() -> None:
     rows = {row_key(row, identity, validate.alpha_background): row for row in _rows()}
 
     store = LatentStore(work_folder("latents"))
+    if _LATENTS.is_dir():
+        # What a restored or earlier output holds need not be encoded again.
+        store.adopt(_LATENTS)
+        shutil.rmtree(_LATENTS)
     known = store.known()
     missing = [(key, row) for key, row in rows.items() if key not in known]
     opener = ImageOpener(

@@ -38,8 +38,9 @@ class GitState:
 def git_state(root: Path) -> GitState:
     """Commit and cleanness of the work tree; never fails."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--", ".", ":!dvc.lock")
-    return GitState(commit=commit or "", dirty=changed is None or bool(changed))
+    changed = _git(root, "status", "--porcelain", "-uno", "--", ".", ":!dvc.lock")
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", "src", "flows")
+    return GitState(commit=commit or "", dirty=changed is None or bool(changed or new))
 
 
 def save_experiment(root: Path, name: str) -> str:

@@ -49,10 +49,11 @@ def connect(root: Path | None = None) -> MlflowClient:
     # Before the import: MLflow reads it while it loads.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    _quiet_schema_logs()
+    _quiet_logs()
     uri = tracking_uri(root)
     # Two processes that meet an empty database would both create its tables.
     lock = main_workspace(root or project_root()) / "work" / "mlflow" / "create.lock"
@@ -102,6 +103,6 @@ def _artifact_folder(uri: str) -> str | None:
     return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "artifacts").as_uri()
 
 
-def _quiet_schema_logs() -> None:
-    for name in ("mlflow.store.db.utils", "alembic"):
+def _quiet_logs() -> None:
+    for name in ("mlflow.store", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

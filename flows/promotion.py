@@ -1,0 +1,50 @@
+"""Promotion as a Prefect flow: the challenger becomes the champion, or the last one returns.
+
+prefect deployment run promotion/promote --param go_back=true
+"""
+
+from __future__ import annotations
+
+import os
+
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import project_root
+from nadir.pipeline.process import quiet_environment
+from nadir.tracking.promotion import Promotion, promote, rollback
+
+# Before Prefect is imported, which reads its settings and announces itself while it loads.
+os.environ.update(quiet_environment())
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+
+@flow(name="promotion", persist_result=False)
+def promotion(version: int | None = None, *, go_back: bool = False) -> int:
+    """Move the aliases of the registered model.
+
+    Args:
+        version: The version to promote; None is the challenger.
+        go_back: Bring the previous champion back instead.
+
+    Returns:
+        The version that is live now.
+    """
+    if go_back and version is not None:
+        raise NadirError(
+            "a version and a rollback exclude each other", fix="give one of the two parameters"
+        )
+    done = move_aliases(version, go_back=go_back)
+    before = f", before it version {done.previous}" if done.previous else ""
+    text = f"{done.name}: champion is version {done.champion}{before}"
+    get_run_logger().info("%s", text)
+    create_markdown_artifact(text, key="promotion")
+    return done.champion
+
+
+@task(name="aliases", cache_policy=NO_CACHE, persist_result=False)
+def move_aliases(version: int | None, *, go_back: bool) -> Promotion:
+    """The one step that changes the registry; repeating a promotion changes nothing."""
+    root = project_root()
+    return rollback(root) if go_back else promote(root, version=version)

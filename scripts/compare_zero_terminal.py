@@ -1,0 +1,169 @@
+"""Does zero terminal SNR let the model draw black and white? The same training, with and without.
+
+Trains the model of `params.yaml` twice on the workspace's latents, from the same base: once with
+v-prediction and zero terminal SNR, once with epsilon-prediction on the stock schedule. Both draw
+the brightness probes at every CFG scale from the same noise. The table goes to the screen and to
+docs/results/zero_terminal.md.
+
+    python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
+
+Run the pipeline up to `latent_statistics` first (`nadir run`). The tiny default takes about twice
+its training time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nadir.config.edit import set_values
+from nadir.config.evaluate import BrightnessProbe, EvaluateParams
+from nadir.config.reader import read_section
+from nadir.evaluation.generate import PromptEncodings, generate, text_encoder
+from nadir.evaluation.habits import Habits
+from nadir.evaluation.metrics.brightness import region_luminance
+from nadir.ground.errors import NadirError
+from nadir.ground.files import write_text
+from nadir.ground.workspace import PARAMS_FILE, project_root
+from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VARIANTS = {
+    "v-prediction, zero terminal SNR": ["noise.prediction=v", "noise.zero_terminal_snr=true"],
+    "epsilon-prediction, stock schedule": [
+        "noise.prediction=epsilon",
+        "noise.zero_terminal_snr=false",
+    ],
+}
+# What a training needs of the workspace; all of it is only read.
+NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
+
+
+def main() -> None:
+    """Train both, measure both, tell the result."""
+    arguments = _arguments()
+    root = project_root(Path(__file__).parent)
+    params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
+    blocks = []
+    with tempfile.TemporaryDirectory(prefix="nadir-compare-") as scratch:
+        for number, (name, settings) in enumerate(VARIANTS.items()):
+            folder = Path(scratch) / f"variant-{number}"
+            _lay_out(root, folder)
+            train(folder, settings, steps=arguments.steps)
+            rows = [_row(params, scale, draw(folder, params, scale)) for scale in params.cfg_scales]
+            blocks.append(f"## {name}\n\n{_table(params.brightness, rows)}")
+    page = "\n\n".join([_head(params, arguments.steps), *blocks]) + "\n"
+    write_text(arguments.output or root / "docs" / "results" / "zero_terminal.md", page)
+    print(page)
+
+
+def train(folder: Path, settings: Sequence[str], *, steps: int | None) -> None:
+    """Run the stage `train` in a scratch project with changed noise settings.
+
+    Raises:
+        NadirError: The training failed.
+    """
+    changes = [*settings, "train.preview_every=0"]
+    if steps is not None:
+        changes += [f"train.steps={steps}", f"train.warmup_steps={min(50, steps // 10)}"]
+    set_values(changes, folder / PARAMS_FILE)
+    environment = {**os.environ, "NADIR_TRACKING": "none"}
+    command = [sys.executable, "-m", "nadir.stages.train"]
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+        raise NadirError("the training failed", where=" ".join(settings), fix="see the lines above")
+
+
+def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, list[float]]:
+    """Luminance of each probe's region at one scale, one value per seed."""
+    checkpoint = folder / "models" / "checkpoint"
+    pipeline = load_pipeline(checkpoint, sampler=params.sampler, spacing=params.spacing)
+    habits = Habits.of(load_checkpoint_info(checkpoint).training)
+    encodings = PromptEncodings(
+        text_encoder(pipeline), habits.captions.token_chunks, habits.original_size
+    )
+    values = {}
+    for probe in params.brightness:
+        drawings = generate(
+            pipeline,
+            [(probe.prompt, seed) for seed in params.seeds],
+            encodings=encodings,
+            cfg_scale=cfg_scale,
+            steps=params.steps,
+            size=(params.width_px, params.height_px),
+            batch_size=params.batch_size,
+        )
+        images_NCHW = np.stack([drawing.pixels_CHW for drawing in drawings])
+        values[probe.id] = region_luminance(images_NCHW, probe.region).tolist()
+    return values
+
+
+def _lay_out(root: Path, folder: Path) -> None:
+    """A project that shares data, base model and code with the workspace, and nothing it writes."""
+    for name in NEEDED:
+        source, target = root / name, folder / name
+        if not source.exists():
+            raise NadirError(
+                f"{name} is missing",
+                where=str(root),
+                fix="run `nadir run --until latent_statistics` first",
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            target.symlink_to(source)
+        else:
+            shutil.copyfile(source, target)
+
+
+def _row(params: EvaluateParams, scale: float, values: dict[str, list[float]]) -> list[str]:
+    targets = np.array([probe.target for probe in params.brightness])
+    measured = np.array([values[probe.id] for probe in params.brightness])
+    error = np.sqrt(((measured - targets[:, None]) ** 2).mean())
+    cells = [f"{v.mean():.3f} ({v.min():.2f} to {v.max():.2f})" for v in measured]
+    mark = " (deciding)" if scale == params.decision_cfg else ""
+    return [f"{scale:g}{mark}", *cells, f"{error:.3f}"]
+
+
+def _table(probes: Sequence[BrightnessProbe], rows: list[list[str]]) -> str:
+    names = [f"{probe.id}, asked {probe.target:g}" for probe in probes]
+    header = ["CFG", *names, "brightness error"]
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _head(params: EvaluateParams, steps: int | None) -> str:
+    today = dt.datetime.now(tz=dt.UTC).date()
+    machine = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+    command = " ".join(["python scripts/compare_zero_terminal.py", *sys.argv[1:]])
+    trained = "as in params.yaml" if steps is None else f"{steps} steps"
+    return (
+        "# Zero terminal SNR against the stock schedule\n\n"
+        f"Measured {today} by `{command}` on {machine}. Training: {trained}. Luminance (0-1), mean "
+        f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
+        "`evaluate.brightness`, and the error is the root mean square over all of their images."
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--steps", type=int, help="training steps; else those of params.yaml")
+    parser.add_argument("--output", type=Path, help="page to write; else docs/results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NadirError as error:
+        sys.exit(f"error: {error}")

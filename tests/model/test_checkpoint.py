@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLPipeline
+from tests.model.conftest import NOISE, SCALING, write_checkpoint
+
+from nadir.diffusion.samplers import make_sampler
+from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json, write_json
+from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.hashing import encoder_hash, unet_hash
+from nadir.model.sdxl import load_unet, load_vae
+
+
+def draw(pipeline: StableDiffusionXLPipeline, prompt: str = "1girl, red_hair") -> torch.Tensor:
+    """Pixels [H, W, 3] in 0 to 1."""
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        prompt,
+        num_inference_steps=8,
+        guidance_scale=4.5,
+        height=48,
+        width=64,
+        generator=torch.Generator().manual_seed(1),
+        output_type="np",
+    ).images
+    return torch.from_numpy(images[0])
+
+
+def test_stock_diffusers_draws_what_our_own_sampler_draws(checkpoint: Path) -> None:
+    stock = StableDiffusionXLPipeline.from_pretrained(checkpoint, local_files_only=True)
+    ours = draw(load_pipeline(checkpoint))
+    assert ours.shape == (48, 64, 3)
+    torch.testing.assert_close(draw(stock), ours, rtol=0, atol=1e-4)
+    assert not torch.allclose(draw(stock, "blue_hair"), ours, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"prediction": "epsilon", "zero_terminal_snr": False},
+        {"prediction": "x0"},
+        {"sigma_shift": 2.0},
+    ],
+)
+def test_so_it_does_for_other_noise_and_scaling(
+    tmp_path: Path, base: Path, noise: dict[str, Any]
+) -> None:
+    scaling = LatentScaling("sdxl", scaling_factor=0.7)
+    folder = write_checkpoint(tmp_path / "checkpoint", base, scaling=scaling, **noise)
+    stock = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True)
+    torch.testing.assert_close(draw(stock), draw(load_pipeline(folder)), rtol=0, atol=1e-3)
+
+
+def test_what_was_trained_with_is_read_back(checkpoint: Path) -> None:
+    info = load_checkpoint_info(checkpoint)
+    assert info.noise == NOISE
+    assert info.latent_scaling == SCALING
+    assert info.training == {"steps": 7}
+
+
+def test_without_nadir_json_the_configs_say_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(checkpoint, plain)
+    (plain / "nadir.json").unlink()
+    info = load_checkpoint_info(plain)
+    assert info.noise == NOISE
+    assert info.latent_scaling == SCALING
+    torch.testing.assert_close(draw(load_pipeline(plain)), draw(load_pipeline(checkpoint)))
+
+
+def test_named_and_ready_samplers_are_used(checkpoint: Path) -> None:
+    schedule = NoiseSchedule.from_settings(**NOISE)
+    ready = make_sampler(schedule, prediction="v", name="heun", spacing="native")
+    assert load_pipeline(checkpoint, sampler=ready).scheduler is ready
+    named = draw(load_pipeline(checkpoint, sampler="heun", spacing="native"))
+    torch.testing.assert_close(named, draw(load_pipeline(checkpoint, sampler=ready)))
+
+
+def test_parts_of_the_base_share_its_disk_space_and_stay_as_they_were(
+    checkpoint: Path, base: Path
+) -> None:
+    name = "text_encoder/model.safetensors"
+    assert (checkpoint / name).samefile(base / name)
+    assert read_json(base / "vae" / "config.json")["latents_mean"] is None
+    assert encoder_hash(load_vae(checkpoint)) == encoder_hash(load_vae(base))
+    assert unet_hash(load_unet(checkpoint)) != unet_hash(load_unet(base))
+
+
+def test_a_checkpoint_is_replaced_as_a_whole_and_names_no_local_path(
+    tmp_path: Path, base: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint", base)
+    (folder / "left over").touch()
+    write_checkpoint(folder, base)
+    assert not (folder / "left over").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    texts = {path: path.read_text() for path in folder.rglob("*.json")}
+    assert not [path for path, text in texts.items() if str(base.parent) in text]
+
+
+def test_equal_checkpoints_have_equal_bytes(tmp_path: Path, base: Path) -> None:
+    folders = [write_checkpoint(tmp_path / name, base) for name in ("a", "b")]
+    contents = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in folders
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_the_empty_prompt_is_encoded_not_zeroed(checkpoint: Path) -> None:
+    assert read_json(checkpoint / "model_index.json")["force_zeros_for_empty_prompt"] is False
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NadirError, match="no diffusers model here") as caught:
+        load_pipeline(tmp_path)
+    assert "models/checkpoint" in caught.value.fix
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(checkpoint, newer)
+    (newer / "nadir.json").unlink()
+    write_json(newer / "nadir.json", {"format": 2})
+    with pytest.raises(NadirError, match="format 2, this version reads 1"):
+        load_checkpoint_info(newer)

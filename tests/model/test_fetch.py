@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nadir.config.base_model import BaseModelParams, TinyParams
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json, write_json
+from nadir.model.fetch import fetch_base
+from nadir.model.hashing import encoder_hash, unet_hash
+from nadir.model.sdxl import load_unet, load_vae
+from nadir.model.single_file import export_single_file
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, small_tiny: TinyParams) -> Any:
+    def run(source: Path | str, **changes: Any) -> tuple[Path, dict[str, Any]]:
+        values = {"source": str(source), "revision": None, "variant": None, "tiny": small_tiny}
+        params = BaseModelParams.model_construct(**values | changes)
+        return tmp_path / "base", fetch_base(params, tmp_path / "base")
+
+    return run
+
+
+def with_variant(base: Path, folder: Path, name: str) -> Path:
+    """A copy whose weight files carry a variant in their names, as on the hub."""
+    shutil.copytree(base, folder)
+    for path in list(folder.rglob("*.safetensors")):
+        path.rename(path.with_name(path.name.replace(".safetensors", f".{name}.safetensors")))
+    return folder
+
+
+def test_the_tiny_one_is_made_and_described(fetch: Any, base: Path) -> None:
+    folder, facts = fetch("tiny")
+    assert read_json(folder / "base.json") == facts
+    assert facts["source"] == "tiny"
+    assert facts["revision"] is None
+    assert facts["unet_hash"] == unet_hash(load_unet(base))
+    assert facts["vae_hash"] == encoder_hash(load_vae(base))
+    assert facts["parameters"]["unet"] == sum(p.numel() for p in load_unet(base).parameters())
+    assert set(facts["parameters"]) == {"unet", "vae", "text_encoder", "text_encoder_2"}
+
+
+def test_a_folder_is_copied_and_its_place_forgotten(fetch: Any, base: Path) -> None:
+    folder, facts = fetch(base)
+    assert facts["source"] == "folder"
+    assert unet_hash(load_unet(folder)) == unet_hash(load_unet(base))
+    # A copy: nothing that happens to the base may reach the original.
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert not (folder / weights).samefile(base / weights)
+    texts = [path.read_text() for path in folder.rglob("*.json")]
+    assert not [text for text in texts if str(base.parent) in text]
+    assert (folder / weights).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_variant_gets_plain_names(fetch: Any, base: Path, tmp_path: Path) -> None:
+    source = with_variant(base, tmp_path / "source", "fp16")
+    folder, facts = fetch(source, variant="fp16")
+    assert facts["unet_hash"] == unet_hash(load_unet(base))
+    assert not list(folder.rglob("*fp16*"))
+
+
+def test_a_variant_that_is_not_there_is_told_with_what_is(
+    fetch: Any, base: Path, tmp_path: Path
+) -> None:
+    source = with_variant(base, tmp_path / "source", "fp16")
+    with pytest.raises(NadirError, match="no plain safetensors") as caught:
+        fetch(source)
+    assert "diffusion_pytorch_model.fp16.safetensors" in caught.value.fix
+
+
+def test_a_model_in_several_files_is_copied_whole(fetch: Any, base: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    load_unet(base).save_pretrained(source / "unet", max_shard_size="1MB")
+    (source / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert len(list((source / "unet").glob("*-of-*.safetensors"))) > 1
+    assert fetch(source)[1]["unet_hash"] == unet_hash(load_unet(base))
+
+
+def test_a_pickle_is_refused_as_file_and_in_a_folder(
+    fetch: Any, base: Path, tmp_path: Path
+) -> None:
+    torch.save({}, tmp_path / "model.ckpt")
+    with pytest.raises(NadirError, match=r"model\.ckpt is a pickle, which can run any program"):
+        fetch(tmp_path / "model.ckpt")
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    (source / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({}, source / "vae" / "diffusion_pytorch_model.bin")
+    with pytest.raises(NadirError, match="no plain safetensors") as caught:
+        fetch(source)
+    assert "is a pickle and is not read" in caught.value.fix
+
+
+def test_a_single_file_becomes_a_folder(fetch: Any, base: Path, tmp_path: Path) -> None:
+    export_single_file(base, tmp_path / "model.safetensors", precision="fp32")
+    folder, facts = fetch(tmp_path / "model.safetensors")
+    assert facts["source"] == "file"
+    assert facts["unet_hash"] == unet_hash(load_unet(base))
+    assert load_vae(folder).config.scaling_factor == 0.13025
+
+
+@pytest.mark.parametrize("damage", ["not SDXL", "a part missing", "no index"])
+def test_what_is_no_whole_sdxl_is_refused(
+    fetch: Any, base: Path, tmp_path: Path, damage: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    index = source / "model_index.json"
+    if damage == "not SDXL":
+        write_json(index, read_json(index) | {"_class_name": "StableDiffusionPipeline"})
+    elif damage == "a part missing":
+        shutil.rmtree(source / "text_encoder_2")
+    else:
+        index.unlink()
+    with pytest.raises(NadirError, match=r"not a whole SDXL|no diffusers model"):
+        fetch(source)
+    assert not (tmp_path / "base").exists()
+
+
+def test_an_inpainting_unet_is_refused(fetch: Any, base: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    config, weights = (source / "unet" / name for name in ("config.json", "w"))
+    weights = source / "unet" / "diffusion_pytorch_model.safetensors"
+    write_json(config, read_json(config) | {"in_channels": 9})
+    state = load_file(weights)
+    state["conv_in.weight"] = torch.zeros(state["conv_in.weight"].shape[0], 9, 3, 3)
+    weights.unlink()
+    save_file(state, weights)
+    with pytest.raises(NadirError, match="takes 9 channels and the VAE gives 4"):
+        fetch(source)
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "./nowhere", "model.safetensors"])
+def test_a_source_that_is_nowhere_is_told(fetch: Any, source: str) -> None:
+    with pytest.raises(NadirError, match=f"there is no model at {source}"):
+        fetch(source)
+
+
+def test_a_hub_model_must_be_pinned(fetch: Any) -> None:
+    with pytest.raises(NadirError, match="owner/name is not pinned to a commit") as caught:
+        fetch("owner/name")
+    assert "full commit id" in caught.value.fix
+
+
+def test_a_hub_model_out_of_reach_says_what_to_do_instead(fetch: Any) -> None:
+    with pytest.raises(NadirError, match="owner/name cannot be downloaded") as caught:
+        fetch("owner/name", revision="0" * 40)
+    assert "set base_model.source to its folder" in caught.value.fix
+
+
+def test_an_old_base_is_replaced_only_by_a_whole_one(
+    fetch: Any, base: Path, tmp_path: Path
+) -> None:
+    folder, _ = fetch(base)
+    (folder / "left over").touch()
+    with pytest.raises(NadirError):
+        fetch(tmp_path / "nowhere.ckpt")
+    assert (folder / "left over").exists()
+    fetch(base)
+    assert not (folder / "left over").exists()
+    assert json.loads((folder / "base.json").read_text())["source"] == "folder"

@@ -1,0 +1,74 @@
+"""Promotion and rollback move aliases by rule and may be repeated."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow import MlflowClient
+from tests.mini.project import MiniProject
+
+from nadir.ground.errors import NadirError
+from nadir.tracking.promotion import promote, rollback
+from nadir.tracking.registry import alias_table
+from nadir.tracking.store import connect, experiment_id
+
+
+@pytest.fixture
+def client(project: MiniProject) -> MlflowClient:
+    return connect(project.root)
+
+
+def add_version(client: MlflowClient, verdict: str = "promote") -> None:
+    """A version as `register` leaves it: its run with a verdict, itself the challenger."""
+    run = client.create_run(experiment_id(client), tags={"nadir.gate": verdict})
+    if not client.search_registered_models():
+        client.create_registered_model("nadir")
+    version = client.create_model_version("nadir", "file:///nothing", run.info.run_id)
+    client.set_registered_model_alias("nadir", "challenger", version.version)
+
+
+def test_the_challenger_becomes_champion_and_the_old_one_previous(client: MlflowClient) -> None:
+    add_version(client)
+    first = promote()
+    assert (first.champion, first.previous, first.changed) == (1, None, True)
+    add_version(client)
+    second = promote()
+    assert (second.champion, second.previous) == (2, 1)
+    assert alias_table(client, "nadir") == {"champion": "2", "previous": "1"}
+
+
+def test_repeating_a_promotion_changes_nothing(client: MlflowClient) -> None:
+    add_version(client)
+    add_version(client)
+    promote(version=1)
+    promote(version=2)
+    again = promote(version=2)
+    assert not again.changed
+    assert (again.champion, again.previous) == (2, 1)
+
+
+def test_a_rollback_swaps_and_a_second_one_swaps_back(client: MlflowClient) -> None:
+    add_version(client)
+    add_version(client)
+    promote(version=1)
+    promote(version=2)
+    assert rollback().champion == 1
+    assert rollback().champion == 2
+
+
+def test_a_version_that_the_gate_did_not_pass_is_refused(client: MlflowClient) -> None:
+    add_version(client, "reject")
+    with pytest.raises(NadirError, match="the gate's verdict on version 1 is `reject`"):
+        promote()
+    assert "champion" not in alias_table(client, "nadir")
+
+
+def test_without_a_challenger_or_a_previous_champion_there_is_a_clear_error(
+    client: MlflowClient,
+) -> None:
+    with pytest.raises(NadirError, match="`nadir` has no challenger"):
+        promote()
+    with pytest.raises(NadirError, match="no previous champion to go back to"):
+        rollback()
+    add_version(client)
+    with pytest.raises(NadirError, match="the registry has no `models:/nadir/7`"):
+        promote(version=7)
