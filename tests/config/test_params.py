@@ -117,6 +117,14 @@ def test_setting_values_keeps_comments_and_reports_the_change(params_file: Path)
     assert read_params(params_file).train.steps == 3000
 
 
+def test_setting_a_value_changes_its_own_line_alone(params_file: Path) -> None:
+    before = params_file.read_text(encoding="utf-8").splitlines()
+    set_values(["base_model.tiny.unet_channels=[8, 16]", "compute.workers=1"], params_file)
+    after = params_file.read_text(encoding="utf-8").splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert [new.strip() for _, new in changed] == ["unet_channels: [8, 16]", "workers: 1"]
+
+
 def test_setting_a_value_to_what_it_is_changes_no_byte(params_file: Path) -> None:
     before = params_file.read_bytes()
     assert set_values(["noise.prediction=v"], params_file) == []

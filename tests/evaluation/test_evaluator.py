@@ -168,7 +168,7 @@ def test_non_finite_weights_are_rejected_and_every_other_output_still_exists(
     assert "finite images" in evaluation.gate.reason
     write_json(tmp_path / "evaluation.json", evaluation.as_json())
     assert all(math.isfinite(row.value) for row in evaluation.rows)
-    assert "does not pass" in render_report(evaluation, params, training={})
+    assert "does not pass" in render_report(evaluation, params, checkpoint="c0ffee", training={})
     assert "grid.png" in sample_sheets(evaluation)
 
 
@@ -181,7 +181,7 @@ def test_without_a_hold_out_the_rest_still_runs_and_says_what_is_missing(
     assert evaluation.scales["4.5"]["brightness_error"] > 0
     assert evaluation.gate.verdict == "promote"
     assert "loss by noise level" in evaluation.not_run
-    assert "Not run" in render_report(evaluation, params, training={})
+    assert "Not run" in render_report(evaluation, params, checkpoint="c0ffee", training={})
 
 
 def test_one_seed_has_no_diversity_and_says_so(pipeline, checkpoint, params, holdout):
@@ -198,14 +198,18 @@ def test_two_runs_agree_exactly(pipeline, checkpoint, params, holdout, evaluatio
 
 
 def test_the_report_is_safe_whole_and_repeatable(evaluation, params):
-    page = render_report(evaluation, params, training={"steps": 7, "note": HOSTILE})
+    page = render_report(
+        evaluation, params, checkpoint="c0ffee", training={"steps": 7, "note": HOSTILE}
+    )
     assert "<script" not in page
     assert "http" not in page
     assert page.count("<img") == 2 * 4 * 2 + 2 * 2 + 2 * len(evaluation.plan.of_kind("brightness"))
     assert "passes its own checks" in page
     assert evaluation.plan.protocol_id in page
     assert not re.search(r">\s*(nan|inf|None)\s*<", page)
-    assert page == render_report(evaluation, params, training={"steps": 7, "note": HOSTILE})
+    assert page == render_report(
+        evaluation, params, checkpoint="c0ffee", training={"steps": 7, "note": HOSTILE}
+    )
 
 
 def test_samples_hold_a_sheet_per_scale_and_single_pictures(evaluation):

@@ -12,7 +12,15 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from nadir.ground.charts import Level, Series, bar_chart, histogram, line_chart, ticks
+from nadir.ground.axes import ticks
+from nadir.ground.charts import (
+    Level,
+    Series,
+    bar_chart,
+    histogram,
+    line_chart,
+    scatter_chart,
+)
 from nadir.ground.page import number, render_page, sentence, thumbnail_uri
 
 
@@ -104,6 +112,19 @@ def test_a_histogram_counts_every_value_once():
     assert [int(title.rsplit(": ", 1)[1]) for title in titles] == [3, 0, 0, 2]
 
 
+def test_a_scatter_puts_agreement_on_the_diagonal():
+    svg = svg_of(scatter_chart([Series("a", [0.0, 0.5], [0.0, 0.5])], title="t", x_label="x"))
+    start, end = (
+        tuple(map(float, point.split(",")))
+        for point in svg.find(".//polyline").attrib["points"].split()
+    )
+    first, second = (
+        (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.findall(".//circle")
+    )
+    assert first == start
+    assert second == pytest.approx([(a + b) / 2 for a, b in zip(start, end, strict=True)], abs=0.1)
+
+
 def test_bars_are_as_long_as_their_values():
     bars = svg_of(bar_chart(["a", "b"], [10.0, 5.0], title="t")).findall(".//rect")
     first, second = (float(bar.attrib["width"]) for bar in bars)
@@ -122,7 +143,15 @@ def test_ticks_enclose_the_range_at_even_round_steps(low, high):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "\N{EN DASH}"), (0.12345, "0.123"), (0.00012, "0.00012"), (12345, "12,345"), (0, "0")],
+    [
+        (None, "\N{EN DASH}"),
+        (0.12345, "0.123"),
+        (0.00012, "0.00012"),
+        (0.0093, "0.009"),
+        (1.0, "1"),
+        (12345, "12,345"),
+        (0, "0"),
+    ],
 )
 def test_numbers_are_written_for_reading(value, text):
     assert number(value) == text

@@ -67,9 +67,9 @@ def _assign(tree: Any, text: str, path: Path) -> str | None:
         tree = tree[part]
     if not isinstance(tree, dict) or parts[-1] not in tree:
         raise _unknown(key, path)
-    value = YAML(typ="safe").load(raw)
+    value = YAML().load(raw)  # not the safe loader, so that [1, 2] stays on its line
     old = tree[parts[-1]]
-    if old == value and type(old) is type(value):
+    if old == value and isinstance(old, bool) == isinstance(value, bool):
         return None
     tree[parts[-1]] = value
     return f"{key}: {old} -> {value}"
@@ -85,4 +85,8 @@ def _writer() -> YAML:
     yaml = YAML()
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
+    # An empty value is null too, but looks like a mistake.
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     return yaml

@@ -34,7 +34,9 @@ def read_yaml(path: Path) -> Any:
             "no such parameter file", where=str(path), fix="copy presets/tiny.yaml to params.yaml"
         )
     try:
-        tree = YAML().load(path.read_text(encoding="utf-8"))
+        yaml = YAML()
+        yaml.preserve_quotes = True
+        tree = yaml.load(path.read_text(encoding="utf-8"))
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -8,20 +8,23 @@ import numpy as np
 
 from nadir.evaluation.comparison import bootstrap_mean
 from nadir.evaluation.results import prompt_values, scale_key
-from nadir.ground.charts import Level, Series, line_chart
+from nadir.ground.charts import Level, Series, line_chart, scatter_chart
 
 if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
 
     from nadir.evaluation.evaluator import Evaluation
+    from nadir.evaluation.protocol import EvalPrompt
 
 _AXIS = "CFG scale"
 _RESAMPLES = 2_000
 
 
-def brightness_charts(evaluation: Evaluation, frame: pd.DataFrame, *, limit: float) -> list[Markup]:
-    """Drawn luminance of each probe, and their joint error, over the scales."""
+def brightness_charts(
+    evaluation: Evaluation, frame: pd.DataFrame, *, limit: float, decision_cfg: float
+) -> list[Markup]:
+    """Drawn luminance of each probe: by scale, against the target, and as one error."""
     scales = list(evaluation.plan.cfg_scales)
     probes = evaluation.plan.of_kind("brightness")
     drawn = [_seed_range(frame, probe.id, scales) for probe in probes]
@@ -36,6 +39,13 @@ def brightness_charts(evaluation: Evaluation, frame: pd.DataFrame, *, limit: flo
             levels=[Level(value, f"asked: {value:g}") for value in targets],
             caption="0 is black, 1 is white; the band spans all seeds. Lines should lie on their "
             "dashed target and stay there as guidance rises.",
+        ),
+        scatter_chart(
+            [_asked_and_drawn(frame, probe, decision_cfg) for probe in probes],
+            title=f"Drawn by asked, CFG {scale_key(decision_cfg)}",
+            x_label="asked luminance",
+            caption="One mark per seed. On the dashed line the model draws what was asked; a flat "
+            "row of marks is a model that cannot leave grey.",
         ),
         line_chart(
             [error],
@@ -156,6 +166,17 @@ def _seed_range(frame: pd.DataFrame, probe: str, scales: list[float]) -> Series:
     groups = mine.groupby("cfg_scale")["value"]
     mean, low, high = (stat.reindex(scales) for stat in (groups.mean(), groups.min(), groups.max()))
     return Series(probe, scales, mean.tolist(), low.tolist(), high.tolist())
+
+
+def _asked_and_drawn(frame: pd.DataFrame, probe: EvalPrompt, scale: float) -> Series:
+    """Target and measured luminance of each seed at one scale."""
+    mine = frame[
+        (frame["prompt_id"] == probe.id)
+        & (frame["metric"] == "luminance")
+        & (frame["cfg_scale"] == scale)
+    ]
+    drawn: list[float] = mine["value"].tolist()
+    return Series(probe.id, [probe.target or 0.0] * len(drawn), drawn)
 
 
 def _with_interval(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nadir.diffusion.schedule import NoiseSchedule
 from nadir.evaluation.figures import brightness_charts, guidance_charts, loss_chart
 from nadir.evaluation.results import scale_key, to_frame
 from nadir.ground.page import render_page, thumbnail_uri
@@ -43,13 +44,18 @@ _NEED_WEIGHTS = {
 
 
 def render_report(
-    evaluation: Evaluation, params: EvaluateParams, *, training: dict[str, Any]
+    evaluation: Evaluation,
+    params: EvaluateParams,
+    *,
+    checkpoint: str,
+    training: dict[str, Any],
 ) -> str:
     """The report as HTML.
 
     Args:
         evaluation: What to show.
         params: Section `evaluate`, for the gate's limit and the deciding scale.
+        checkpoint: Hash of the weights.
         training: What the checkpoint says about its training; shown as it is.
     """
     frame = to_frame(evaluation.rows)
@@ -61,10 +67,16 @@ def render_report(
         evaluation=evaluation,
         plan=evaluation.plan,
         params=params,
-        facts=_facts(evaluation, training),
+        facts={"Weights": checkpoint, **_facts(evaluation, training)},
+        loss_levels=_loss_levels(evaluation),
         verdict={"state": state, "headline": headline},
         badges=_BADGES,
-        brightness_charts=brightness_charts(evaluation, frame, limit=params.max_brightness_error),
+        brightness_charts=brightness_charts(
+            evaluation,
+            frame,
+            limit=params.max_brightness_error,
+            decision_cfg=params.decision_cfg,
+        ),
         guidance_charts=guidance_charts(evaluation, frame),
         loss_chart=loss_chart(frame),
         columns=_columns(evaluation),
@@ -87,8 +99,24 @@ def _facts(evaluation: Evaluation, training: dict[str, Any]) -> dict[str, str]:
         f"{plan.guidance_rescale:g}",
         "Images": f"{plan.images} of {plan.width_px} x {plan.height_px} px: {len(plan.prompts)} "
         f"prompts, up to {seeds} seeds, {len(plan.cfg_scales)} guidance scales",
-        **{f"Training {name}": str(value) for name, value in sorted(plain.items())},
+        **{f"Training {name}": _plain(value) for name, value in sorted(plain.items())},
     }
+
+
+def _plain(value: float | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _loss_levels(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Timestep, sigma and error of each noise level, noisiest first."""
+    schedule = NoiseSchedule.from_settings(**evaluation.plan.noise)
+    levels = []
+    for name, error in evaluation.loss.items():
+        if name != "mean":
+            timestep = int(name.removeprefix("t"))
+            sigma = float(schedule.sigmas[timestep])
+            levels.append({"timestep": timestep, "sigma": sigma, "error": error})
+    return levels
 
 
 def _columns(evaluation: Evaluation) -> dict[str, str]:

@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from nadir.ground.axes import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Plot,
+    number_text,
+    ticks,
+    value_range,
+)
 
-WIDTH, HEIGHT = 340, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 14, 34
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _DASHES = ("", "7 4", "2 4", "10 3 2 3", "5 2", "1 3")
-_BAR_LABEL = 120
+_BAR_LEFT = 120
+_MOST_MARKERS = 24
 
 
 @dataclass(frozen=True)
@@ -61,39 +72,46 @@ def line_chart(
         from_zero: Make the vertical axis include zero.
         x_ticks: Where the horizontal axis has labels; chosen when None.
     """
-    xs = [v for s in series for v in s.x]
     ys = [v for s in series for part in (s.y, s.low or (), s.high or ()) for v in part]
     ys += [level.value for level in levels] + ([0.0] if from_zero else [])
-    left, right = _range(xs)
-    y_ticks = ticks(*_range(ys))
-    across = _scale(left, right, _LEFT + 6, WIDTH - _RIGHT - 6)
-    up = _scale(y_ticks[0], y_ticks[-1], HEIGHT - _BOTTOM, _TOP)
-    marks = list(x_ticks) if x_ticks is not None else _inside(ticks(left, right), left, right)
-    body = _frame(y_ticks, up, [(across(v), _text(v)) for v in marks], x_label)
-    body += [_level(level, up(level.value)) for level in levels]
-    body += [_line(s, i, across, up) for i, s in enumerate(series)]
+    left, right = value_range([v for s in series for v in s.x])
+    plot = Plot(left, right, ticks(*value_range(ys)), inset=6)
+    body = plot.frame(x_label, x_ticks)
+    body += [plot.level(level.value, level.label) for level in levels]
+    body += [_line(s, index, plot) for index, s in enumerate(series)]
     return _figure(title, body, caption, keys=[s.name for s in series] if len(series) > 1 else [])
+
+
+def scatter_chart(
+    groups: Sequence[Series], *, title: str, x_label: str, caption: str = ""
+) -> Markup:
+    """Points of groups on equal axes from 0 to 1, with the diagonal where both values agree."""
+    plot = Plot(0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0], inset=6)
+    ends = _points([(plot.across(v), plot.up(v)) for v in (0.0, 1.0)])
+    body = plot.frame(x_label, [0.0, 0.25, 0.5, 0.75, 1.0])
+    body.append(f'<polyline class="reference" points="{ends}"/>')
+    for index, group in enumerate(groups):
+        marks = "".join(_markers(group, index, plot))
+        body.append(f'<g class="s{index % 6 + 1}" opacity="0.75">{marks}</g>')
+    return _figure(title, body, caption, keys=[group.name for group in groups])
 
 
 def histogram(
     values: Sequence[float], *, bins: int, title: str, x_label: str, caption: str = ""
 ) -> Markup:
     """Counts of `values` in equal bins from the smallest to the largest."""
-    low, high = _range(values)
+    low, high = value_range(values)
     counts = [0] * bins
     for value in values:
         if math.isfinite(value):
             counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
-    y_ticks = ticks(0.0, float(max([*counts, 1])))
-    across = _scale(low, high, _LEFT, WIDTH - _RIGHT)
-    up = _scale(0.0, y_ticks[-1], HEIGHT - _BOTTOM, _TOP)
-    step = (WIDTH - _RIGHT - _LEFT) / bins
-    marks = [(across(v), _text(v)) for v in _inside(ticks(low, high), low, high)]
-    body = _frame(y_ticks, up, marks, x_label)
+    plot = Plot(low, high, ticks(0.0, float(max([*counts, 1]))))
+    step = (RIGHT - LEFT) / bins
+    body = plot.frame(x_label)
     for index, count in enumerate(counts):
-        tip = f"{_text(low + (high - low) * index / bins)} and up: {count:,}"
-        x, y = _LEFT + index * step, up(count)
-        body.append(_bar(x + 0.5, y, max(step - 1, 0.5), HEIGHT - _BOTTOM - y, tip, 0))
+        tip = f"{number_text(low + (high - low) * index / bins)} and up: {count:,}"
+        x, y = LEFT + index * step, plot.up(count)
+        body.append(_bar(x + 0.5, y, max(step - 1, 0.5), BOTTOM - y, tip))
     return _figure(title, body, caption)
 
 
@@ -102,30 +120,19 @@ def bar_chart(
 ) -> Markup:
     """Horizontal bars from zero, one row per label, with the value written at the end."""
     row = 22
-    height = row * len(labels) + 8
     largest = max([v for v in values if math.isfinite(v)] or [1.0]) or 1.0
-    room = WIDTH - _BAR_LABEL - 62
+    room = WIDTH - _BAR_LEFT - 62
     body = []
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
         y = 4 + index * row
         length = max(value / largest, 0.0) * room if math.isfinite(value) else 0.0
         shown = label if len(label) <= 17 else label[:16] + "…"
         name = f"<title>{escape(label)}</title>{escape(shown)}"
-        body.append(f'<text x="{_BAR_LABEL - 8}" y="{y + 15}" text-anchor="end">{name}</text>')
-        body.append(_bar(_BAR_LABEL, y + 3, max(length, 1.0), row - 7, f"{label}: {value:,g}", 0))
-        end = f"{_BAR_LABEL + length + 6:.1f}"
-        body.append(f'<text x="{end}" y="{y + 15}">{_text(value)}</text>')
-    return _figure(title, body, caption, height=height)
-
-
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) that enclose `low` to `high`."""
-    raw = (high - low) / count or 1.0
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = power * next(m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
-    first = math.floor(low / step + 1e-9)
-    last = max(math.ceil(high / step - 1e-9), first + 1)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+        body.append(f'<text x="{_BAR_LEFT - 8}" y="{y + 15}" text-anchor="end">{name}</text>')
+        body.append(_bar(_BAR_LEFT, y + 3, max(length, 1.0), row - 7, f"{label}: {value:,g}"))
+        end = f"{_BAR_LEFT + length + 6:.1f}"
+        body.append(f'<text x="{end}" y="{y + 15}">{number_text(value)}</text>')
+    return _figure(title, body, caption, height=row * len(labels) + 8)
 
 
 def _figure(
@@ -142,50 +149,25 @@ def _figure(
     )
 
 
-def _frame(
-    y_ticks: list[float], up: Callable[[float], float], marks: list[tuple[float, str]], label: str
-) -> list[str]:
-    right, base = WIDTH - _RIGHT, HEIGHT - _BOTTOM
-    parts = []
-    for value in y_ticks:
-        y = up(value)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_text(value)}</text>'
-        )
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')
-    for x, text in marks:
-        parts.append(f'<text x="{x:.1f}" y="{base + 15}" text-anchor="middle">{text}</text>')
-    middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
-    return parts
-
-
-def _level(level: Level, y: float) -> str:
-    right = WIDTH - _RIGHT
-    return (
-        f'<line class="reference" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{right}" y="{y - 4:.1f}" text-anchor="end">{escape(level.label)}</text>'
-    )
-
-
-def _line(
-    s: Series, index: int, across: Callable[[float], float], up: Callable[[float], float]
-) -> str:
-    points = [(across(x), up(y), x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
+def _line(s: Series, index: int, plot: Plot) -> str:
     parts = []
     if s.low is not None and s.high is not None:
-        upper = [(across(x), up(v)) for x, v in zip(s.x, s.high, strict=True) if math.isfinite(v)]
-        lower = [(across(x), up(v)) for x, v in zip(s.x, s.low, strict=True) if math.isfinite(v)]
-        parts.append(f'<polygon class="area" points="{_points(upper + lower[::-1])}"/>')
-    parts.append(
-        f'<polyline class="line" stroke-dasharray="{_DASHES[index % 6]}" '
-        f'points="{_points([p[:2] for p in points])}"/>'
-    )
-    if len(points) <= 24:
-        for px, py, x, y in points:
-            parts.append(_marker(px, py, index, f"{s.name}: {y:.4g} at {x:g}"))
+        edge = [*_places(s.x, s.high, plot), *_places(s.x, s.low, plot)[::-1]]
+        parts.append(f'<polygon class="area" points="{_points(edge)}"/>')
+    places = _places(s.x, s.y, plot)
+    dash = _DASHES[index % 6]
+    parts.append(f'<polyline class="line" stroke-dasharray="{dash}" points="{_points(places)}"/>')
+    if len(places) <= _MOST_MARKERS:
+        parts += _markers(s, index, plot)
     return f'<g class="s{index % 6 + 1}">{"".join(parts)}</g>'
+
+
+def _markers(s: Series, index: int, plot: Plot) -> list[str]:
+    return [
+        _marker(plot.across(x), plot.up(y), index, f"{s.name}: {y:.4g} at {x:g}")
+        for x, y in zip(s.x, s.y, strict=True)
+        if math.isfinite(y)
+    ]
 
 
 def _marker(x: float, y: float, index: int, tip: str = "") -> str:
@@ -198,49 +180,24 @@ def _marker(x: float, y: float, index: int, tip: str = "") -> str:
     return f'<rect class="dot" {corner} width="6" height="6"{turn}>{title}</rect>'
 
 
-def _bar(x: float, y: float, width: float, height: float, tip: str, index: int) -> str:
+def _bar(x: float, y: float, width: float, height: float, tip: str) -> str:
     return (
-        f'<g class="s{index + 1}"><rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+        f'<g class="s1"><rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
         f'height="{max(height, 0.0):.1f}" rx="1.5"><title>{escape(tip)}</title></rect></g>'
     )
 
 
 def _key(name: str, index: int) -> str:
-    line = (
-        f'<line class="line" x1="1" x2="25" y1="6" y2="6" stroke-dasharray="{_DASHES[index % 6]}"/>'
-    )
-    drawing = (
-        f'<svg class="s{index % 6 + 1}" viewBox="0 0 26 12">{line}{_marker(13, 6, index)}</svg>'
-    )
+    dash = _DASHES[index % 6]
+    line = f'<line class="line" x1="1" x2="25" y1="6" y2="6" stroke-dasharray="{dash}"/>'
+    mark = _marker(13, 6, index)
+    drawing = f'<svg class="s{index % 6 + 1}" viewBox="0 0 26 12">{line}{mark}</svg>'
     return f"<span>{drawing}{escape(name)}</span>"
+
+
+def _places(xs: Sequence[float], ys: Sequence[float], plot: Plot) -> list[tuple[float, float]]:
+    return [(plot.across(x), plot.up(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
 
 
 def _points(pairs: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Smallest and largest finite value, apart even when there is only one."""
-    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    if low == high:
-        room = 0.5 * (abs(low) or 1.0)
-        # A quantity that is never negative keeps its axis at or above zero.
-        return (max(low - room, 0.0) if low >= 0 else low - room), high + room
-    return low, high
-
-
-def _inside(values: list[float], low: float, high: float) -> list[float]:
-    room = (high - low) * 1e-6
-    return [v for v in values if low - room <= v <= high + room]
-
-
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (end - start)
-
-
-def _text(value: float) -> str:
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"

@@ -41,12 +41,13 @@ def render_page(template: str, *, package: str, **context: object) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a table: thousands separated, `digits` significant places, a dash for None."""
+    """A number for a table: `digits` decimals, whole numbers without, a dash for None."""
     if value is None:
         return "\N{EN DASH}"
     if float(value).is_integer() or abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    return f"{value:.{digits}g}" if 0 < abs(value) < 0.01 else f"{value:.{digits}f}"
+    # A small number is not rounded to nothing.
+    return f"{value:.2g}" if abs(value) < 0.5 * 10**-digits else f"{value:.{digits}f}"
 
 
 def sentence(text: str) -> str:

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from nadir.ground.errors import NadirError
+from nadir.model.quiet import hide_progress_bars
 from nadir.model.text import TextEncoder
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def load_text(folder: Path, *, dtype: torch.dtype = torch.float32) -> TextEncode
     Raises:
         NadirError: A part is missing.
     """
+    hide_progress_bars()
     for part in ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2"):
         _check(folder, part)
     first = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype)

@@ -26,6 +26,7 @@ from nadir.model import ldm_layout
 from nadir.model.folders import make_readable
 from nadir.model.hub import snapshot
 from nadir.model.info import CheckpointInfo
+from nadir.model.quiet import hide_progress_bars
 from nadir.model.scaling import LatentScaling
 from nadir.model.scheduler import stock_scheduler
 from nadir.model.sdxl import SCALING_FACTOR, sdxl_configs
@@ -63,6 +64,7 @@ def import_single_file(file: Path, folder: Path) -> None:
     Raises:
         NadirError: It is no safetensors file, no SDXL, or its tokenizers cannot be had.
     """
+    hide_progress_bars()
     load_single_file(file).save_pretrained(folder, safe_serialization=True)
     make_readable(folder)
 

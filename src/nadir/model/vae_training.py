@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 LATENT_CHANNELS = 4
 _KL_WEIGHT = 1e-6
 _EDGE_WEIGHT = 0.5
-_SQUARE_WEIGHT = 1.0
+_ABSOLUTE_WEIGHT = 0.5
+_SQUARE_WEIGHT = 6.0
 _FIRST_LOG_VARIANCE = -6.0
 _WARMUP_SHARE = 0.05
 _MEASURED_BATCHES = 16
@@ -113,7 +114,8 @@ def _loss(
     output_BCHW = vae.decode(posterior.sample(generator=generator)).sample
     error_BCHW = output_BCHW - pixels_BCHW
     edges = error_BCHW.diff(dim=2).abs().mean() + error_BCHW.diff(dim=3).abs().mean()
-    pixels = error_BCHW.abs().mean() + _SQUARE_WEIGHT * error_BCHW.square().mean()
+    absolute, square = error_BCHW.abs().mean(), error_BCHW.square().mean()
+    pixels = _ABSOLUTE_WEIGHT * absolute + _SQUARE_WEIGHT * square
     loss: torch.Tensor = pixels + _EDGE_WEIGHT * edges + _KL_WEIGHT * posterior.kl().mean()
     return loss
 

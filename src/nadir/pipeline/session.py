@@ -100,9 +100,7 @@ class Session:
         self.results[stage] = result
         self._write_record("running")
         if result.state == "failed":
-            raise NadirError(
-                f"stage `{stage}` failed: {result.error}", fix=f"its whole log: {result.log}"
-            )
+            raise NadirError(f"stage `{stage}` failed: {result.error}\n  log: {result.log}")
         return result
 
     def register(self) -> Registration:

@@ -39,18 +39,19 @@ def work() -> None:
     _check(params)
     info = load_checkpoint_info(CHECKPOINT)
     evaluation = _evaluate(params, info)
+    checkpoint = file_hash(CHECKPOINT / _WEIGHTS)[:16]
     write_table(
         to_table(
             evaluation.rows,
             protocol_id=evaluation.plan.protocol_id,
-            checkpoint=file_hash(CHECKPOINT / _WEIGHTS)[:16],
+            checkpoint=checkpoint,
         ),
         REPORTS / "evaluation.parquet",
         EVALUATION,
     )
     write_json(REPORTS / "evaluation.json", evaluation.as_json())
     write_text(REPORTS / "evaluation.csv", _csv(evaluation))
-    page = render_report(evaluation, params, training=info.training)
+    page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
     write_text(REPORTS / "evaluation.html", page)
     shutil.rmtree(REPORTS / "samples", ignore_errors=True)
     write_samples(REPORTS / "samples", sample_sheets(evaluation))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nadir.ground.files import write_json
-from nadir.model.checkpoint import save_checkpoint
+from nadir.model.saving import save_checkpoint
 from nadir.training.places import LOSS, METRICS, MODEL, OUTPUT
 from nadir.training.state import sync
 

@@ -1,0 +1,72 @@
+"""Writes checkpoints: a diffusers folder that stock programs sample rightly, plus `nadir.json`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.files import read_json, write_json
+from nadir.model.folders import edit_json, link_tree, make_readable, write_model_index
+from nadir.model.info import FORMAT, NADIR_FILE
+from nadir.model.scheduler import stock_scheduler
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from nadir.model.scaling import LatentScaling
+
+_FROM_BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_ONE_FILE = "1TB"
+
+_INDEX = {
+    "_class_name": "StableDiffusionXLPipeline",
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    # Caption dropout trains the encoded empty prompt, not zeros.
+    "force_zeros_for_empty_prompt": False,
+}
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    base: Path,
+    unet: UNet2DConditionModel,
+    noise: dict[str, Any],
+    scaling: LatentScaling,
+    training: dict[str, Any],
+) -> None:
+    """Write a checkpoint; the folder is replaced as a whole.
+
+    VAE, text encoders and tokenizers are hard links into the base where the disk allows it.
+
+    Args:
+        folder: Where to write; an old one there is replaced.
+        base: The base model's diffusers folder.
+        unet: The weights to publish (the EMA's), in the precision to store.
+        noise: `NoiseParams.model_dump()`.
+        scaling: What turned the training latents into the U-Net's input.
+        training: Facts about the training, plain JSON values.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        for part in _FROM_BASE:
+            link_tree(base / part, new / part)
+        edit_json(new / "vae" / "config.json", scaling.vae_config())
+        unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=_ONE_FILE)
+        edit_json(new / "unet" / "config.json")
+        make_readable(new / "unet")
+        stock_scheduler(noise).save_pretrained(new / "scheduler")
+        write_model_index(new, read_json(base / "model_index.json"), _INDEX)
+        value = {
+            "format": FORMAT,
+            "noise": noise,
+            "latent_scaling": scaling.as_dict(),
+            "training": training,
+        }
+        write_json(new / NADIR_FILE, value)
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.replace(folder)
