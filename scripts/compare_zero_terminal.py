@@ -54,7 +54,7 @@ NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
 def main() -> None:
     """Train both, measure both, tell the result."""
     arguments = _arguments()
-    root = project_root(Path(__file__).parent)
+    root = project_root()
     params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
     blocks = []
     with tempfile.TemporaryDirectory(prefix="nadir-compare-") as scratch:

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nadir.evaluation.generate import (
-    PromptEncodings,
-    decode,
-    generate,
-    pixel_array,
-    start_noise,
-    text_encoder,
-    to_image,
-)
+from nadir.evaluation.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.evaluation.pixels import decode, pixel_array, to_image
 from nadir.model.checkpoint import load_pipeline
 
 SETTINGS = {"cfg_scale": 4.5, "steps": 3, "size": (32, 32)}
@@ -150,7 +143,7 @@ def test_each_prompt_is_encoded_once(pipeline):
 def test_decoding_in_parts_is_decoding_at_once(pipeline, monkeypatch):
     latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = decode(pipeline, latents)
-    monkeypatch.setattr("nadir.evaluation.generate._DECODE_LATENT_AREA", 128)
+    monkeypatch.setattr("nadir.evaluation.pixels._DECODE_LATENT_AREA", 128)
     assert torch.allclose(decode(pipeline, latents), whole, atol=1e-5)
 
 

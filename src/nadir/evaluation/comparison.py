@@ -165,10 +165,10 @@ def gate(checks: Sequence[Check]) -> Gate:
     unresolved = [check for check in checks if check.state == "unresolved"]
     passed = [check for check in checks if check.state == "pass"]
     if failed:
-        names = ", ".join(check.name for check in failed)
+        names = _names(failed)
         return Gate("reject", f"not passed: {names}", tuple(checks))
     if unresolved or not passed:
-        names = ", ".join(check.name for check in unresolved) or "every check was skipped"
+        names = _names(unresolved) or "every check was skipped"
         return Gate("inconclusive", f"cannot be told yet: {names}", tuple(checks))
     return Gate("promote", f"all {len(passed)} checks that could run passed", tuple(checks))
 
@@ -178,6 +178,10 @@ def at_most(name: str, value: float | None, limit: float, meaning: str) -> Check
     if value is None:
         return Check(name, None, limit, "skipped", meaning)
     return Check(name, value, limit, "pass" if value <= limit else "fail", meaning)
+
+
+def _names(checks: Sequence[Check]) -> str:
+    return ", ".join(check.name.replace("_", " ") for check in checks)
 
 
 def _state(gain: Interval, floor: float) -> State:

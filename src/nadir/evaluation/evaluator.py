@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.evaluation.generate import PromptEncodings, decode, generate, pixel_array
+from nadir.evaluation.generate import PromptEncodings, generate
 from nadir.evaluation.heldout import loss_batches, unet_function
 from nadir.evaluation.measure import Measurements, Reference, Row, reference_of
 from nadir.evaluation.metrics.health import Health, health
 from nadir.evaluation.metrics.loss import LossValue, loss_values, parameterisation_ratio
+from nadir.evaluation.pixels import decode, pixel_array
 from nadir.evaluation.results import gate_json, hard_checks, summarise
 
 if TYPE_CHECKING:

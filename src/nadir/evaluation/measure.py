@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.evaluation.generate import to_image
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.evaluation.metrics.burn import chroma, clip_fraction, contrast
 from nadir.evaluation.metrics.diversity import low_pass, seed_distance
 from nadir.evaluation.metrics.spectrum import log_power
+from nadir.evaluation.pixels import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -115,7 +115,7 @@ def hard_checks(
     decision = scales[scale_key(params.decision_cfg)]
     checks: list[Check] = [
         at_most(
-            "finite images",
+            "finite_images",
             float(nonfinite),
             0.0,
             "Images with NaN or infinity. They turn black when saved, so pixels cannot tell.",
@@ -128,11 +128,11 @@ def hard_checks(
             "checkpoint says one thing and was trained on the other.",
         ),
         at_most(
-            f"brightness error at CFG {params.decision_cfg:g}",
+            "brightness_error",
             decision.get("brightness_error", math.inf),
             params.max_brightness_error,
-            "Root mean square distance between asked and drawn luminance. A model that cannot "
-            "leave middle grey has 0.4 or more.",
+            "Root mean square distance between asked and drawn luminance at CFG "
+            f"{params.decision_cfg:g}. A model that cannot leave middle grey has 0.4 or more.",
         ),
     ]
     return gate(checks)
