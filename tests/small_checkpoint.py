@@ -30,6 +30,7 @@ def write_base(folder: Path, params: Path) -> None:
     small = {
         "vae_channels": (8, 8, 16),
         "unet_channels": (16, 32),
+        "unet_transformer_layers": (0, 1),
         "text_hidden": (16, 16),
         "vae_steps": 1,
         "vae_batch_size": 1,

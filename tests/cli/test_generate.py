@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from nadir.cli.generate import generate
 from nadir.ground.errors import NadirError
+from nadir.model.single_file import export_single_file
 
 PROMPT = "1girl, red_hair"
 
@@ -52,6 +54,14 @@ def test_equal_calls_draw_equal_pictures_and_another_seed_another(draw):
     assert one == again
     assert two == second
     assert one != two
+
+
+def test_a_single_file_draws_what_its_folder_draws(draw, checkpoint, tmp_path):
+    export_single_file(checkpoint, tmp_path / "model.safetensors", precision="fp32")
+    (one,) = draw("--output", "folder.png", "--size", "32x32")
+    (two,) = draw("--output", "file.png", "--size", "32x32", model=tmp_path / "model.safetensors")
+    first, second = (np.asarray(Image.open(path), dtype=int) for path in (one, two))
+    assert np.abs(first - second).max() <= 2
 
 
 def test_several_pictures_never_share_a_file(draw, tmp_path):

@@ -26,7 +26,9 @@ def generate(
     model: Annotated[
         str,
         typer.Option(
-            help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.", metavar="MODEL"
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, a diffusers folder or a .safetensors "
+            "file.",
+            metavar="MODEL",
         ),
     ] = CHAMPION,
     cfg: Annotated[
@@ -108,7 +110,7 @@ def _folder(model: str) -> Path:
         raise NadirError(
             f"no such model: {model}",
             where="--model",
-            fix=f"name a checkpoint folder, or a registered model such as {CHAMPION}",
+            fix=f"name a folder, a file, or a registered model such as {CHAMPION}",
         )
     return folder
 

@@ -11,9 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from nadir.evaluation.pixels import decode, pixel_array, to_image
 from nadir.model.text import TextEncoder
@@ -21,8 +19,10 @@ from nadir.model.text import TextEncoder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
+    from PIL import Image
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionM
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.errors import NadirError
 from nadir.model.quiet import hide_progress_bars
+from nadir.model.threads import one_thread
 from nadir.model.tiny_text import build_text_encoder
 from nadir.model.tokenizer import build_tokenizer
 from nadir.model.vae_training import LATENT_CHANNELS, build_vae, train_vae
@@ -42,7 +43,7 @@ def make_tiny(
         NadirError: The sizes do not fit together.
     """
     check_sizes(params)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(params.seed)
         pipeline = _assemble(params)
         train_vae(pipeline.vae, params, on_step=on_step)
