@@ -56,10 +56,13 @@ def test_equal_calls_draw_equal_pictures_and_another_seed_another(draw):
     assert one != two
 
 
-def test_a_single_file_draws_what_its_folder_draws(draw, checkpoint, tmp_path):
-    export_single_file(checkpoint, tmp_path / "model.safetensors", precision="fp32")
-    (one,) = draw("--output", "folder.png", "--size", "32x32")
-    (two,) = draw("--output", "file.png", "--size", "32x32", model=tmp_path / "model.safetensors")
+def test_a_single_file_draws_what_its_folder_draws(draw, checkpoint, tmp_path, root):
+    # A single file does not tell the size of its training images, so neither may the folder.
+    folder, file = tmp_path / "plain", tmp_path / "plain.safetensors"
+    write_checkpoint(folder, checkpoint.parent / "base", root / "params.yaml")
+    export_single_file(folder, file, precision="fp32")
+    (one,) = draw("--output", "folder.png", "--size", "32x32", model=folder)
+    (two,) = draw("--output", "file.png", "--size", "32x32", model=file)
     first, second = (np.asarray(Image.open(path), dtype=int) for path in (one, two))
     assert np.abs(first - second).max() <= 2
 

@@ -83,6 +83,7 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
         (["noise.prediction=epsilon"], "zero_terminal_snr=true with prediction=epsilon"),
         (["train.steps=5"], "warmup_steps must be less than steps"),
         (["train.gradient_accumulation=5"], "multiple of gradient_accumulation"),
+        (["evaluate.seeds=[1,1]"], "seeds must not repeat an entry"),
         (["evaluate.decision_cfg=2.0"], "decision_cfg must be one of evaluate.cfg_scales"),
         (["bucket.step_px=24"], "must be a multiple of step_px"),
         (["bucket.min_side_px=96"], "no bucket fits"),

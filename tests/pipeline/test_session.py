@@ -85,6 +85,14 @@ def test_only_what_changed_runs_and_the_way_back_is_restored(quick: MiniProject)
     assert len(runs_of(quick, "pipeline")) == 1, "restoring is no computation"
 
 
+def test_a_stage_that_ran_and_changed_nothing_starts_no_other(quick: MiniProject) -> None:
+    quick.set("store: fp32\n  batch_size: 32", "store: fp32\n  batch_size: 16")
+    session = run(quick)
+    assert states(session)["encode"] == "executed"
+    assert states(session)["train"] == "unchanged"
+    assert not (quick.root / "work/logs/train.log").exists(), "DVC was not started for it"
+
+
 def test_an_output_deleted_by_hand_is_restored(quick: MiniProject) -> None:
     (quick.root / "models/checkpoint/nadir.json").unlink()
     assert states(run(quick))["train"] == "restored"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nadir.config.base import Section
 
@@ -55,3 +55,23 @@ class EvaluateParams(Section):
     """The scale the promotion gate reads; one of `cfg_scales`."""
     max_brightness_error: Annotated[float, Field(gt=0)]
     """Gate: root-mean-square brightness error at `decision_cfg` above this is rejected."""
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> EvaluateParams:
+        faults = []
+        if self.decision_cfg not in self.cfg_scales:
+            faults.append("decision_cfg must be one of evaluate.cfg_scales")
+        lists = {
+            "cfg_scales": self.cfg_scales,
+            "prompts": self.prompts,
+            "seeds": self.seeds,
+            "ids in brightness": tuple(probe.id for probe in self.brightness),
+        }
+        faults += [
+            f"{name} must not repeat an entry"
+            for name, entries in lists.items()
+            if len(set(entries)) < len(entries)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self

@@ -124,15 +124,18 @@ class Session:
         self._write_record(status.lower())
 
     def _is_unchanged(self, stage: str) -> bool:
-        """Whether DVC's status, asked once, says so and nothing before it has run since."""
+        """Whether DVC's status says so; it is asked again only when a stage before has run since.
+
+        One question for all stages is quicker than one `dvc repro` for each.
+        """
         if stage in self._always:
             return False
         ran = {name for name, result in self.results.items() if result.state != "unchanged"}
-        if self._changed is None:
+        stale = bool((ran - self._ran_before_status) & ancestors(self._graph, stage))
+        if self._changed is None or (stale and stage not in self._changed):
             self._changed = changed_stages(self.root)
             self._ran_before_status = ran
-        since = ran - self._ran_before_status
-        return stage not in self._changed and not since & ancestors(self._graph, stage)
+        return stage not in self._changed
 
     def _heard(
         self,

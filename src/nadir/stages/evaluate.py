@@ -18,7 +18,6 @@ from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.report import render_report
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
 from nadir.evaluation.samples import sample_sheets, write_samples
-from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
 from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
@@ -36,7 +35,6 @@ _WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 def work() -> None:
     """Write the table, the numbers, the plot data, the report and the samples."""
     params = read_section("evaluate", EvaluateParams)
-    _check(params)
     info = load_checkpoint_info(CHECKPOINT)
     evaluation = _evaluate(params, info)
     checkpoint = file_hash(CHECKPOINT / _WEIGHTS)[:16]
@@ -56,15 +54,6 @@ def work() -> None:
     shutil.rmtree(REPORTS / "samples", ignore_errors=True)
     write_samples(REPORTS / "samples", sample_sheets(evaluation))
     _tell(evaluation, params)
-
-
-def _check(params: EvaluateParams) -> None:
-    if params.decision_cfg not in params.cfg_scales:
-        raise NadirError(
-            f"decision_cfg {params.decision_cfg:g} is none of cfg_scales",
-            where="params.yaml evaluate.decision_cfg",
-            fix="name one of the scales in evaluate.cfg_scales",
-        )
 
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
