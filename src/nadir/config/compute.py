@@ -19,4 +19,4 @@ class ComputeParams(Section):
     processes: Annotated[int, Field(ge=1)]
     """Training processes on this machine (accelerate launch)."""
     accelerate_config: str | None
-    """An accelerate config file for FSDP, DeepSpeed or several machines."""
+    """An accelerate config file, for several machines."""
