@@ -19,6 +19,7 @@ SMALL = {
     "vae_steps": 2,
     "vae_batch_size": 2,
     "unet_channels": (16, 32),
+    "unet_transformer_layers": (0, 1),
 }
 NOISE: dict[str, Any] = {
     "prediction": "v",

@@ -24,6 +24,7 @@ MINIATURE = [
     "base_model.tiny.vae_batch_size=4",
     "base_model.tiny.vae_channels=[8,8,8]",
     "base_model.tiny.unet_channels=[16,32]",
+    "base_model.tiny.unet_transformer_layers=[0,1]",
     "train.steps=12",
     "train.batch_size=4",
     "train.warmup_steps=2",
