@@ -213,7 +213,7 @@ def test_an_empty_folder_and_one_without_a_readable_image_stop_with_a_reason(
     (empty / "a.txt").write_text("1girl", encoding="utf-8")
     text = project.nadir("run", "--data", str(empty), fails=True)
     assert "validate" in text
-    assert "At least one image is usable" in text
+    assert "at least one image is usable" in text
     assert "Traceback" not in text
     project.nadir("run", "--data", str(project.folder / "pictures"))
     assert project.status()["model"]["version"] == 1
