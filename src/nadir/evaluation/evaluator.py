@@ -158,10 +158,15 @@ def _draw(
             guidance_rescale=plan.guidance_rescale,
             batch_size=batch_size,
         )
+        measured_images = told = 0
         for prompt in plan.prompts:
             batch = list(islice(drawings, len(prompt.seeds)))
             measured.add(prompt, batch, references.get(prompt.id))
-            advance(len(batch))
+            measured_images += len(batch)
+            # The whole network call is done by now, not only this prompt's part of it.
+            drawn = min(math.ceil(measured_images / batch_size) * batch_size, len(requests))
+            advance(drawn - told)
+            told = drawn
     return measured
 
 
