@@ -8,7 +8,8 @@ docs/results/zero_terminal.md.
     python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
 
 Run the pipeline up to `latent_statistics` first (`nadir run`). The tiny default takes about twice
-its training time.
+its training time. Both models stay in work/compare; the same command again goes on where it
+stopped, and `nadir generate --model work/compare/epsilon/models/checkpoint` draws with one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,18 +34,21 @@ from nadir.evaluation.habits import Habits
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_text
-from nadir.ground.workspace import PARAMS_FILE, project_root
+from nadir.ground.workspace import PARAMS_FILE, project_root, work_folder
 from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VARIANTS = {
-    "v-prediction, zero terminal SNR": ["noise.prediction=v", "noise.zero_terminal_snr=true"],
-    "epsilon-prediction, stock schedule": [
-        "noise.prediction=epsilon",
-        "noise.zero_terminal_snr=false",
-    ],
+    "zero-terminal": (
+        "v-prediction, zero terminal SNR",
+        ["noise.prediction=v", "noise.zero_terminal_snr=true"],
+    ),
+    "epsilon": (
+        "epsilon-prediction, stock schedule",
+        ["noise.prediction=epsilon", "noise.zero_terminal_snr=false"],
+    ),
 }
 # What a training needs of the workspace; all of it is only read.
 NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
@@ -57,13 +60,12 @@ def main() -> None:
     root = project_root()
     params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
     blocks = []
-    with tempfile.TemporaryDirectory(prefix="nadir-compare-") as scratch:
-        for number, (name, settings) in enumerate(VARIANTS.items()):
-            folder = Path(scratch) / f"variant-{number}"
-            _lay_out(root, folder)
-            train(folder, settings, steps=arguments.steps)
-            rows = [_row(params, scale, draw(folder, params, scale)) for scale in params.cfg_scales]
-            blocks.append(f"## {name}\n\n{_table(params.brightness, rows)}")
+    for name, (title, settings) in VARIANTS.items():
+        folder = work_folder("compare") / name
+        _lay_out(root, folder)
+        train(folder, settings, steps=arguments.steps)
+        rows = [_row(params, scale, draw(folder, params, scale)) for scale in params.cfg_scales]
+        blocks.append(f"## {title}\n\n{_table(params.brightness, rows)}")
     page = "\n\n".join([_head(params, arguments.steps), *blocks]) + "\n"
     write_text(arguments.output or root / "docs" / "results" / "zero_terminal.md", page)
     print(page)
@@ -120,10 +122,10 @@ def _lay_out(root: Path, folder: Path) -> None:
                 fix="run `nadir run --until latent_statistics` first",
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            target.symlink_to(source)
-        else:
+        if not source.is_dir():
             shutil.copyfile(source, target)
+        elif not target.is_symlink():
+            target.symlink_to(source)
 
 
 def _row(params: EvaluateParams, scale: float, values: dict[str, list[float]]) -> list[str]:
