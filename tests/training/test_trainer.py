@@ -153,7 +153,9 @@ def test_an_interrupted_and_resumed_run_ends_with_the_same_bits(
         assert (tmp_path / "parts/output" / name).read_bytes() == whole
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "adafactor"}, {"ema_decay": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adafactor"}, {"optimizer": "muon"}, {"ema_decay": 0.0}]
+)
 def test_resuming_is_exact_for_other_optimizers_and_without_average(
     project: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

@@ -47,8 +47,8 @@ class TrainParams(Section):
     """Images per optimizer step, over all processes and accumulation."""
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
-    optimizer: Literal["adamw", "adafactor"]
-    """Optimizer."""
+    optimizer: Literal["adamw", "adafactor", "muon"]
+    """`muon` learns most per image, `adafactor` needs least memory, `adamw` is the usual one."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     learning_rate_schedule: Literal["constant", "cosine"]
@@ -56,7 +56,7 @@ class TrainParams(Section):
     warmup_steps: Annotated[int, Field(ge=0)]
     """Steps of linear warm-up."""
     betas: tuple[float, float]
-    """AdamW momenta."""
+    """AdamW momenta; with `muon`, of the parameters that are no matrices."""
     weight_decay: Annotated[float, Field(ge=0)]
     """AdamW decoupled weight decay."""
     max_gradient_norm: Annotated[float, Field(gt=0)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from nadir.training.muon import MuonAdamW
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,8 +43,16 @@ def make_optimizer(
 
     Biases and normalisation scales get no weight decay. AdamW runs fused, in one kernel over all
     parameters. Adafactor keeps factored second moments (a fraction of AdamW's memory) and no
-    momentum; its step is the learning rate times the size of the matrix it changes.
+    momentum; its step is the learning rate times the size of the matrix it changes. Muon learns
+    most from few images and costs some more time per step; its learning rate is AdamW's or twice.
     """
+    if params.optimizer == "muon":
+        return MuonAdamW(
+            parameters,
+            lr=params.learning_rate,
+            betas=params.betas,
+            weight_decay=params.weight_decay,
+        )
     matrices: list[torch.nn.Parameter] = []
     vectors: list[torch.nn.Parameter] = []
     for parameter in parameters:
