@@ -44,6 +44,8 @@ evidence: $(STAMP) ## The long measurements behind the claims in docs/
 
 bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.schedulers_against_diffusers
+	$(BIN)/python -m bench.stock_scheduler
+	$(BIN)/python -m bench.spacing
 	$(BIN)/python -m bench.sampler_order
 	$(BIN)/python -m bench.half_precision
 

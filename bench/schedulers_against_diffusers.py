@@ -112,7 +112,7 @@ def rows(steps: int) -> list[Row]:
     found = [measure(*stock(name, options), steps) for name, options in STOCK]
     deterministic = [name for name in SAMPLERS if name not in ("euler_ancestral", "dpmpp_2m_sde")]
     for name in deterministic:
-        sampler = make_sampler(SCHEDULE, prediction="v", name=name)
+        sampler = make_sampler(SCHEDULE, prediction="v", name=name, spacing="trailing")
         found.append(measure(sampler, f"nadir {name}", steps))
     return found
 

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from nadir.cli.generate import generate
 from nadir.ground.errors import NadirError
+from nadir.ground.pictures import read_facts
+from nadir.model.checkpoint import load_checkpoint_info
 from nadir.model.single_file import export_single_file
 
 PROMPT = "1girl, red_hair"
@@ -45,6 +47,22 @@ def test_it_prints_the_path_of_a_picture_of_the_size_the_model_is_made_for(draw)
     (path,) = draw()
     assert path.name == "1girl-red_hair-seed-1.png"
     assert Image.open(path).size == (64, 64)
+
+
+def test_a_picture_says_how_it_was_drawn(draw, checkpoint):
+    (path,) = draw("--seed", "3", "--cfg", "5")
+    assert read_facts(path) == {
+        "prompt": PROMPT,
+        "seed": 3,
+        "cfg_scale": 5.0,
+        "steps": 2,
+        "guidance_rescale": 0.0,
+        "sampler": "euler",
+        "spacing": "native",
+        "prediction": "v",
+        "start_sigma": None,
+        "schedule": load_checkpoint_info(checkpoint).schedule.fingerprint,
+    }
 
 
 def test_equal_calls_draw_equal_pictures_and_another_seed_another(draw):

@@ -10,6 +10,8 @@ import torch
 from tests.diffusion.driver import sample
 
 from nadir.diffusion.samplers import SAMPLERS, StepOutput, make_sampler
+from nadir.diffusion.samplers.dpmpp import DPMpp2MSDESampler
+from nadir.diffusion.samplers.euler import EulerAncestralSampler
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 
@@ -198,6 +200,13 @@ def test_errors_say_what_to_do(zero_terminal: NoiseSchedule) -> None:
     sampler.step(z, 999, z)
     with pytest.raises(ValueError, match="all steps are taken"):
         sampler.step(z, 999, z)
+    for kind in (EulerAncestralSampler, DPMpp2MSDESampler):
+        with pytest.raises(ValueError, match=r"eta must lie in 0 to 1, not 1\.5"):
+            kind(zero_terminal, prediction="v", eta=1.5)
+    ddim = make_sampler(zero_terminal, prediction="v", name="ddim")
+    ddim.set_timesteps(5)
+    with pytest.raises(ValueError, match=r"eta must lie in 0 to 1, not -0\.1"):
+        ddim.step(z, 999, z, eta=-0.1)
     epsilon = make_sampler(zero_terminal, prediction="epsilon")
     with pytest.raises(NadirError, match="epsilon-prediction cannot start at infinite sigma"):
         epsilon.set_timesteps(5)

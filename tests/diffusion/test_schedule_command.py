@@ -110,6 +110,19 @@ def test_errors_say_what_to_do(root: Path, tmp_path: Path) -> None:
         run(root, "--json", "--plot", "a.png", expect_error=True)
     with pytest.raises(NadirError, match=r"a plot is a \.png, \.svg or \.pdf file"):
         run(root, "--plot", str(tmp_path / "a.gif"), expect_error=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        NadirError, match=r"the plot cannot be written \(Not a directory|File exists"
+    ):
+        run(root, "--plot", str(tmp_path / "file" / "a.png"), expect_error=True)
+    for steps in ("0", "-3", "1001"):
+        with pytest.raises(NadirError, match=rf"{steps} sampling steps .*\n  fix: use 1 to 1000"):
+            run(root, "--steps", steps, expect_error=True)
+    for canvas in ("0x0", "1024x4"):
+        with pytest.raises(NadirError, match=f"a canvas of {canvas} has no latent pixel"):
+            run(root, "--canvas", canvas, expect_error=True)
+    with pytest.raises(NadirError, match="has no finite sigma to judge"):
+        run(root, "--canvas", "1024x1024", "--steps", "1", expect_error=True)
     with pytest.raises(NadirError, match="use one of native, trailing, simple"):
         run(root, "--spacing", "leading", expect_error=True)
     with pytest.raises(NadirError, match="no such parameter file"):

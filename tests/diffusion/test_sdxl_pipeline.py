@@ -112,7 +112,7 @@ def test_ddim_draws_what_diffusers_ddim_draws(
     parts: dict[str, Any], prompt: dict[str, torch.Tensor], zero_terminal: NoiseSchedule
 ) -> None:
     stock = DDIMScheduler.from_config(diffusers_scheduler_config(NOISE))
-    ours = make_sampler(zero_terminal, prediction="v", name="ddim")
+    ours = make_sampler(zero_terminal, prediction="v", name="ddim", spacing="trailing")
     expected = draw(parts, prompt, stock)
     torch.testing.assert_close(draw(parts, prompt, ours), expected, rtol=2e-4, atol=2e-4)
 
@@ -123,7 +123,7 @@ def test_epsilon_prediction_draws_what_diffusers_draws(
     noise = NOISE | {"prediction": "epsilon", "zero_terminal_snr": False}
     stock = DDIMScheduler.from_config(diffusers_scheduler_config(noise))
     for name in ("ddim", "euler"):
-        ours = make_sampler(sdxl, prediction="epsilon", name=name)
+        ours = make_sampler(sdxl, prediction="epsilon", name=name, spacing="trailing")
         torch.testing.assert_close(
             draw(parts, prompt, ours), draw(parts, prompt, stock), rtol=1e-3, atol=1e-3
         )
@@ -136,7 +136,7 @@ def test_dpmpp_2m_draws_what_diffusers_draws_from_a_finite_start(
     stock = DPMSolverMultistepScheduler.from_config(
         diffusers_scheduler_config(noise), euler_at_final=True
     )
-    ours = make_sampler(sdxl, prediction="v", name="dpmpp_2m")
+    ours = make_sampler(sdxl, prediction="v", name="dpmpp_2m", spacing="trailing")
     found = draw(parts, prompt, ours, num_inference_steps=20)
     expected = draw(parts, prompt, stock, num_inference_steps=20)
     # one float32 beta table against one in float64
@@ -149,7 +149,7 @@ def test_image_to_image(
 ) -> None:
     told: list[float] = []
     hook = parts["unet"].register_forward_pre_hook(lambda _m, args: told.append(float(args[1])))
-    sampler = make_sampler(zero_terminal, prediction="v", name=name)
+    sampler = make_sampler(zero_terminal, prediction="v", name=name, spacing="trailing")
     pipeline = StableDiffusionXLImg2ImgPipeline(**parts, scheduler=sampler)
     pipeline.set_progress_bar_config(disable=True)
     found = pipeline(
@@ -256,7 +256,7 @@ def test_exported_configuration_gives_diffusers_the_same_schedule(
 def test_diffusers_schedulers_can_be_made_from_a_samplers_config(
     parts: dict[str, Any], prompt: dict[str, torch.Tensor], zero_terminal: NoiseSchedule
 ) -> None:
-    ours = make_sampler(zero_terminal, prediction="v", name="ddim")
+    ours = make_sampler(zero_terminal, prediction="v", name="ddim", spacing="trailing")
     stock = DDIMScheduler.from_config(ours.config)
     assert float(stock.alphas_cumprod[-1]) == 0
     expected = draw(parts, prompt, stock)

@@ -60,7 +60,13 @@ def test_markers_are_written_only_where_they_hold(
 
 
 @pytest.mark.parametrize(
-    ("noise", "message"), [({"prediction": "x0"}, "x0"), ({"sigma_shift": 2.0}, "shifted sigma")]
+    ("noise", "message"),
+    [
+        ({"prediction": "x0"}, "x0"),
+        ({"sigma_shift": 2.0}, "shifted sigma"),
+        ({"beta_end": 0.02}, "uses beta_end 0.02, which is 0.012 in SDXL"),
+        ({"timesteps": 500}, "uses timesteps 500, which is 1000 in SDXL"),
+    ],
 )
 def test_what_no_marker_can_say_is_not_exported(
     tmp_path: Path, base: Path, noise: dict[str, Any], message: str
@@ -161,6 +167,18 @@ def test_a_file_of_another_program_is_read_by_its_markers(file: Path, tmp_path: 
     assert info.noise["prediction"] == "epsilon"
     assert not info.noise["zero_terminal_snr"]
     assert info.latent_scaling == LatentScaling("sdxl", scaling_factor=SDXL_FACTOR)
+
+
+def test_a_file_whose_noise_settings_make_another_schedule_is_refused(
+    file: Path, tmp_path: Path
+) -> None:
+    own = json.loads(names_and_metadata(file)[1]["nadir"])
+    own["noise"]["zero_terminal_snr"] = False
+    edited = tmp_path / "edited.safetensors"
+    save_file(load_file(file), edited, {"nadir": json.dumps(own)})
+    for read in (load_checkpoint_info, load_single_file):
+        with pytest.raises(NadirError, match="but the model was trained on 1a87de119befb100"):
+            read(edited)
 
 
 def test_a_file_that_is_no_sdxl_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+_TERMINAL = "tab:red"
 _SUFFIXES = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 
 
@@ -23,7 +24,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         path: A .png, .svg or .pdf file.
 
     Raises:
-        NadirError: Another kind of file.
+        NadirError: Another kind of file, or a place that cannot be written to.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise NadirError(
@@ -32,14 +33,26 @@ def draw(report: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
+    settings = report["settings"]
+    figure.suptitle(
+        f"{settings['steps']} {settings['spacing']} steps, "
+        f"{settings['noise']['prediction']}-prediction, schedule {report['fingerprint']}"
+    )
     top, bottom = figure.subplots(2, sharex=True)
     _draw_sigmas(top, report)
     _draw_weights(bottom, report)
     kind = _SUFFIXES[path.suffix.lower()]
     # a date in the file would make equal plots differ
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=120, metadata=metadata)
+    try:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=120, metadata=metadata)
+    except OSError as error:
+        raise NadirError(
+            f"the plot cannot be written ({error.strerror})",
+            where=str(path),
+            fix="name a file in a folder that you may write to",
+        ) from error
 
 
 def _draw_sigmas(axes: Axes, report: dict[str, Any]) -> None:
@@ -56,7 +69,7 @@ def _draw_sigmas(axes: Axes, report: dict[str, Any]) -> None:
     dots = (list(points), list(points.values()))
     axes.semilogy(*dots, "o", color="tab:orange", label="sampling steps")
     if "inf" in report["sigmas"]:
-        axes.plot(len(finite), float(finite[-1]), "^", color="tab:red", label="terminal: infinite")
+        axes.plot(len(finite), float(finite[-1]), "^", color=_TERMINAL, label="terminal: infinite")
     axes.set_ylabel("sigma")
     axes.legend()
 
@@ -68,12 +81,15 @@ def _draw_weights(axes: Axes, report: dict[str, Any]) -> None:
     noise, weight = report["settings"]["noise"], report["settings"]["loss_weight"]
     table = NoiseSchedule.from_settings(**noise)
     names = [weight["name"]] if weight["name"] == "min_snr" else [weight["name"], "min_snr"]
-    for name, style in zip(names, ("-", "--"), strict=False):
+    for name, style, color in zip(names, ("-", "--"), ("tab:blue", "0.5"), strict=False):
         weights = loss_weight_table(
             table, name, prediction=noise["prediction"], gamma=weight["gamma"]
         )
-        axes.plot(weights, style, label=name)
-    axes.plot(report["timesteps"], report["loss_weights"], "o", color="tab:orange")
+        axes.plot(weights, style, color=color, label=name)
+    dots = list(zip(report["timesteps"], report["loss_weights"], strict=True))
+    terminal = [dot for dot in dots if dot[0] == noise["timesteps"] - 1]
+    axes.plot(*zip(*dots, strict=True), "o", color="tab:orange")
+    axes.plot(*zip(*terminal, strict=True), "^", color=_TERMINAL, label="terminal step")
     axes.set_xlabel("timestep")
     axes.set_ylabel(f"{noise['prediction']}-loss weight")
     axes.legend()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nadir.diffusion.schedule import NoiseSchedule
 from nadir.evaluation.generate import PromptEncodings, generate
 from nadir.evaluation.heldout import loss_batches, unet_function
 from nadir.evaluation.measure import Measurements, Reference, Row, reference_of
@@ -40,6 +39,7 @@ class Evaluation:
 
     Attributes:
         plan: What was drawn.
+        sampling: `Sampler.facts` of the sampler that drew it; the losses are on its schedule.
         rows: Every value, per image and per held-out latent.
         pictures: By (scale, prompt id, seed).
         references: Held-out images behind prompts, by prompt id.
@@ -52,6 +52,7 @@ class Evaluation:
     """
 
     plan: EvalPlan
+    sampling: dict[str, Any]
     rows: list[Row]
     pictures: dict[tuple[float, str, int], Image.Image]
     references: dict[str, Image.Image]
@@ -66,6 +67,7 @@ class Evaluation:
         """The numbers, for `reports/evaluation.json`."""
         value: dict[str, Any] = {
             "protocol_id": self.plan.protocol_id,
+            "sampling": self.sampling,
             "images": self.health.images,
             "nonfinite": self.health.nonfinite,
             "cfg_scales": self.scales,
@@ -90,7 +92,7 @@ def evaluate(
     """Evaluate one checkpoint by a plan.
 
     Args:
-        pipeline: The checkpoint with the plan's sampler.
+        pipeline: The checkpoint with the plan's sampler, from `model.checkpoint.load_pipeline`.
         plan: What to draw.
         params: Section `evaluate`, for batch size and gate.
         scaling: The checkpoint's latent scaling.
@@ -100,14 +102,15 @@ def evaluate(
     """
     references = _references(pipeline, plan, scaling, holdout)
     measured = _draw(pipeline, plan, params.batch_size, encodings, references, advance)
-    schedule = NoiseSchedule.from_settings(**plan.noise)
-    losses = _losses(pipeline, plan, schedule, params.batch_size, scaling, encodings, holdout)
+    schedule = pipeline.scheduler.schedule
+    losses = _losses(pipeline, params.batch_size, scaling, encodings, holdout)
     spectra = [reference.log_power_B for reference in references.values()]
     scales = summarise(plan, measured, np.stack(spectra) if spectra else None)
     faults = health(measured.flags)
     ratio = parameterisation_ratio(losses, schedule) if losses else None
     return Evaluation(
         plan=plan,
+        sampling=pipeline.scheduler.facts,
         rows=[*measured.rows, *_loss_rows(losses)],
         pictures=measured.pictures,
         references={name: reference.picture for name, reference in references.items()},
@@ -172,8 +175,6 @@ def _draw(
 
 def _losses(
     pipeline: StableDiffusionXLPipeline,
-    plan: EvalPlan,
-    schedule: NoiseSchedule,
     batch_size: int,
     scaling: LatentScaling,
     encodings: PromptEncodings,
@@ -187,8 +188,12 @@ def _losses(
         batch_size=batch_size,
         device=pipeline.unet.device,
     )
-    prediction = plan.noise["prediction"]
-    return [v for batch in batches for v in loss_values(unet, batch, schedule, prediction)]
+    sampler = pipeline.scheduler
+    return [
+        value
+        for batch in batches
+        for value in loss_values(unet, batch, sampler.schedule, sampler.prediction)
+    ]
 
 
 def _loss_rows(losses: Sequence[LossValue]) -> list[Row]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nadir.evaluation.pixels import decode, pixel_array, to_image
+from nadir.ground.pictures import with_facts
 from nadir.model.text import TextEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from diffusers import StableDiffusionXLPipeline
@@ -36,6 +37,7 @@ class Drawing:
         pixels_CHW: float32 RGB in 0-1; non-finite values are replaced by 0.
         latents_finite: Whether the sampler's result held only finite numbers.
         pixels_finite: Whether the decoder's result did.
+        sampling: Steps, guidance rescale and the sampler's own facts, its schedule among them.
     """
 
     prompt: str
@@ -44,11 +46,16 @@ class Drawing:
     pixels_CHW: NDArray[np.float32]
     latents_finite: bool
     pixels_finite: bool
+    sampling: Mapping[str, Any]
 
     @property
     def image(self) -> Image.Image:
-        """The picture in 8 bits, rounded to the nearest level."""
-        return to_image(self.pixels_CHW)
+        """The picture in 8 bits, rounded to the nearest level; its PNG files say how it was drawn.
+
+        `ground.pictures.read_facts` reads that back.
+        """
+        asked = {"prompt": self.prompt, "seed": self.seed, "cfg_scale": self.cfg_scale}
+        return with_facts(to_image(self.pixels_CHW), asked | dict(self.sampling))
 
 
 class PromptEncodings:
@@ -132,6 +139,7 @@ def generate(
         One `Drawing` per request.
     """
     claimed = encodings.original_size or size
+    taken = {"steps": steps, "guidance_rescale": guidance_rescale, **pipeline.scheduler.facts}
     for start in range(0, len(requests), batch_size):
         batch = requests[start : start + batch_size]
         latents_BCHW = pipeline(
@@ -147,7 +155,7 @@ def generate(
             guidance_rescale=guidance_rescale,
             output_type="latent",
         ).images
-        yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW)
+        yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW, taken)
 
 
 def _conditioning(
@@ -187,6 +195,7 @@ def _decoded(
     batch: Sequence[tuple[str, int]],
     cfg_scale: float,
     latents_BCHW: torch.Tensor,
+    sampling: Mapping[str, Any],
 ) -> Iterator[Drawing]:
     raw_BCHW = decode(pipeline, latents_BCHW)
     for index, (prompt, seed) in enumerate(batch):
@@ -197,4 +206,5 @@ def _decoded(
             pixels_CHW=pixel_array(raw_BCHW[index]),
             latents_finite=bool(latents_BCHW[index].isfinite().all()),
             pixels_finite=bool(raw_BCHW[index].isfinite().all()),
+            sampling=sampling,
         )

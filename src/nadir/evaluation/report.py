@@ -94,7 +94,8 @@ def _facts(evaluation: Evaluation, training: dict[str, Any]) -> dict[str, str]:
     plain = {k: v for k, v in training.items() if isinstance(v, int | float | str)}
     return {
         "Protocol": f"{plan.protocol_id} (only reports with the same id may be compared)",
-        "Noise": f"{noise['prediction']}-prediction, {noise['beta_schedule']}, {terminal}",
+        "Noise": f"{noise['prediction']}-prediction, {noise['beta_schedule']}, {terminal} "
+        f"(schedule {evaluation.sampling['schedule']})",
         "Sampler": f"{plan.sampler}, {plan.steps} steps, {plan.spacing} spacing, guidance rescale "
         f"{plan.guidance_rescale:g}",
         "Images": f"{plan.images} of {plan.width_px} x {plan.height_px} px: {len(plan.prompts)} "

@@ -8,7 +8,6 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from nadir.diffusion.samplers import Sampler, make_sampler
-from nadir.diffusion.schedule import NoiseSchedule
 from nadir.model.info import CheckpointInfo, folder_info
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.saving import save_checkpoint
@@ -44,7 +43,7 @@ def load_pipeline(
     model: Path,
     *,
     sampler: Sampler | str | None = None,
-    spacing: str = "trailing",
+    spacing: str = "native",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> StableDiffusionXLPipeline:
@@ -63,10 +62,9 @@ def load_pipeline(
     hide_progress_bars()
     info = load_checkpoint_info(model)
     if not isinstance(sampler, Sampler):
-        schedule = NoiseSchedule.from_settings(**info.noise)
         prediction = info.noise["prediction"]
         name = sampler or "euler"
-        sampler = make_sampler(schedule, prediction=prediction, name=name, spacing=spacing)
+        sampler = make_sampler(info.schedule, prediction=prediction, name=name, spacing=spacing)
     if model.is_file():
         pipeline = load_single_file(model).to(dtype=dtype)
     else:

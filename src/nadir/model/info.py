@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.model.scaling import LatentScaling
@@ -22,7 +23,7 @@ class CheckpointInfo:
     """What one must know to sample a model.
 
     Attributes:
-        noise: The values of the parameter section `noise`; `NoiseSchedule.from_settings(**noise)`.
+        noise: The values of the parameter section `noise`.
         latent_scaling: From raw latents to the U-Net's.
         training: What `save_checkpoint` was given; empty for foreign models.
     """
@@ -31,6 +32,31 @@ class CheckpointInfo:
     latent_scaling: LatentScaling
     training: dict[str, Any]
 
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The schedule it was trained on and must be sampled on."""
+        return NoiseSchedule.from_settings(**self.noise)
+
+
+def check_schedule(noise: dict[str, Any], recorded: str | None, *, where: str) -> None:
+    """Refuse a model whose settings no longer make the schedule that it was trained on.
+
+    Args:
+        noise: The values of the parameter section `noise`, as the model has them.
+        recorded: Fingerprint of the training's schedule; None for models that tell none.
+        where: What to name in errors.
+
+    Raises:
+        NadirError: The settings were edited, or this version reads them otherwise.
+    """
+    made = NoiseSchedule.from_settings(**noise).fingerprint
+    if recorded not in (None, made):
+        raise NadirError(
+            f"the noise settings make the schedule {made}, but the model was trained on {recorded}",
+            where=where,
+            fix="put the settings back as they were, or use the version of Nadir that wrote them",
+        )
+
 
 def folder_info(folder: Path) -> CheckpointInfo:
     """Noise and latent scaling of a checkpoint, or of any SDXL in diffusers' layout.
@@ -38,7 +64,7 @@ def folder_info(folder: Path) -> CheckpointInfo:
     A folder without `nadir.json` is read by its scheduler's and its VAE's configuration.
 
     Raises:
-        NadirError: No such model, or one of a newer format.
+        NadirError: No such model, one of a newer format, or one whose noise settings were changed.
     """
     if not (folder / "model_index.json").is_file():
         raise NadirError(
@@ -61,6 +87,7 @@ def folder_info(folder: Path) -> CheckpointInfo:
             where=str(folder / NADIR_FILE),
             fix="use the version of Nadir that wrote it",
         )
+    check_schedule(value["noise"], value.get("schedule"), where=str(folder / NADIR_FILE))
     return CheckpointInfo(
         noise=value["noise"],
         latent_scaling=LatentScaling.from_dict(value["latent_scaling"]),

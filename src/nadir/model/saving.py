@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.files import read_json, write_json
 from nadir.model.folders import edit_json, link_tree, make_readable, write_model_index
 from nadir.model.info import FORMAT, NADIR_FILE
@@ -22,7 +23,6 @@ _ONE_FILE = "1TB"
 
 _INDEX = {
     "_class_name": "StableDiffusionXLPipeline",
-    "scheduler": ["diffusers", "DDIMScheduler"],
     # Caption dropout trains the encoded empty prompt, not zeros.
     "force_zeros_for_empty_prompt": False,
 }
@@ -58,11 +58,15 @@ def save_checkpoint(
         unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=_ONE_FILE)
         edit_json(new / "unet" / "config.json")
         make_readable(new / "unet")
-        stock_scheduler(noise).save_pretrained(new / "scheduler")
-        write_model_index(new, read_json(base / "model_index.json"), _INDEX)
+        scheduler = stock_scheduler(noise)
+        scheduler.save_pretrained(new / "scheduler")
+        index = _INDEX | {"scheduler": ["diffusers", type(scheduler).__name__]}
+        write_model_index(new, read_json(base / "model_index.json"), index)
         value = {
             "format": FORMAT,
             "noise": noise,
+            # What the settings must make again when they are read.
+            "schedule": NoiseSchedule.from_settings(**noise).fingerprint,
             "latent_scaling": scaling.as_dict(),
             "training": training,
         }

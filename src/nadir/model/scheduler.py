@@ -1,50 +1,33 @@
-"""The scheduler configuration that stock diffusers needs to sample a checkpoint rightly."""
+"""The scheduler that stock diffusers samples a checkpoint with, and how to read one.
+
+What it is told stands in one place, `diffusion.samplers.config.diffusers_scheduler_config`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from diffusers import DDIMScheduler
+from diffusers import EulerDiscreteScheduler
 
-from nadir.diffusion.schedule import NoiseSchedule
+from nadir.diffusion.samplers.config import PREDICTION_TYPES, diffusers_scheduler_config
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TO_DIFFUSERS = {"v": "v_prediction", "epsilon": "epsilon", "x0": "sample"}
-_FROM_DIFFUSERS = {theirs: ours for ours, theirs in _TO_DIFFUSERS.items()}
+_FROM_DIFFUSERS = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()}
 
 
-def stock_scheduler(noise: Mapping[str, Any]) -> DDIMScheduler:
+def stock_scheduler(noise: Mapping[str, Any]) -> EulerDiscreteScheduler:
     """The diffusers scheduler of the parameter section `noise`.
-
-    It is DDIM, because diffusers' Euler and DPM-Solver clamp the terminal SNR to a finite sigma of
-    4096, while DDIM takes the step from pure noise exactly; its eta = 0 is Euler's method. Other
-    classes read the same configuration. Spacing is `trailing`, which starts at the last timestep.
 
     Args:
         noise: The values of `NoiseParams`.
+
+    Raises:
+        NadirError: Values that make no schedule.
     """
-    betas = None
-    if noise["sigma_shift"] != 1.0:
-        # Diffusers cannot shift sigmas, so it gets the finished table.
-        alphas = NoiseSchedule.from_settings(**noise).alphas_cumprod
-        previous = torch.cat([alphas.new_ones(1), alphas[:-1]])
-        betas = (1.0 - alphas / previous).tolist()
-    return DDIMScheduler(
-        num_train_timesteps=noise["timesteps"],
-        beta_start=noise["beta_start"],
-        beta_end=noise["beta_end"],
-        beta_schedule=noise["beta_schedule"],
-        trained_betas=betas,
-        prediction_type=_TO_DIFFUSERS[noise["prediction"]],
-        rescale_betas_zero_snr=noise["zero_terminal_snr"],
-        timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=True,
-    )
+    return EulerDiscreteScheduler.from_config(diffusers_scheduler_config(noise))
 
 
 def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, Any]:

@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 
 V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
 METADATA_KEY = "nadir"
+STOCK_NOISE: dict[str, Any] = {
+    "prediction": "epsilon",
+    "zero_terminal_snr": False,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "timesteps": 1000,
+    "sigma_shift": 1.0,
+}
+"""The noise settings of SDXL base 1.0, which other programs take unless a marker says otherwise."""
 
 
 def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> None:
@@ -43,7 +53,7 @@ def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> 
         precision: `fp32`, `fp16` or `bf16`; of all weights.
 
     Raises:
-        NadirError: The noise process has no marker that other programs know.
+        NadirError: The noise process is not SDXL's own and has no marker that other programs know.
     """
     info = folder_info(folder)
     markers = _markers(info, str(folder))
@@ -66,18 +76,30 @@ def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> 
 
 def _markers(info: CheckpointInfo, where: str) -> list[str]:
     noise = info.noise
-    if noise["prediction"] == "x0" or noise["sigma_shift"] != 1.0:
-        what = "x0-prediction" if noise["prediction"] == "x0" else "a shifted sigma schedule"
+    what = _unsayable(noise)
+    if what:
         raise NadirError(
             f"single files cannot say that a model uses {what}, so other programs would sample "
             "it wrongly",
             where=where,
-            fix="use the checkpoint folder with diffusers, or train with noise.prediction: v and "
-            "noise.sigma_shift: 1.0",
+            fix="use the checkpoint folder with diffusers, or train with noise.prediction: v, "
+            "noise.sigma_shift: 1.0 and SDXL's betas",
         )
     if noise["prediction"] == "epsilon":
         return []
     return [V_MARKER, ZERO_SNR_MARKER] if noise["zero_terminal_snr"] else [V_MARKER]
+
+
+def _unsayable(noise: dict[str, Any]) -> str | None:
+    """What no marker tells, and other programs would take for SDXL's own."""
+    if noise["prediction"] == "x0":
+        return "x0-prediction"
+    if noise["sigma_shift"] != 1.0:
+        return "a shifted sigma schedule"
+    for name in ("beta_schedule", "beta_start", "beta_end", "timesteps"):
+        if noise[name] != STOCK_NOISE[name]:
+            return f"{name} {noise[name]}, which is {STOCK_NOISE[name]} in SDXL"
+    return None
 
 
 def fold_scaling(vae: AutoencoderKL, scaling: LatentScaling) -> None:
@@ -134,6 +156,7 @@ def _metadata(info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder) 
     key = "epsilon" if info.noise["prediction"] == "epsilon" else "v"
     own: dict[str, Any] = {
         "noise": info.noise,
+        "schedule": info.schedule.fingerprint,
         "configs": {name: _plain(config) for name, config in configs.items()},
     }
     if len(text.tokenizer) != CLIP_VOCABULARY:

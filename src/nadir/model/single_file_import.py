@@ -25,12 +25,12 @@ from nadir.ground.errors import NadirError
 from nadir.model import ldm_layout
 from nadir.model.folders import make_readable
 from nadir.model.hub import snapshot
-from nadir.model.info import CheckpointInfo
+from nadir.model.info import CheckpointInfo, check_schedule
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.scaling import LatentScaling
 from nadir.model.scheduler import stock_scheduler
 from nadir.model.sdxl import SCALING_FACTOR, sdxl_configs
-from nadir.model.single_file import METADATA_KEY, V_MARKER, ZERO_SNR_MARKER
+from nadir.model.single_file import METADATA_KEY, STOCK_NOISE, V_MARKER, ZERO_SNR_MARKER
 from nadir.model.tokenizer import MAX_LENGTH, tokenizer_from_json
 
 if TYPE_CHECKING:
@@ -43,15 +43,6 @@ if TYPE_CHECKING:
 _TOKENIZER_SOURCE = "stabilityai/stable-diffusion-xl-base-1.0"
 _TOKENIZER_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
-_STOCK_NOISE = {
-    "prediction": "epsilon",
-    "zero_terminal_snr": False,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timesteps": 1000,
-    "sigma_shift": 1.0,
-}
 
 
 def import_single_file(file: Path, folder: Path) -> None:
@@ -95,7 +86,7 @@ def load_single_file(file: Path) -> StableDiffusionXLPipeline:
         tokenizer=tokenizers[0],
         tokenizer_2=tokenizers[1],
         unet=unet,
-        scheduler=stock_scheduler(own.get("noise") or _marked_noise(tensors)),
+        scheduler=stock_scheduler(_noise(file, own, tensors)),
         force_zeros_for_empty_prompt=False,
         add_watermarker=False,
     )
@@ -110,7 +101,7 @@ def single_file_info(file: Path) -> CheckpointInfo:
     with _opened(file) as opened:
         own, names = _own(opened), set(opened.keys())
     return CheckpointInfo(
-        noise=own.get("noise") or _marked_noise(names),
+        noise=_noise(file, own, names),
         latent_scaling=LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR),
         training={},
     )
@@ -138,10 +129,19 @@ def _own(opened: Any) -> dict[str, Any]:
     return value
 
 
+def _noise(file: Path, own: dict[str, Any], names: Container[str]) -> dict[str, Any]:
+    """The file's own noise settings, whose schedule is checked; else what its markers say."""
+    if "noise" not in own:
+        return _marked_noise(names)
+    noise: dict[str, Any] = own["noise"]
+    check_schedule(noise, own.get("schedule"), where=str(file))
+    return noise
+
+
 def _marked_noise(names: Container[str]) -> dict[str, Any]:
     if V_MARKER not in names:
-        return _STOCK_NOISE
-    return _STOCK_NOISE | {"prediction": "v", "zero_terminal_snr": ZERO_SNR_MARKER in names}
+        return STOCK_NOISE
+    return STOCK_NOISE | {"prediction": "v", "zero_terminal_snr": ZERO_SNR_MARKER in names}
 
 
 def _fill(model: torch.nn.Module, state: Tensors) -> Any:

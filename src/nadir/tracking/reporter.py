@@ -11,6 +11,7 @@ from nadir.ground.errors import NadirError
 from nadir.tracking.runs import RunStatus, set_tags
 from nadir.tracking.store import connect
 from nadir.tracking.training_run import RUN_VARIABLE, now_ms
+from nadir.training.reporter import SHARE_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,18 +49,20 @@ class MlflowReporter:
         self._monitor: SystemMetricsMonitor | None = None
 
     def started(self, info: dict[str, Any]) -> None:
-        """Keep facts as tags, which a resumed training may change; begin system metrics."""
+        """Keep facts as tags, which a resumed training may change; begin system metrics.
+
+        The share of the loss weight that each band of sigma receives becomes metrics as well, so
+        that MLflow can compare runs by them.
+        """
         tags = {f"training.{key}": str(value)[:_TAG_CHARACTERS] for key, value in info.items()}
         set_tags(self._client, self.run_id, tags)
+        shares = {key: value for key, value in info.items() if key.startswith(SHARE_PREFIX)}
+        self._log(0, shares)
         self._monitor = self._start_monitor()
 
     def step(self, step: int, images: int, metrics: dict[str, float]) -> None:
         """Queue metrics, and the images seen as one more."""
-        from mlflow.entities import Metric
-
-        at = now_ms()
-        named = {**metrics, "images": float(images)}
-        self._waiting += [Metric(name, float(value), at, step) for name, value in named.items()]
+        self._log(step, {**metrics, "images": float(images)})
         late = time.monotonic() - self._flushed > _FLUSH_EVERY_S
         if late or len(self._waiting) >= _FLUSH_AT:
             self._flush()
@@ -80,6 +83,12 @@ class MlflowReporter:
             self._monitor.finish()
             self._monitor = None
         self._client.set_terminated(self.run_id, status)
+
+    def _log(self, step: int, metrics: dict[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        at = now_ms()
+        self._waiting += [Metric(name, float(value), at, step) for name, value in metrics.items()]
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -154,7 +154,6 @@ def prepare_run(
         fingerprint=fingerprint,
         train=train,
         noise=noise,
-        schedule=schedule,
         objective=Objective(schedule, noise, train.loss_weight),
         samples=samples,
         feed=feed,

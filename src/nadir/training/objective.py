@@ -74,13 +74,14 @@ class Objective:
         weight: Loss weight by SNR.
 
     Attributes:
+        schedule: What the batches are noised by.
         weights_T: Loss weight of every timestep, float64.
     """
 
     def __init__(
         self, schedule: NoiseSchedule, noise: NoiseParams, weight: LossWeightParams
     ) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._prediction = noise.prediction
         self.weights_T = loss_weight_table(
             schedule, weight.name, prediction=noise.prediction, gamma=weight.gamma
@@ -94,7 +95,7 @@ class Objective:
         2303.09556), so a weighting below 1 lowers the effective learning rate.
         """
         clean_BCHW, noise_BCHW = batch.latents_BCHW, batch.noise_BCHW
-        alphas_B = self._schedule.alphas_cumprod[batch.timesteps_B]
+        alphas_B = self.schedule.alphas_cumprod[batch.timesteps_B]
         noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
         wanted_BCHW = target(self._prediction, clean_BCHW, noise_BCHW, alphas_B)
         timesteps_B = batch.timesteps_B.to(clean_BCHW.device)

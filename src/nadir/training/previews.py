@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 
 from nadir.diffusion.samplers import make_sampler
+from nadir.ground.pictures import with_facts
 from nadir.training.randomness import Stream, generator
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Previews:
         """Draw every prompt with `unet`'s present weights, on its device.
 
         Yields:
-            Prompt and image.
+            Prompt and image; PNG files of the image say how it was drawn.
         """
         pipeline = self._pipeline(unet)
         hidden_PSD, pooled_PP = self._text.encode(self._prompts, self._chunks)
@@ -90,8 +91,12 @@ class Previews:
                 guidance_scale=CFG_SCALE,
                 num_inference_steps=STEPS,
             ).images
-            yield prompt, images[0]
+            yield prompt, with_facts(images[0], self._facts(prompt))
         unet.train(was_training)
+
+    def _facts(self, prompt: str) -> dict[str, Any]:
+        drawn = {"prompt": prompt, "cfg_scale": CFG_SCALE, "steps": STEPS}
+        return drawn | self._sampler.facts
 
     def _pipeline(self, unet: UNet2DConditionModel) -> StableDiffusionXLPipeline:
         pipeline = StableDiffusionXLPipeline(

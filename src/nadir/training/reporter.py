@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 REPORTER_VARIABLE = "NADIR_REPORTER"
+SHARE_PREFIX = "loss_weight_share."
+"""Facts of this prefix say which share of the loss weight a band of sigma receives."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from nadir.config.noise import NoiseParams
     from nadir.config.train import TrainParams
-    from nadir.diffusion.schedule import NoiseSchedule
     from nadir.model.scaling import LatentScaling
     from nadir.training.feed import Feed, Samples
     from nadir.training.history import History
@@ -37,8 +36,7 @@ class Run:
         fingerprint: Of code, data and params.
         train: `params.yaml` train.
         noise: `params.yaml` noise.
-        schedule: Made from `noise`.
-        objective: Made from `schedule` and `train.loss_weight`.
+        objective: Made from `noise` and `train.loss_weight`; holds the schedule.
         samples: The training images.
         feed: Makes batches.
         scaling: Latent scaling, stored in the checkpoint.
@@ -51,7 +49,6 @@ class Run:
     fingerprint: str
     train: TrainParams
     noise: NoiseParams
-    schedule: NoiseSchedule
     objective: Objective
     samples: Samples
     feed: Feed
@@ -75,6 +72,7 @@ class Run:
             "steps": summary["steps"],
             "images": summary["images"],
             "fingerprint": self.fingerprint,
+            "noise_schedule": self.objective.schedule.fingerprint,
             # How the network expects to be asked: the form of captions, and a (height, width)
             # that images claimed in micro-conditioning.
             "caption": self.train.caption.model_dump(),

@@ -12,6 +12,7 @@ from nadir.ground.events import Progress, say
 from nadir.training.guard import StoppedError
 from nadir.training.history import History
 from nadir.training.places import CHECKPOINTS
+from nadir.training.reporter import SHARE_PREFIX
 from nadir.training.state import CheckpointStore, age
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Trainer:
     def _start(self) -> None:
         """Tell the log and the tracker what is about to run."""
         run = self._run
-        shares = weight_shares(run.schedule, run.objective.weights_T)
+        shares = weight_shares(run.objective.schedule, run.objective.weights_T)
         epochs = run.train.steps * run.train.batch_size / len(run.samples)
         parameters = sum(p.numel() for p in self._learner.unet.parameters())
         self._say(
@@ -112,8 +113,9 @@ class Trainer:
             "unet_parameters": parameters,
             "processes": self._accelerator.num_processes,
             "device": self._accelerator.device.type,
+            "noise_schedule": run.objective.schedule.fingerprint,
         }
-        facts |= {f"loss_weight_share.{name}": share for name, share in shares.items()}
+        facts |= {f"{SHARE_PREFIX}{name}": share for name, share in shares.items()}
         if self._main:
             run.reporter.started(facts)
 
@@ -154,7 +156,8 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint, unless this step has one."""
         if self._main and self._step != self._saved_step:
-            facts = {"history": self._history.state()}
+            schedule = self._run.objective.schedule.fingerprint
+            facts = {"history": self._history.state(), "noise_schedule": schedule}
             self._store.save(self._learner.snapshot(self._step, facts))
         self._saved_step = self._step
         self._accelerator.wait_for_everyone()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -60,7 +60,7 @@ class Sampler:
         schedule: NoiseSchedule,
         *,
         prediction: str,
-        spacing: str = "trailing",
+        spacing: str = "native",
         start_sigma: float | None = None,
     ) -> None:
         if prediction not in PREDICTIONS:
@@ -84,6 +84,20 @@ class Sampler:
     def config(self) -> SamplerConfig:
         """The settings, as diffusers' pipelines and `from_config` of its schedulers read them."""
         return sampler_config(self.schedule, prediction=self.prediction, name=self.name)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a file says about how its pictures were sampled: plain JSON values.
+
+        `schedule` is the fingerprint of the table that the steps are really taken on.
+        """
+        return {
+            "schedule": self.schedule.fingerprint,
+            "prediction": self.prediction,
+            "sampler": self.name,
+            "spacing": self.spacing,
+            "start_sigma": self.start_sigma,
+        }
 
     @property
     def step_index(self) -> int | None:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler, StepOutput
-from nadir.diffusion.samplers.level import Evaluation, Generators, standard_normal
+from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class DDIMSampler(Sampler):
         return_dict: bool = True,
     ) -> StepOutput | tuple[Tensor, Tensor]:
         """As `Sampler.step`; `eta` is the share of fresh noise, 0 to 1 (DDPM's posterior)."""
-        self._eta = eta
+        self._eta = share_of_noise(eta)
         return self._step(model_output, timestep, sample, generator, return_dict=return_dict)
 
     def _advance(
@@ -38,7 +38,9 @@ class DDIMSampler(Sampler):
         # eta sqrt((1 - abar') / (1 - abar) (1 - abar / abar')); abar = 0 at infinite sigma
         part = 1 - (here.alpha / to.alpha) ** 2
         std = self._eta * to.varsigma / here.varsigma * math.sqrt(part)
-        direction = math.sqrt(max(to.varsigma**2 - std**2, 0.0))
+        # sqrt(varsigma'^2 - std^2) without the difference, which near eta = 1 loses half the digits
+        kept = math.sqrt((1 - self._eta) * (1 + self._eta))
+        direction = to.varsigma * math.hypot(kept, self._eta * to.sigma / here.sigma)
         moved = to.alpha * x0 + direction * made.epsilon
         if std == 0:
             return moved

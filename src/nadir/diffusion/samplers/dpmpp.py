@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler
 from nadir.diffusion.samplers.euler import euler_move
-from nadir.diffusion.samplers.level import Evaluation, Generators, standard_normal
+from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,12 +70,12 @@ class DPMpp2MSDESampler(DPMpp2MSampler):
         schedule: NoiseSchedule,
         *,
         prediction: str,
-        spacing: str = "trailing",
+        spacing: str = "native",
         start_sigma: float | None = None,
         eta: float = 1.0,
     ) -> None:
         super().__init__(schedule, prediction=prediction, spacing=spacing, start_sigma=start_sigma)
-        self.eta = eta
+        self.eta = share_of_noise(eta)
 
     def _advance(
         self, evaluation: int, made: Evaluation, x0: Tensor, generator: Generators

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler
-from nadir.diffusion.samplers.level import Evaluation, Generators, standard_normal
+from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,11 +49,13 @@ class EulerSampler(Sampler):
 def ancestral_split(sigma: float, next_sigma: float, eta: float) -> tuple[float, float]:
     """(sigma_down, sigma_up) with sigma_down^2 + sigma_up^2 = next_sigma^2.
 
-    sigma_up = min(next, eta next sqrt(1 - (next / sigma)^2)): the posterior's deviation at
-    eta = 1, and eta times `next_sigma` from infinite sigma.
+    sigma_up = eta next sqrt(1 - (next / sigma)^2): the posterior's deviation at eta = 1, and eta
+    times `next_sigma` from infinite sigma. sigma_down is written without the difference of two
+    squares, which near eta = 1 would keep half the digits only.
     """
-    up = min(next_sigma, eta * next_sigma * math.sqrt(1 - (next_sigma / sigma) ** 2))
-    return math.sqrt(next_sigma**2 - up**2), up
+    ratio = next_sigma / sigma
+    up = eta * next_sigma * math.sqrt((1 - ratio) * (1 + ratio))
+    return next_sigma * math.hypot(math.sqrt((1 - eta) * (1 + eta)), eta * ratio), up
 
 
 class EulerAncestralSampler(Sampler):
@@ -74,12 +76,12 @@ class EulerAncestralSampler(Sampler):
         schedule: NoiseSchedule,
         *,
         prediction: str,
-        spacing: str = "trailing",
+        spacing: str = "native",
         start_sigma: float | None = None,
         eta: float = 1.0,
     ) -> None:
         super().__init__(schedule, prediction=prediction, spacing=spacing, start_sigma=start_sigma)
-        self.eta = eta
+        self.eta = share_of_noise(eta)
 
     def _advance(
         self, evaluation: int, made: Evaluation, x0: Tensor, generator: Generators

@@ -57,6 +57,17 @@ class Evaluation:
         return torch.tensor(self.level.alpha**2, dtype=torch.float64)
 
 
+def share_of_noise(eta: float) -> float:
+    """`eta` itself: the share of fresh noise, 0 (none) to 1 (the posterior's).
+
+    Raises:
+        ValueError: It lies outside.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in 0 to 1, not {eta}")
+    return eta
+
+
 Generators = torch.Generator | list[torch.Generator] | None
 
 

@@ -32,7 +32,7 @@ def make_sampler(
     *,
     prediction: str,
     name: str = "euler",
-    spacing: str = "trailing",
+    spacing: str = "native",
     start_sigma: float | None = None,
 ) -> Sampler:
     """A sampler for `StableDiffusionXLPipeline(scheduler=...)` on the schedule of a checkpoint.
