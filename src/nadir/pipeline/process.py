@@ -35,9 +35,6 @@ _QUIET = {
 # Prefect's own records go to its server, and libraries' bars nowhere: the console belongs to the
 # pipeline's lines. Whoever wants them sets these.
 _DEFAULTS = {
-    # Threads of torch that wait for one another sleep soon: on a busy machine, one that spins
-    # keeps the other from running and makes a step a hundred times slower.
-    "GOMP_SPINCOUNT": "1000",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",

@@ -24,7 +24,7 @@ from nadir.ground.files import read_json, write_json
 from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import load_text, load_unet, load_vae
 from nadir.training.feed import Feed, load_samples
-from nadir.training.guard import StoppedError, StopRequest, exclusive
+from nadir.training.guard import StoppedError, StopRequest, die_with_parent, exclusive
 from nadir.training.learner import Learner
 from nadir.training.objective import Objective
 from nadir.training.places import FAILURE, TRAINER_LOCK
@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")
     options = parser.parse_args(arguments)
     disable_progress_bar()
+    if _is_one_of_several():
+        die_with_parent()
     with StopRequest() as stop:
         train_params = read_section("train", TrainParams)
         accelerator = make_accelerator(train_params)
@@ -73,15 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_accelerator(params: TrainParams) -> Accelerator:
     """Accelerate's view of this process, with the run's precision and accumulation."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return Accelerator(
         # Without this, several processes without a GPU would not find each other.
-        cpu=several and not (torch.cuda.is_available() or torch.xpu.is_available()),
+        cpu=_is_one_of_several() and not (torch.cuda.is_available() or torch.xpu.is_available()),
         mixed_precision=params.mixed_precision,
         gradient_accumulation_steps=params.gradient_accumulation,
         # The others wait while the first process writes a checkpoint.
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
+
+
+def _is_one_of_several() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def run_training(
