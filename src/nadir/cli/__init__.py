@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
+from nadir.cli.data import app as data_app
 from nadir.cli.generate import generate
 from nadir.cli.params import app as params_app
 from nadir.cli.run import run
@@ -15,6 +18,18 @@ from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.ground.errors import NadirError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _help(command: Callable[..., None]) -> str:
+    """A command's docstring, with its examples on lines of their own.
+
+    click joins lines into paragraphs, except in one that a backspace sign precedes.
+    """
+    return (inspect.getdoc(command) or "").replace("Examples:", "\b\nExamples:")
+
+
 app = typer.Typer(
     name="nadir",
     help="Fine-tune SDXL on tagged illustrations: v-prediction, zero terminal SNR, every run kept.",
@@ -22,13 +37,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run)
-app.command()(status)
-app.command()(generate)
-app.command("sample-data")(sample_data)
-app.command()(schedule)
-app.command()(servers)
+app.command(help=_help(run))(run)
+app.command(help=_help(status))(status)
+app.command(help=_help(generate))(generate)
+app.command("sample-data", help=_help(sample_data))(sample_data)
+app.command(help=_help(schedule))(schedule)
+app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -116,6 +117,9 @@ def _folder(model: str) -> Path:
 
 
 def _load(folder: Path) -> StableDiffusionXLPipeline:
+    # Read at import; the libraries' hints, such as on torchvision, concern no one who draws.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from nadir.model.checkpoint import load_pipeline
     from nadir.model.devices import pick_device
 
