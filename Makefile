@@ -41,6 +41,7 @@ test-fast: $(STAMP) ## The tests that need no whole pipeline
 evidence: $(STAMP) ## The long measurements behind the claims in docs/
 	$(BIN)/python -m bench.terminal_step
 	$(BIN)/python scripts/compare_zero_terminal.py
+	$(BIN)/pytest -m evidence
 
 bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.schedulers_against_diffusers
@@ -48,6 +49,12 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.spacing
 	$(BIN)/python -m bench.sampler_order
 	$(BIN)/python -m bench.half_precision
+	$(BIN)/python -m bench.inspection
+	$(BIN)/python -m bench.bucketing
+	$(BIN)/python -m bench.tag_statistics
+	$(BIN)/python -m bench.batch_plan
+	$(BIN)/python -m bench.listing
+	$(BIN)/python -m bench.shard_reading
 
 lint: $(STAMP) ## Style, types and the order of the rooms
 	$(BIN)/ruff check .

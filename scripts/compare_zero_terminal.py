@@ -1,8 +1,9 @@
 """Does zero terminal SNR let the model draw black and white? The same training, with and without.
 
 Trains the model of `params.yaml` twice on the workspace's latents, from the same base: once with
-v-prediction and zero terminal SNR, once with epsilon-prediction on the stock schedule. Both draw
-the brightness probes at every CFG scale from the same noise. The table goes to the screen and to
+v-prediction and zero terminal SNR, once with epsilon-prediction on the stock schedule, with the
+loss weight that is usual for it (min-SNR). Both draw the brightness probes at every CFG scale from
+the same noise. The table goes to the screen and to
 docs/results/zero_terminal.md.
 
     python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
@@ -47,7 +48,11 @@ VARIANTS = {
     ),
     "epsilon": (
         "epsilon-prediction, stock schedule",
-        ["noise.prediction=epsilon", "noise.zero_terminal_snr=false"],
+        [
+            "noise.prediction=epsilon",
+            "noise.zero_terminal_snr=false",
+            "train.loss_weight.name=min_snr",
+        ],
     ),
 }
 # What a training needs of the workspace; all of it is only read.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +25,9 @@ os.environ.update(
 )
 
 
+S3_SECRET = "wJalrXUtnFEMI-not-to-be-seen"
+
+
 @pytest.fixture
 def root() -> Path:
     """The project's root."""
@@ -30,3 +38,52 @@ def root() -> Path:
 def params_text() -> str:
     """The default params.yaml."""
     return (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long forms out unless they are asked for."""
+    if "evidence" in str(config.option.markexpr):
+        return
+    long = [item for item in items if item.get_closest_marker("evidence")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of an S3 server on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client; the environment names the server and the credentials."""
+    import boto3
+
+    from nadir.data.sources.s3_client import s3_client
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3_client.cache_clear()
+    yield boto3.client("s3")
+    s3_client.cache_clear()
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    """An empty bucket."""
+    name = f"images-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    return name

@@ -47,8 +47,23 @@ BAD = {
     "latin1_tags.png": "bad_tags_file",
     "broken_json.png": "bad_tags_file",
     "photo.heic": "unreadable",
+    "caf\\xe9.png": "bad_name",
 }
 """Files for quarantine and their reasons."""
+
+BOMBS = {
+    "endless.jpg": "timed_out",
+    "header.png": "too_large",
+    "header.gif": "too_large",
+    "header.webp": "too_large",
+    "half.webp": "too_large",
+    "first.png": None,
+    "second.png": None,
+    "see_through.png": None,
+    "progressive.jpg": None,
+    "flat.webp": None,
+}
+"""Small files that take minutes or gigabytes, and their reasons; None for those just allowed."""
 
 
 def picture(seed: int, width: int = 96, height: int = 64) -> Image.Image:
@@ -76,8 +91,39 @@ def png_claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
 
 
+def endless_jpeg(scans: int, side: int = 3000) -> bytes:
+    """A small progressive JPEG that goes over its picture again and again: 7 ms for each scan."""
+    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + b"\xff\xd9"
+
+
+def add_bombs(folder: Path) -> None:
+    """Write the files of `BOMBS` with tags; those that are allowed have nearly 120 MP."""
+    flat = Image.new("RGB", (10_900, 10_900), (40, 90, 200))
+    flat.paste((250, 10, 10), (0, 0, 5000, 3000))
+    gif = b"GIF89a" + struct.pack("<HH", 65_000, 65_000) + encoded(picture(1), "GIF")[10:]
+    files = {
+        "endless.jpg": endless_jpeg(12_000),
+        "header.png": png_claiming(60_000, 60_000),
+        "header.gif": gif,
+        "header.webp": encoded(Image.new("RGB", (16_000, 8000)), "WEBP", lossless=True, method=0),
+        "half.webp": encoded(Image.new("RGB", (8000, 7600)), "WEBP", lossless=True, method=0),
+        "first.png": encoded(flat, "PNG", compress_level=1),
+        "second.png": encoded(flat.transpose(Image.Transpose.ROTATE_90), "PNG", compress_level=1),
+        "progressive.jpg": encoded(flat, "JPEG", progressive=True, quality=50),
+        "flat.webp": encoded(flat.crop((0, 0, 8000, 7400)), "WEBP", lossless=True, method=0),
+    }
+    flat.putalpha(99)
+    files["see_through.png"] = encoded(flat, "PNG", compress_level=1)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        (folder / name).with_suffix(".txt").write_text("solo, =HYPERLINK(1), @SUM(1)")
+
+
 def make_hostile_folder(folder: Path) -> None:
     """Write the files of `GOOD` and `BAD`, and things that must be left alone, into `folder`."""
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(picture(42), "PNG"))
     for name, data in {**_good_files(), **_bad_files()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

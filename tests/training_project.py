@@ -106,9 +106,11 @@ def _write_data(data: Path, params: TagStatisticsParams) -> None:
         "mean_luminance": [0.5] * IMAGES,
         "perceptual_hash": ["0" * 16] * IMAGES,
         "record_id": ["r"] * IMAGES,
+        "rating": [None] * IMAGES,
     }
     write_table(pa.table(manifest), data / "manifest.parquet", MANIFEST)
-    write_table(tag_statistics(data / "manifest.parquet", params), data / "tags.parquet", TAGS)
+    tags = tag_statistics(data / "manifest.parquet", params).tags
+    write_table(tags, data / "tags.parquet", TAGS)
     _write_latents(data, hashes, rng)
 
 
@@ -143,6 +145,8 @@ def _write_latents(data: Path, hashes: list[str], rng: np.random.Generator) -> N
             for row, sha in enumerate(members)
         ]
     rows.sort(key=lambda row: str(row["sha256"]))
-    write_table(pa.Table.from_pylist(rows), data / "latents/index.parquet", LATENT_INDEX)
+    write_table(
+        pa.Table.from_pylist(rows, LATENT_INDEX), data / "latents/index.parquet", LATENT_INDEX
+    )
     statistics = {"mean": [1.0] * 4, "std": [3.0] * 4, "images": IMAGES, "pixels": 1}
     write_json(data / "latent_statistics.json", statistics)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.batches import BatchPlan
+from nadir.data.batches import BatchPlan, pixel_batches
 from nadir.ground.errors import NadirError
 
 SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any)
@@ -100,6 +100,91 @@ def test_a_run_interrupted_and_resumed_on_other_ranks_keeps_the_order() -> None:
         np.testing.assert_array_equal(np.concatenate(parts), whole.batch(step)[1])
 
 
+PLANS = st.lists(
+    st.tuples(
+        st.lists(st.integers(1, 7), max_size=40),  # repeats of a bucket's images
+        st.sampled_from([8, 16, 24]),  # its batch size
+    ),
+    min_size=1,
+    max_size=6,
+).filter(lambda buckets: any(repeats for repeats, _ in buckets))
+
+
+def plan_of(buckets: list[tuple[list[int], int]], seed: int) -> BatchPlan:
+    repeats = [np.array(of_bucket, dtype=np.int64) for of_bucket, _ in buckets]
+    return BatchPlan([len(r) for r in repeats], [size for _, size in buckets], seed, repeats)
+
+
+@SETTINGS
+@given(buckets=PLANS, seed=st.integers(0, 99))
+def test_per_repeat_images_of_a_bucket_are_visited_equally_often_give_or_take_one(
+    buckets: list[tuple[list[int], int]], seed: int
+) -> None:
+    for steps in (1, 9, 40):
+        for counts, (repeats, _) in zip(
+            visits_per_image(plan_of(buckets, seed), steps), buckets, strict=True
+        ):
+            share = counts / np.array(repeats)
+            assert share.size == 0 or share.max() - share.min() <= 1 + 1e-9
+
+
+@SETTINGS
+@given(buckets=PLANS, seed=st.integers(0, 99), start=st.integers(0, 60))
+def test_with_repeats_and_uneven_batches_ranks_and_restarts_still_change_nothing(
+    buckets: list[tuple[list[int], int]], seed: int, start: int
+) -> None:
+    plan = plan_of(buckets, seed)
+    for step in range(start, start + 5):
+        bucket, whole = plan.batch(step)
+        assert len(whole) == buckets[bucket][1]
+        for ranks in (1, 2, 8):
+            parts = [
+                plan_of(buckets, seed).rank_batch(step, rank, ranks)[1] for rank in range(ranks)
+            ]
+            assert {part.shape for part in parts} == {(len(whole) // ranks,)}
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@SETTINGS
+@given(buckets=PLANS, steps=st.integers(0, 60))
+def test_images_before_a_step_are_those_of_its_batches(
+    buckets: list[tuple[list[int], int]], steps: int
+) -> None:
+    plan = plan_of(buckets, 0)
+    assert plan.images_before(steps) == sum(len(plan.batch(step)[1]) for step in range(steps))
+
+
+@SETTINGS
+@given(buckets=PLANS)
+def test_buckets_are_visited_so_that_their_images_are_shown_in_proportion(
+    buckets: list[tuple[list[int], int]],
+) -> None:
+    plan = plan_of(buckets, 0)
+    batches = np.array([sum(repeats) / size for repeats, size in buckets])
+    visits = np.zeros(len(buckets))
+    for step in range(200):
+        visits[plan.visit(step)[0]] += 1
+        assert np.abs(visits - (step + 1) * batches / batches.sum()).max() < 2
+
+
+def test_an_epoch_shows_each_image_as_often_as_it_repeats_and_spreads_its_visits() -> None:
+    repeats = np.ones(300, dtype=np.int64)
+    repeats[:10] = 10
+    plan = BatchPlan([300], 10, 0, [repeats])
+    shown = np.concatenate([plan.batch(step)[1] for step in range(39)])
+    np.testing.assert_array_equal(np.bincount(shown), repeats)
+    for image in range(10):
+        gaps = np.diff(np.flatnonzero(shown == image))
+        # 390 / 10, but for what others push in between.
+        assert gaps.min() > 25
+        assert gaps.max() < 55
+
+
+def test_smaller_buckets_fill_the_pixels_of_the_largest_in_multiples() -> None:
+    sizes = pixel_batches([(1024, 1024), (512, 512), (768, 512), (1024, 1000)], 16, 4)
+    assert sizes == (16, 64, 40, 16)
+
+
 def test_buckets_with_one_image_and_fewer_images_than_a_batch_are_filled_by_repeats() -> None:
     np.testing.assert_array_equal(BatchPlan([1], 8, 0).batch(5)[1], np.zeros(8))
     bucket, positions = BatchPlan([0, 3], 8, 0).batch(0)
@@ -128,6 +213,8 @@ def test_a_plan_without_images_is_refused() -> None:
 def test_a_batch_that_ranks_cannot_share_is_refused_with_the_fix() -> None:
     with pytest.raises(NadirError, match="over 3 processes\n  fix: make it a multiple of 3"):
         BatchPlan([9], 8, 0).rank_batch(0, 0, 3)
+    with pytest.raises(NadirError, match="a batch of 20 images cannot be split over 8 processes"):
+        BatchPlan([9, 1], [8, 20], 0).rank_batch(0, 0, 8)
 
 
 def test_impossible_arguments_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nadir.data.buckets import assign, bucket_list, cover_sizes, fit_image, retained_area
+from nadir.data.aspects import CENTROIDS, aspect_quantile
+from nadir.data.bucket_lists import SDXL as SDXL_SIZES
+from nadir.data.bucket_lists import best_buckets, bucket_list
+from nadir.data.buckets import assign, cover_sizes, fit_image, log_aspect, retained_area
 
 SDXL = {"max_area_px": 1024**2, "step_px": 64, "min_side_px": 512, "max_side_px": 2048}
 TALL_SDXL = [
@@ -86,6 +90,55 @@ def test_every_list_keeps_its_limits_has_its_square_and_no_ratio_twice(
         assert all(side % 8 == 0 for side in (width, height))
         assert shortest * 8 <= min(width, height) <= max(width, height) <= longest * 8
         assert (height, width) in buckets
+
+
+def mean_loss(log_ratios: np.ndarray, buckets: list[tuple[int, int]]) -> float:
+    of_buckets = log_aspect(*np.array(buckets).T)
+    return float(1 - np.exp(-np.abs(log_ratios[:, None] - of_buckets).min(axis=1)).mean())
+
+
+def test_the_published_lists_keep_what_is_known_of_a_booru_mix() -> None:
+    centroids = np.log(CENTROIDS)
+    assert 1 - mean_loss(centroids, [(1024, 1024)]) == pytest.approx(0.673624, abs=1e-6)
+    assert 1 - mean_loss(centroids, v1_list()) == pytest.approx(0.944755, abs=1e-6)
+    assert 1 - mean_loss(centroids, bucket_list(**SDXL)) == pytest.approx(0.957669, abs=1e-6)
+    assert len(set(SDXL_SIZES)) == 40
+    assert 1 - mean_loss(centroids, list(SDXL_SIZES)) == pytest.approx(0.96493, abs=1e-5)
+
+
+def test_forty_chosen_buckets_crop_less_than_two_per_cent_of_a_booru_mix() -> None:
+    mix = aspect_quantile((np.arange(20_000) + 0.5) / 20_000)
+    limits = {"max_area_px": 1024**2, "step_px": 32, "min_side_px": 416, "max_side_px": 2496}
+    chosen = best_buckets(40, **limits)
+    assert len(chosen) <= 40
+    assert mean_loss(mix, chosen) < 0.02
+    assert mean_loss(mix, chosen) < mean_loss(mix, list(SDXL_SIZES)) / 1.5
+    assert all((height, width) in chosen for width, height in chosen)
+    assert (1024, 1024) in chosen
+    assert all(0.9 * 1024**2 <= width * height <= 1024**2 for width, height in chosen)
+    assert all(side % 32 == 0 for size in chosen for side in size)
+    assert (
+        max(width / height for width, height in best_buckets(9, **limits, max_aspect_ratio=2)) <= 2
+    )
+
+
+def test_no_other_choice_of_the_same_size_crops_less() -> None:
+    limits = {"max_area_px": 96**2, "step_px": 16, "min_side_px": 48, "max_side_px": 192}
+    every = best_buckets(999, **limits)
+    mix = np.abs(aspect_quantile((np.arange(4000) + 0.5) / 4000))
+    wide = [size for size in every if size[0] > size[1]]
+    for half in (1, 2, 3):
+        losses = [mean_loss(mix, [(96, 96), *some]) for some in itertools.combinations(wide, half)]
+        chosen = best_buckets(2 * half + 1, **limits)
+        assert len(chosen) == 2 * half + 1
+        assert mean_loss(mix, [s for s in chosen if s[0] >= s[1]]) == pytest.approx(min(losses))
+
+
+def test_one_bucket_is_the_square_and_limits_of_aspect_hold_in_the_grid_too() -> None:
+    assert best_buckets(1, **SDXL) == best_buckets(2, **SDXL) == [(1024, 1024)]
+    assert bucket_list(**SDXL, max_aspect_ratio=1.3) == [
+        (896, 1152), (960, 1088), (1024, 1024), (1088, 960), (1152, 896),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("size", WORKED)

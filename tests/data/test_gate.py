@@ -42,13 +42,14 @@ def screened(params: ValidateParams, *images: dict[str, Any]) -> Screened:
     listing, facts, tags = [], [], []
     for index, image in enumerate(images):
         path = image.get("path", f"{index:03}.png")
-        listing.append({"path": path, "size": image.get("size", 1000), "modified_ns": 1})
+        listing.append({"path": path, "size": image.get("size", 1000), "version": "1"})
         fact = {"sha256": f"{index:064x}", **GOOD_FACTS, **image}
         facts.append({name: fact[name] for name in FACTS.names})
         pairs = image.get("tags", [("1girl", ""), ("solo", "")])
         count = len(pairs)
         fact = {"tags": [{"name": n, "class": c} for n, c in pairs], "written": count}
         fact |= {"well_formed": count, "reason": image.get("tags_reason"), "detail": "why"}
+        fact |= {"rating": image.get("rating")}
         tags.append(fact)
     table = pa.Table.from_pylist(listing, schema=tables.LISTING)
     found = Survey(
@@ -91,6 +92,88 @@ def test_each_fault_has_its_reason(
         ("001.png", reason, FIXES[Reason(reason)])
     ]
     assert detail in row[0]["detail"]
+
+
+def test_ratings_are_excluded_by_name_and_unrated_images_have_one_too(
+    params: ValidateParams,
+) -> None:
+    images = [{"rating": "explicit"}, {"rating": "general"}, {}, {"rating": "banned"}]
+    assert reasons(screened(params, *images)) == {}
+    policy = params.model_copy(update={"exclude_ratings": ("explicit", "banned")})
+    result = screened(policy, *images)
+    assert reasons(result) == {"000.png": "rating_excluded", "003.png": "rating_excluded"}
+    assert "its rating is explicit" in result.quarantine.column("detail").to_pylist()
+    policy = params.model_copy(update={"exclude_ratings": ("unrated",)})
+    assert reasons(screened(policy, *images)) == {"002.png": "rating_excluded"}
+
+
+def test_ratings_can_be_used_with_a_warning(params: ValidateParams, tmp_path: Path) -> None:
+    images = [{"rating": "explicit"}, {"rating": "explicit"}, {"rating": "general"}, {}]
+    assert gate(params, screened(params, *images), tmp_path, 4)["unwanted_ratings"].passed
+    policy = params.model_copy(update={"warn_ratings": ("explicit", "unrated")})
+    outcome = gate(policy, screened(policy, *images), tmp_path, 4)["unwanted_ratings"]
+    assert not outcome.passed
+    assert outcome.text == (
+        "expected: no image has a rating of validate.warn_ratings; found: 3 images have one"
+    )
+    assert outcome.expectation.severity == "warning"
+
+
+def test_a_webp_may_have_half_the_pixels(params: ValidateParams) -> None:
+    size = {"width": 9000, "height": 9000}
+    found = reasons(screened(params, size, {**size, "format": "webp"}))
+    assert found == {"001.png": "too_large"}
+
+
+def far_hash(index: int) -> str:
+    """Hashes far from each other."""
+    return f"{(index + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}"
+
+
+def test_copies_and_lookalikes_are_told_above_their_limits(
+    params: ValidateParams, tmp_path: Path
+) -> None:
+    images = [{"perceptual_hash": far_hash(i)} for i in range(12)]
+    images += [{"sha256": f"{0:064x}"}] * 3
+    images += [{"perceptual_hash": f"{int(far_hash(i), 16) ^ 1:016x}"} for i in range(4)]
+    outcomes = gate(params, screened(params, *images), tmp_path, 19)
+    assert outcomes["duplicate_share"].found == "15.8 %"
+    assert outcomes["near_duplicate_share"].found == "50.0 %"
+    assert not outcomes["duplicate_share"].passed
+    assert not outcomes["near_duplicate_share"].passed
+    assert outcomes["leaking_groups"].passed
+
+
+@pytest.mark.parametrize(
+    ("tag", "readable"),
+    [
+        ("caf\u00e9", True),
+        ("\u540d\u524d", True),
+        ("n\u00ed\u017eina", True),
+        ("50\u20ac", True),
+        ("caf\u00e3\u00a9", False),  # café, UTF-8 read as Latin-1
+        ("\u00e2\u20ac\u0153quoted", False),
+        ("what\ufffd", False),
+        ("icon_\ue012", False),
+    ],
+)
+def test_tags_in_the_wrong_encoding_are_noticed(
+    params: ValidateParams, tmp_path: Path, tag: str, readable: bool
+) -> None:
+    images = [{"perceptual_hash": far_hash(i), "tags": [("solo", ""), (tag, "")]} for i in range(9)]
+    outcome = gate(params, screened(params, *images), tmp_path, 9)["readable_tag_share"]
+    assert (outcome.passed, outcome.found) == ((True, "100.0 %") if readable else (False, "50.0 %"))
+
+
+def test_captions_instead_of_tags_are_noticed(params: ValidateParams, tmp_path: Path) -> None:
+    images = [
+        {"perceptual_hash": far_hash(i), "tags": [("solo", ""), (f"a_{i}", ""), (f"b_{i}", "")]}
+        for i in range(120)
+    ]
+    outcome = gate(params, screened(params, *images), tmp_path, 120)["recurring_tag_share"]
+    assert (outcome.passed, outcome.found) == (False, "33.3 %")
+    few = gate(params, screened(params, *images[:20]), tmp_path, 20)["recurring_tag_share"]
+    assert (few.passed, few.found) == (True, "nothing to measure")
 
 
 def test_the_first_usable_path_of_equal_files_stays(params: ValidateParams) -> None:
@@ -184,7 +267,8 @@ def test_a_leak_a_lost_image_and_a_double_entry_stop(
     rows = screened(params, *[{"perceptual_hash": f"{i:016x}"} for i in range(30)]).manifest
     path = tmp_path / "manifest.parquet"
     tables.write_table(pa.concat_tables([rows, rows.slice(0, 1)]), path, tables.MANIFEST)
-    totals = {
+    unknown = {e.name: None for e in suite(params) if e.table == "totals"}
+    totals = unknown | {
         "usable_images": 31,
         "train_images": 30,
         "unaccounted_images": 1,

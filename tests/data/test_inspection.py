@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import subprocess
-import sys
 import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from tests.hostile import BAD, GOOD, encoded, make_hostile_folder, picture, png_claiming
 
-from nadir.data.inspection import (
-    ImageError,
-    Limits,
-    inspect_file,
-    mean_luminance,
-    open_image,
-    perceptual_hash,
-)
+from nadir.data.decoding import glance
+from nadir.data.inspection import ImageError, Limits, inspect_file, open_image
+from nadir.data.measuring import measure, measure_image
+from nadir.data.quarantine import UNDECODABLE
+from nadir.data.sources.base import Content
 from nadir.data.sources.detect import open_source
 from nadir.data.survey import survey
-from nadir.data.workers import map_in_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from nadir.data.inspection import Facts
@@ -40,6 +33,10 @@ LIMITS = Limits(max_pixels=1_000_000, max_file_bytes=1 << 20, alpha_background=(
 
 def opened(data: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     return open_image(io.BytesIO(data), alpha_background=background, max_pixels=1_000_000)
+
+
+def luminance(image: Image.Image) -> float:
+    return measure_image(image)[0]
 
 
 def facts_of(folder: Path, name: str, limits: Limits = LIMITS) -> Facts:
@@ -81,8 +78,11 @@ def test_files_without_an_image_get_a_reason_and_a_detail(hostile: Path, name: s
 def test_no_format_passes_when_a_part_of_it_is_missing(form: str, kept: float) -> None:
     whole = encoded(picture(0), form)
     assert opened(whole).size == (96, 64)
+    part = whole[: int(len(whole) * kept)]
     with pytest.raises(ImageError, match=r"truncated|unreadable"):
-        opened(whole[: int(len(whole) * kept)])
+        opened(part)
+    with pytest.raises(ImageError, match=r"truncated|unreadable"):
+        glance(io.BytesIO(part), (255, 255, 255), 1_000_000)
 
 
 def test_transparency_is_flattened_on_the_stated_colour() -> None:
@@ -104,15 +104,15 @@ def test_sixteen_bits_keep_their_upper_eight() -> None:
 def test_cmyk_black_is_black_and_paper_is_white() -> None:
     ink = Image.new("CMYK", (16, 16), (0, 0, 0, 255))
     paper = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
-    assert mean_luminance(opened(encoded(ink, "JPEG"))) < 0.02
-    assert mean_luminance(opened(encoded(paper, "JPEG"))) > 0.98
+    assert luminance(opened(encoded(ink, "JPEG"))) < 0.02
+    assert luminance(opened(encoded(paper, "JPEG"))) > 0.98
 
 
 def test_the_first_frame_of_an_animation_is_the_image() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("black", "white", "white")]
     for form in ("GIF", "WEBP", "PNG"):
         data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-        assert mean_luminance(opened(data)) < 0.02
+        assert luminance(opened(data)) < 0.02
 
 
 def test_exif_orientation_turns_the_picture() -> None:
@@ -158,18 +158,122 @@ def test_an_error_names_file_and_fix(tmp_path: Path) -> None:
 def test_luminance_weighs_the_channels_by_rec_709() -> None:
     colours = {"red": 0.2126, "lime": 0.7152, "blue": 0.0722, "white": 1.0, "black": 0.0}
     for colour, expected in colours.items():
-        assert mean_luminance(Image.new("RGB", (3, 5), colour)) == pytest.approx(expected)
+        assert luminance(Image.new("RGB", (3, 5), colour)) == pytest.approx(expected)
+
+
+def test_what_is_measured_does_not_depend_on_how_it_was_decoded() -> None:
+    """In strips or whole, a JPEG's blocks at full size or not, turned or upright."""
+    image = picture(3, 1500, 900)
+    hashes, lights = [], []
+    for form in ("PNG", "JPEG", "BMP", "WEBP"):
+        seen = glance(io.BytesIO(encoded(image, form)), (255, 255, 255), 10_000_000)
+        assert (seen.width, seen.height) == (1500, 900)
+        light, found = measure(seen.low)
+        lights.append(light)
+        hashes.append(int(found, 16))
+    assert max(lights) - min(lights) < 0.005
+    assert max((one ^ hashes[0]).bit_count() for one in hashes) <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "CMYK", "I;16"])
+def test_a_large_image_measures_the_same_in_strips(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 300, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    elif mode == "RGBA":
+        image.putalpha(Image.fromarray(noise[..., 1]))
+    else:
+        image = image.convert(mode)
+    data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
+    monkeypatch.setattr("nadir.data.decoding._STRIP_PIXELS", 300 * 700)
+    whole = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
+    monkeypatch.setattr("nadir.data.decoding._STRIP_PIXELS", 300 * 60)
+    strips = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
+    assert np.array_equal(whole, strips)
+    assert np.abs(whole).max() > 100
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_image_measures_like_the_upright_one(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(5, 96, 64), "PNG", exif=exif)
+    seen = glance(io.BytesIO(data), (255, 255, 255), 10_000)
+    upright = opened(data)
+    assert (seen.width, seen.height) == upright.size
+    light, found = measure(seen.low)
+    expected_light, expected = measure_image(upright)
+    assert light == pytest.approx(expected_light, abs=1e-4)
+    assert (int(found, 16) ^ int(expected, 16)).bit_count() <= 2
+
+
+def test_floats_and_32_bits_are_refused_because_nothing_says_what_is_white() -> None:
+    for values in (np.ones((8, 8), np.float32), np.full((8, 8), 70_000, np.int32)):
+        data = encoded(Image.fromarray(values), "TIFF")
+        with pytest.raises(ImageError, match="no fixed white"):
+            opened(data)
+        with pytest.raises(ImageError, match="no fixed white"):
+            glance(io.BytesIO(data), (255, 255, 255), 1000)
+
+
+def test_flat_pictures_have_one_hash_whatever_their_colour() -> None:
+    hashes = {measure_image(Image.new("RGB", (50, 70), c))[1] for c in ("white", "red", "#123456")}
+    assert len(hashes) == 1
 
 
 def test_the_perceptual_hash_survives_shrinking_and_compression_and_tells_pictures_apart() -> None:
     def bits(image: Image.Image) -> int:
-        return int(perceptual_hash(image), 16)
+        return int(measure_image(image)[1], 16)
 
     for seed in range(10):
         image = picture(seed, 400, 300)
         copies = [image.resize((200, 150)), opened(encoded(image, "JPEG", quality=60))]
         assert all((bits(image) ^ bits(copy)).bit_count() <= 4 for copy in copies)
         assert (bits(image) ^ bits(picture(seed + 50, 400, 300))).bit_count() > 8
+
+
+SEEDS = {
+    form: encoded(picture(1, 24, 16), form)
+    for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+}
+
+
+class Memory:
+    """A source of one file."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, path: str, limit: int) -> Content:
+        return Content(self.data[:limit], "1")
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.sampled_from(sorted(SEEDS)),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=12),
+    st.integers(0, 4000),
+    st.binary(max_size=64),
+)
+def test_whatever_the_bytes_are_there_are_facts_or_a_reason(
+    form: str, changes: list[tuple[int, int]], cut: int, tail: bytes
+) -> None:
+    data = bytearray(SEEDS[form])
+    for place, value in changes:
+        data[place % len(data)] = value
+    mangled = bytes(data[: max(1, len(data) - cut % len(data))] + tail)
+    limits = Limits(max_pixels=40_000, max_file_bytes=1 << 16, alpha_background=(255, 255, 255))
+    facts = inspect_file(Memory(mangled), "x", len(mangled), "1", limits=limits)
+    if facts.reason is None:
+        assert facts.mean_luminance is not None
+        assert 0 <= facts.mean_luminance <= 1
+        assert len(str(facts.perceptual_hash)) == 16
+    else:
+        assert facts.reason in set(UNDECODABLE)
+        assert facts.detail
 
 
 def test_a_file_that_changed_or_went_since_the_listing_is_left_out(tmp_path: Path) -> None:
@@ -188,52 +292,6 @@ def test_a_large_file_is_not_even_read(tmp_path: Path) -> None:
     limits = Limits(max_pixels=10, max_file_bytes=1999, alpha_background=(0, 0, 0))
     facts = facts_of(tmp_path, "a.png", limits)
     assert (facts.reason, facts.sha256) == ("too_large", None)
-
-
-def die_on_seven(numbers: Sequence[int]) -> list[int]:
-    if 7 in numbers:
-        os._exit(3)  # as a segmentation fault in a decoder would
-    return [number * 10 for number in numbers]
-
-
-def test_a_worker_that_dies_costs_one_item() -> None:
-    items = list(range(200))
-    work = map_in_processes(die_on_seven, items, workers=2, lost=lambda number: -number)
-    found = dict(pair for chunk, results in work for pair in zip(chunk, results, strict=True))
-    assert found == {number: -7 if number == 7 else number * 10 for number in items}
-
-
-SLEEPER = """
-import os, time
-from nadir.data.workers import map_in_processes
-
-def work(items):
-    print(os.getpid(), flush=True)
-    time.sleep(60)
-
-if __name__ == "__main__":
-    list(map_in_processes(work, [1, 2], workers=1, lost=int))
-"""
-
-
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "sleeper.py").write_text(SLEEPER)
-    command = [sys.executable, str(tmp_path / "sleeper.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        worker = psutil.Process(int(parent.stdout.readline()))
-        parent.kill()
-        worker.wait(timeout=20)
-
-
-def test_what_a_worker_raises_is_raised() -> None:
-    work = map_in_processes(fail, [1, 2], workers=1, lost=int)
-    with pytest.raises(ZeroDivisionError):
-        list(work)
-
-
-def fail(numbers: Sequence[int]) -> list[int]:
-    return [number // 0 for number in numbers]
 
 
 def test_only_new_or_changed_files_are_looked_at_again(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from nadir.data.latent_shards import is_intact
 from nadir.data.latents import LatentReader, LatentStore, latent_key
 from nadir.data.tables import LATENT_INDEX, write_table
 from nadir.ground.errors import NadirError
@@ -29,6 +30,14 @@ def keys_of(*numbers: int) -> list[str]:
 
 def latents_of(count: int, height: int = 4, width: int = 6, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 4, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def known(store: LatentStore) -> dict[str, tuple[str, int]]:
+    """Shard and row of every key."""
+    places = store.places()
+    found = places.find(places.keys)
+    shards, rows = places.shards_of(found).tolist(), places.row[found].tolist()
+    return dict(zip(places.keys.to_pylist(), zip(shards, rows, strict=True), strict=True))
 
 
 def write_index(folder: Path, rows: list[tuple[str, int, str]]) -> None:
@@ -69,12 +78,12 @@ def test_written_rows_are_known_by_their_keys(tmp_path: Path) -> None:
     store = LatentStore(tmp_path / "store")
     first = store.write_shard("48x32", keys_of(1, 2), latents_of(2))
     second = store.write_shard("32x48", keys_of(3), latents_of(1, 6, 4))
-    assert store.known() == dict(
+    assert known(store) == dict(
         zip(keys_of(1, 2, 3), [(first, 0), (first, 1), (second, 0)], strict=True)
     )
     assert first.startswith("48x32-")
     assert first.endswith(".safetensors")
-    assert LatentStore(tmp_path / "store").known() == store.known()
+    assert known(LatentStore(tmp_path / "store")) == known(store)
 
 
 def test_equal_content_gives_an_equal_file_and_other_content_another_name(tmp_path: Path) -> None:
@@ -103,9 +112,9 @@ def test_a_damaged_shard_is_ignored_with_a_note_and_written_again(
         "text": b"<html>not a shard</html>",
     }
     (tmp_path / bad).write_bytes(broken[damage])
-    assert store.known() == {keys_of(1)[0]: (good, 0)}
+    assert known(store) == {keys_of(1)[0]: (good, 0)}
     assert f"ignoring damaged shard {bad}" in capsys.readouterr().out
-    assert not store.is_intact(bad)
+    assert not is_intact(store.root / bad)
     assert store.write_shard("48x32", keys_of(2), latents_of(1, seed=1)) == bad
     assert (tmp_path / bad).read_bytes() == data
 
@@ -113,12 +122,12 @@ def test_a_damaged_shard_is_ignored_with_a_note_and_written_again(
 def test_a_flipped_bit_among_the_latents_is_found_by_checking_the_content(tmp_path: Path) -> None:
     store = LatentStore(tmp_path)
     name = store.write_shard("48x32", keys_of(1), latents_of(1))
-    assert store.is_intact(name)
+    assert is_intact(store.root / name)
     data = bytearray((tmp_path / name).read_bytes())
     data[-3] ^= 1
     (tmp_path / name).write_bytes(data)
-    assert not store.is_intact(name)
-    assert not store.is_intact("48x32-missing.safetensors")
+    assert not is_intact(store.root / name)
+    assert not is_intact(store.root / "48x32-missing.safetensors")
 
 
 def test_keys_that_do_not_match_and_other_dtypes_are_refused(tmp_path: Path) -> None:
@@ -129,7 +138,7 @@ def test_keys_that_do_not_match_and_other_dtypes_are_refused(tmp_path: Path) -> 
         store.write_shard("48x32", [], latents_of(0))
     with pytest.raises(ValueError, match="fp32 or fp16, not float64"):
         store.write_shard("48x32", keys_of(1), latents_of(1).double())
-    assert store.known() == {}
+    assert known(store) == {}
 
 
 _WRITE_FOREVER = """
@@ -154,10 +163,10 @@ def test_a_writer_killed_in_the_act_leaves_only_whole_shards(tmp_path: Path) -> 
         time.sleep(0.05)
         os.kill(writer.pid, signal.SIGKILL)
     store = LatentStore(tmp_path)
-    shards = {shard for shard, _ in store.known().values()}
+    shards = {shard for shard, _ in known(store).values()}
     assert shards == {path.name for path in tmp_path.glob("*.safetensors")}
     assert shards
-    assert all(store.is_intact(name) for name in shards)
+    assert all(is_intact(store.root / name) for name in shards)
 
 
 def test_shards_are_linked_out_and_adopted_back_without_a_copy(tmp_path: Path) -> None:
@@ -167,9 +176,11 @@ def test_shards_are_linked_out_and_adopted_back_without_a_copy(tmp_path: Path) -
     store.link_into(tmp_path / "out", [name])
     assert (tmp_path / "out" / name).samefile(tmp_path / "store" / name)
     other = LatentStore(tmp_path / "other")
-    other.adopt(tmp_path / "out")
-    other.adopt(tmp_path / "nowhere")
-    assert other.known() == store.known()
+    other.adopt(tmp_path / "out", pa.array(keys_of(2)))
+    assert known(other) == {}
+    other.adopt(tmp_path / "out", pa.array(keys_of(1)))
+    other.adopt(tmp_path / "nowhere", pa.array(keys_of(1)))
+    assert known(other) == known(store)
 
 
 def test_rows_come_back_in_the_order_asked_for_across_shards(tmp_path: Path) -> None:
@@ -230,7 +241,7 @@ def test_a_missing_or_damaged_shard_is_reported_with_its_path(tmp_path: Path) ->
         reader.rows([1])
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-4])
     with pytest.raises(
-        NadirError, match=r"missing or damaged .*\n  fix: delete it and run `dvc repro"
+        NadirError, match=r"missing or damaged .*\n  fix: `nadir latents verify`, then `nadir run`"
     ):
         reader.rows([0])
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.statistics import ChannelMoments
+from nadir.data.statistics import ChannelMoments, ImageMoments, standard_errors
 
 
 def latents(images: int, height: int = 4, width: int = 6, seed: int = 0) -> np.ndarray:
@@ -69,3 +70,47 @@ def test_no_image_has_neutral_moments() -> None:
     nothing = ChannelMoments.none(4).merge(ChannelMoments.none(4))
     assert nothing.pixels == 0
     np.testing.assert_array_equal(nothing.std, 0)
+
+
+def clusters(rng: np.random.Generator, images: int) -> list[np.ndarray]:
+    """Latents [1, 2, H, W] of several sizes; pixels of one image are alike."""
+    shapes = [(4, 4), (4, 6), (8, 4)]
+    return [
+        rng.normal(0, 2, (1, 2, 1, 1)) * np.array([1, 3]).reshape(1, 2, 1, 1)
+        + rng.normal(1, rng.uniform(0.5, 2), (1, 2, *shapes[number % 3]))
+        for number in range(images)
+    ]
+
+
+def results(images: list[np.ndarray], population: int) -> tuple[np.ndarray, np.ndarray]:
+    """[2, C] mean and std, and their standard errors."""
+    total = ChannelMoments.none(2)
+    for image in images:
+        total = total.merge(ChannelMoments.of(image))
+    sample = ImageMoments.together([ImageMoments.of(image) for image in images])
+    errors = standard_errors(sample, total, population)
+    return np.stack([total.mean, total.std]), np.stack(errors)
+
+
+def test_the_standard_error_is_how_far_samples_lie_from_one_another() -> None:
+    rng = np.random.default_rng(0)
+    everything = clusters(rng, 400)
+    drawn = [
+        results([everything[i] for i in rng.choice(400, 100, replace=False)], 400)
+        for _ in range(300)
+    ]
+    spread = np.std([values for values, _ in drawn], axis=0)
+    stated = np.mean([errors for _, errors in drawn], axis=0)
+    # Without regard to the share that was drawn, it would be 15 % more.
+    np.testing.assert_allclose(stated, spread, rtol=0.12)
+    whole, _ = results(everything, 400)
+    inside = [np.abs(values - whole) < 2 * errors for values, errors in drawn]
+    assert 0.92 < np.mean(inside) < 0.98
+
+
+def test_a_sample_of_everything_has_no_error_and_one_image_none_at_all() -> None:
+    images = clusters(np.random.default_rng(0), 20)
+    _, errors = results(images, 20)
+    np.testing.assert_array_equal(errors, 0)
+    with pytest.raises(ValueError, match="needs two images"):
+        results(images[:1], 20)

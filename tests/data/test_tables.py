@@ -31,6 +31,7 @@ def manifest_rows() -> list[dict[str, object]]:
             "mean_luminance": 0.5,
             "perceptual_hash": "0" * 16,
             "record_id": "1",
+            "rating": "general",
         }
     ]
 
@@ -85,7 +86,7 @@ def test_a_table_with_wrong_columns_is_not_written(tmp_path: Path) -> None:
 
 
 def test_nulls_are_refused_in_required_columns_and_kept_in_optional_ones(tmp_path: Path) -> None:
-    row = dict.fromkeys(tables.LISTING.names) | {"path": "a", "size": 1, "modified_ns": 2}
+    row = dict.fromkeys(tables.LISTING.names) | {"path": "a", "size": 1, "version": "2"}
     table = pa.Table.from_pylist([row], schema=tables.LISTING)
     tables.write_table(table, tmp_path / "l", tables.LISTING)
     assert tables.read_table(tmp_path / "l", tables.LISTING)["tags_path"].to_pylist() == [None]

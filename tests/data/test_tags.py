@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,10 @@ from tests.manifests import manifest_table, tag_list
 
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.data.tables import MANIFEST, TAGS, read_table, write_table
+from nadir.data.tag_rules import TagRules
+from nadir.data.tag_uses import TagCoder
 from nadir.data.tags import (
+    TagStatistics,
     effective_sample_share,
     rarity_bins,
     sample_weights,
@@ -38,6 +44,7 @@ def params(**changes: object) -> TagStatisticsParams:
         "weighted_classes": ("general", "character", "artist"),
         "head_share": 0.8,
         "tail_share": 0.05,
+        "paired_tags": 100,
     }
     return TagStatisticsParams.model_validate(values | changes)
 
@@ -46,11 +53,24 @@ def manifest_of(images: list[tuple[str, Tags]]) -> pa.Table:
     return manifest_table({"split": split, "tags": tag_list(tags)} for split, tags in images)
 
 
-def statistics_of(manifest: pa.Table, folder: Path, **changes: object) -> pa.Table:
+def found_in(
+    manifest: pa.Table, folder: Path, rules: TagRules | None = None, **changes: object
+) -> TagStatistics:
     write_table(manifest, folder / "manifest.parquet", MANIFEST)
-    table = tag_statistics(folder / "manifest.parquet", params(**changes))
-    write_table(table, folder / "tags.parquet", TAGS)
+    return tag_statistics(
+        folder / "manifest.parquet", params(**changes), rules=rules, scratch=folder
+    )
+
+
+def statistics_of(
+    manifest: pa.Table, folder: Path, rules: TagRules | None = None, **changes: object
+) -> pa.Table:
+    write_table(found_in(manifest, folder, rules, **changes).tags, folder / "tags.parquet", TAGS)
     return read_table(folder / "tags.parquet", TAGS)
+
+
+def weights_of(manifest: pa.Table, tags: pa.Table) -> np.ndarray:
+    return sample_weights(TagCoder(tags).encode(manifest["tags"].combine_chunks()), tags)
 
 
 def test_weights_match_the_worked_example() -> None:
@@ -141,9 +161,10 @@ def test_a_manifest_without_training_tags_gives_an_empty_table_and_equal_weights
     tmp_path: Path,
 ) -> None:
     manifest = manifest_of([("train", []), ("holdout", [("a", "general")])])
+    assert found_in(manifest, tmp_path).weights.tolist() == [1.0]
     table = statistics_of(manifest, tmp_path)
     assert table.num_rows == 0
-    np.testing.assert_array_equal(sample_weights(manifest, table), [1.0, 1.0])
+    np.testing.assert_array_equal(weights_of(manifest, table), [1.0, 1.0])
 
 
 def test_head_and_tail_hold_their_shares_of_uses() -> None:
@@ -178,6 +199,7 @@ def test_a_sample_takes_the_mean_in_a_class_and_the_product_over_classes() -> No
                 "rarity": "mid",
                 "weight": weight,
                 "weighted": weighted,
+                "from_names": [],
             }
             for tag, tag_class, weight, weighted in [
                 ("a", "general", 0.5, True),
@@ -195,28 +217,140 @@ def test_a_sample_takes_the_mean_in_a_class_and_the_product_over_classes() -> No
         ("train", []),  # 1.0
         ("holdout", [*artist, ("never_seen", "artist"), ("a", "artist")]),  # 3.0
     ]
-    mean = (0.5 + 3.0 + 1.0) / 3
+    mean = (0.5 + 3.0 + 1.0 + 3.0) / 4
     np.testing.assert_allclose(
-        sample_weights(manifest_of(images), tags), np.array([0.5, 3.0, 1.0, 3.0]) / mean
+        weights_of(manifest_of(images), tags), np.array([0.5, 3.0, 1.0, 3.0]) / mean
     )
 
 
-def test_sample_weights_have_mean_one_over_training_images_in_any_chunking(tmp_path: Path) -> None:
+def random_manifest(images: int = 500) -> pa.Table:
     rng = np.random.default_rng(0)
-    images: list[tuple[str, Tags]] = [
-        (
-            "train" if rng.random() < 0.9 else "holdout",
-            [(f"t{tag}", "general") for tag in np.unique(rng.zipf(1.5, 5)).tolist() if tag < 99],
-        )
-        for _ in range(500)
+    return manifest_of(
+        [
+            (
+                "train" if rng.random() < 0.9 else "holdout",
+                [(f"t{tag}", "general") for tag in np.unique(rng.zipf(1.5, 9)) if tag < 99],
+            )
+            for _ in range(images)
+        ]
+    )
+
+
+def test_weights_of_the_training_images_have_mean_one_and_follow_the_tags(tmp_path: Path) -> None:
+    manifest = random_manifest()
+    found = found_in(manifest, tmp_path)
+    assert found.weights.mean() == pytest.approx(1.0)
+    assert found.weights.std() > 0.1
+    train = manifest.filter(pc.equal(manifest["split"], "train"))
+    np.testing.assert_allclose(found.weights, weights_of(train, found.tags))
+
+
+def test_pieces_that_are_read_one_by_one_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = found_in(random_manifest(), tmp_path)
+    monkeypatch.setattr("nadir.data.tag_uses.IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr("nadir.data.tag_pairs._IMAGES_AT_ONCE", 3)
+    pieces = found_in(random_manifest(), tmp_path)
+    assert pieces.tags.equals(whole.tags)
+    assert pieces.pairs.equals(whole.pairs)
+    np.testing.assert_allclose(pieces.weights, whole.weights)
+
+
+def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
+    found_in(random_manifest(20), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.parquet"]
+
+
+def test_pairs_count_images_with_both_tags_and_say_how_much_more_than_chance(
+    tmp_path: Path,
+) -> None:
+    a, b, c = ("a", "general"), ("b", "artist"), ("c", "general")
+    images = [[a, b], [a, b], [a], [c], [b, a, c], []]
+    manifest = manifest_of([*(("train", tags) for tags in images), ("holdout", [a, b, c])])
+    pairs = found_in(manifest, tmp_path).pairs.to_pylist()
+    assert [(row["tag"], row["other"], row["count"]) for row in pairs] == [
+        ("a", "b", 3),
+        ("a", "c", 1),
+        ("b", "c", 1),
     ]
-    manifest = manifest_of(images)
-    table = statistics_of(manifest, tmp_path)
-    weights = sample_weights(manifest, table)
-    assert weights[np.array(manifest["split"]) == "train"].mean() == pytest.approx(1.0)
-    assert weights.std() > 0.1
-    chunked = pa.concat_tables([manifest[:123], manifest[123:]])
-    np.testing.assert_array_equal(sample_weights(chunked, table), weights)
+    assert pairs[0]["lift"] == pytest.approx(3 / (4 * 3 / 6))
+    assert found_in(manifest, tmp_path, paired_tags=2).pairs.num_rows == 1
+    assert found_in(manifest, tmp_path, paired_tags=0).pairs.num_rows == 0
+
+
+def test_the_pairs_of_many_images_are_those_of_a_plain_count(tmp_path: Path) -> None:
+    manifest = random_manifest()
+    expected: Counter[tuple[str, str]] = Counter()
+    for row in manifest.to_pylist():
+        if row["split"] == "train":
+            names = sorted(tag["name"] for tag in row["tags"])
+            expected.update(itertools.combinations(names, 2))
+    pairs = found_in(manifest, tmp_path).pairs.to_pylist()
+    assert {(*sorted((row["tag"], row["other"])), row["count"]) for row in pairs} == {
+        (*names, count) for names, count in expected.items()
+    }
+
+
+def test_aliases_count_as_their_tag_and_implied_tags_count_once(tmp_path: Path) -> None:
+    rules = TagRules([("kitty_ears", "cat_ears")], [("cat_ears", "animal_ears")])
+    images = [
+        [("kitty_ears", "general")],
+        [("cat_ears", "general"), ("animal_ears", "general")],
+        [("kitty_ears", "general"), ("cat_ears", "general"), ("hat", "general")],
+    ]
+    manifest = manifest_of([("train", tags) for tags in images])
+    table = statistics_of(manifest, tmp_path, rules)
+    assert [(row["tag"], row["count"], row["from_names"]) for row in table.to_pylist()] == [
+        ("animal_ears", 3, ["cat_ears", "kitty_ears"]),
+        ("cat_ears", 3, ["kitty_ears"]),
+        ("hat", 1, []),
+    ]
+    assert table["document_frequency"].to_pylist()[0] == 1.0
+    # The table alone says what an image's names stand for: its own tags first, then what they add.
+    uses = TagCoder(table).encode(manifest["tags"].combine_chunks())
+    names = table["tag"].to_pylist()
+    assert [[names[row] for row in uses.of(image)] for image in range(3)] == [
+        ["animal_ears", "cat_ears"],
+        ["cat_ears", "animal_ears"],
+        ["cat_ears", "hat", "animal_ears"],
+    ]
+
+
+def test_a_tag_that_only_rules_name_takes_the_class_of_what_brings_it(tmp_path: Path) -> None:
+    rules = TagRules([("old", "new")], [("saber", "fate")])
+    manifest = manifest_of([("train", [("old", "artist"), ("saber", "character")])])
+    table = statistics_of(manifest, tmp_path, rules)
+    assert dict(zip(table["tag"].to_pylist(), table["class"].to_pylist(), strict=True)) == {
+        "fate": "character",
+        "new": "artist",
+        "saber": "character",
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images=st.lists(st.lists(st.integers(0, 9), max_size=6, unique=True), max_size=12),
+    aliases=st.dictionaries(st.integers(0, 4), st.integers(5, 9), max_size=3),
+    implications=st.sets(st.tuples(st.integers(0, 6), st.integers(7, 12)), max_size=6),
+)
+def test_counts_with_rules_are_those_of_rewriting_each_image_by_hand(
+    images: list[list[int]],
+    aliases: dict[int, int],
+    implications: set[tuple[int, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    pairs = [(f"t{name}", f"t{tag}") for name, tag in aliases.items()]
+    rules = TagRules(pairs, [(f"t{name}", f"t{tag}") for name, tag in implications])
+    expected: Counter[str] = Counter()
+    for tags in images:
+        expected.update({tag for name in tags for tag in rules.tags(f"t{name}")})
+    manifest = manifest_of(
+        [("train", [(f"t{name}", "general") for name in tags]) for tags in images]
+    )
+    table = statistics_of(manifest, tmp_path_factory.mktemp("tags"), rules)
+    counts = dict(zip(table["tag"].to_pylist(), table["count"].to_pylist(), strict=True))
+    assert counts == dict(expected)
 
 
 def test_equal_weights_keep_the_whole_effective_sample_and_one_heavy_image_nearly_none() -> None:

@@ -66,6 +66,53 @@ def test_json_of_several_shapes_is_read(value: object, expected: list[tuple[str,
 
 
 @pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"caption": "1girl, artist:x", "text": "no"}, [("1girl", ""), ("x", "artist")]),
+        ({"tags": "", "caption": "a, b"}, [("a", ""), ("b", "")]),
+        ({"tags": ["a", "b"], "caption": "no"}, [("a", ""), ("b", "")]),
+        ({"tag_string": "a b", "tag_string_meta": "", "tag_string_artist": "b"}, [("b", "artist")]),
+        ({"tag_string": "a b"}, [("a", ""), ("b", "")]),
+        ({"tags": {"general": ["a"], "species": ["b"], "lore": ["c"]}},
+         [("a", "general"), ("b", "general"), ("c", "meta")]),
+        ({"tags_artist": "x", "tags_general": "a b"},
+         [("x", "artist"), ("a", "general"), ("b", "general")]),
+        # What a model thinks of the rating, under the name of a class.
+        ({"general": 0.93, "text": "a, b"}, [("a", ""), ("b", "")]),
+        ({"id": 7}, []),
+    ],
+)  # fmt: skip
+def test_rows_of_metadata_files_are_read(row: object, expected: list[tuple[str, str]]) -> None:
+    found = parse_tag_file(json.dumps(row).encode(), "posts.jsonl#000001")
+    assert list(found.tags) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "rating", "score", "record_id"),
+    [
+        ({"rating": "s", "score": 5, "id": 12, "tags": "a"}, "sensitive", 5, "12"),
+        (
+            {"rating": "Explicit", "score": {"total": -3}, "id": "x1", "tags": ""},
+            "explicit",
+            -3,
+            "x1",
+        ),
+        ({"rating": "g", "score": "17", "tags": "rating:explicit"}, "general", 17, None),
+        ({"tags": "a, rating:q"}, "questionable", None, None),
+        ({"rating": None, "score": True, "id": False, "tags": "a"}, None, None, None),
+        ({"rating": 3, "score": float("nan"), "id": [1], "tags": "a"}, None, None, None),
+        (["a", "b"], None, None, None),
+    ],
+)
+def test_rating_score_and_id_are_kept(
+    value: object, rating: str | None, score: int | None, record_id: str | None
+) -> None:
+    found = parse_tag_file(json.dumps(value).encode(), "x.json")
+    assert (found.rating, found.score, found.record_id) == (rating, score, record_id)
+    assert parse_tag_file(b"1girl, rating:safe", "x.txt").rating == "safe"
+
+
+@pytest.mark.parametrize(
     ("data", "name", "message"),
     [
         ("señora".encode("latin-1"), "x.txt", "byte 2 of the tag file is not UTF-8"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.manifests import manifest_table
 
-from nadir.data.tables import BUCKETS, MANIFEST, read_table, write_table
+from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
 from nadir.stages.bucket import main
 
 if TYPE_CHECKING:
@@ -38,16 +38,42 @@ def test_the_stage_writes_table_metrics_and_plot(project: Path) -> None:
         "images": 91,
         "excluded": {"aspect": 1, "upscale": 0},
         "mean_retained_area": pytest.approx((51 + 40 * 0.9) / 91),
+        "retained_area_percentiles": {
+            "p01": pytest.approx(0.9),
+            "p05": pytest.approx(0.9),
+            "p25": pytest.approx(0.9),
+            "p50": 1.0,
+        },
         "upscaled": 1,
     }
     assert (project / "reports/buckets.csv").read_text(encoding="utf-8") == (
-        "bucket,images\n64x64,51\n80x48,40\n"
+        "bucket,images,train,upscaled,retained_area\n"
+        "64x64,51,51,1,1.000000\n80x48,40,40,0,0.900000\n"
     )
+    left_out = read_table(project / "data/bucket_quarantine.parquet", QUARANTINE).to_pylist()
+    assert [(row["path"], row["reason"]) for row in left_out] == [("91.png", "extreme_aspect")]
+    assert left_out[0]["detail"] == "of 900x100 pixels, too far from every bucket's aspect ratio"
+    assert "bucket.max_log_aspect_error" in left_out[0]["fix"]
+
+
+def test_images_that_would_be_upscaled_are_named_when_they_are_left_out(project: Path) -> None:
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8").replace("upscale: allow", "upscale: exclude")
+    path.write_text(text, encoding="utf-8")
+    write_manifest(project, [(640, 640)] * 40 + [(60, 60)])
+    main()
+    left_out = read_table(project / "data/bucket_quarantine.parquet", QUARANTINE).to_pylist()
+    assert [(row["path"], row["reason"]) for row in left_out] == [("40.png", "too_small")]
 
 
 def test_running_again_gives_the_same_bytes(project: Path) -> None:
     write_manifest(project, [(100 + number, 200 - number) for number in range(100)])
-    files = ("data/buckets.parquet", "reports/buckets.json", "reports/buckets.csv")
+    files = (
+        "data/buckets.parquet",
+        "data/bucket_quarantine.parquet",
+        "reports/buckets.json",
+        "reports/buckets.csv",
+    )
     main()
     first = [(project / name).read_bytes() for name in files]
     main()

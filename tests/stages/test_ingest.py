@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from tests.hostile import encoded, picture
 
 from nadir.data import tables
-from nadir.stages import ingest
+from nadir.stages import ingest, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +59,7 @@ def test_the_listing_names_each_image_and_its_tags(project: Path) -> None:
     ]
     results = [json.loads(line) for line in events.read_text().splitlines()]
     result = next(event for event in results if event["kind"] == "result")
-    assert (result["images"], result["with_tag_file"]) == (2, 2)
+    assert (result["images"], result["with_tags"]) == (2, 2)
 
 
 def test_an_unchanged_source_gives_equal_bytes_wherever_it_lies(project: Path) -> None:
@@ -103,3 +105,141 @@ def test_a_missing_or_empty_folder_is_one_clear_error(
     assert "fix: set it to a folder with images" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project / "data/listing.parquet").exists()
+
+
+def set_ingest(project: Path, **values: str) -> None:
+    text = (project / "params.yaml").read_text()
+    for key, value in values.items():
+        text, found = re.subn(rf"(?m)^  {key}: \S+", f"  {key}: {value}", text, count=1)
+        assert found
+    (project / "params.yaml").write_text(text)
+
+
+def make_booru(project: Path) -> None:
+    posts = [
+        {"id": 7, "md5": "a", "rating": "q", "tag_string_artist": "me", "tag_string": "x y"},
+        {"id": 0, "rating": "g", "tags": "1girl some_thing"},
+        {"id": 9, "tags": "x"},
+    ]
+    text = "".join(json.dumps(post) + "\n" for post in posts)
+    (project / "images" / "posts.jsonl").write_text(text)
+    (project / "images" / "a.png").write_bytes(encoded(picture(5), "PNG"))
+    (project / "images" / "1.txt").unlink()
+
+
+def test_the_layout_is_named_and_carried_to_the_report(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_booru(project)
+    (project / "classes.csv").write_text("tag,class\nsome_thing,copyright\n1girl,meta\n")
+    set_ingest(project, tag_table="classes.csv")
+    ingest.work()
+    said = capsys.readouterr().out
+    assert "ingest: classes of 2 tags from classes.csv" in said
+    assert "WARNING ingest: 1 more are named but cannot be used (missing_image 1)" in said
+    assert re.search(r"ingest: 3 images \(.* MB\), 2 with tags, in images \(booru\)", said)
+    assert json.loads((project / "data/source.json").read_text()) == {"format": "booru"}
+    validate.work()
+    assert "layout <code>booru</code>" in (project / "reports/validation.html").read_text()
+    rows = tables.read_table(project / "data/manifest.parquet", tables.MANIFEST).to_pylist()
+    found = {row["record_id"]: row for row in rows}
+    assert {key: row["rating"] for key, row in found.items()} == {
+        "0": "general",
+        "7": "questionable",
+    }
+    # The source's own class, the table's, and the table's before the vocabulary's.
+    assert [tuple(tag.values()) for tag in found["7"]["tags"]] == [("me", "artist")]
+    assert [tuple(tag.values()) for tag in found["0"]["tags"]] == [
+        ("1girl", "meta"),
+        ("some_thing", "copyright"),
+    ]
+    rows = tables.read_table(project / "data/quarantine.parquet", tables.QUARANTINE).to_pylist()
+    assert {row["path"]: row["reason"] for row in rows} == {
+        "posts.jsonl#000003": "missing_image",
+        "1.png": "no_tags",
+    }
+
+
+def test_the_layout_can_be_stated(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_booru(project)
+    set_ingest(project, format="folder")
+    ingest.work()
+    assert "ingest: 3 images" in (said := capsys.readouterr().out)
+    assert "(folder)" in said
+
+
+def test_a_changed_tag_table_changes_what_validate_depends_on(project: Path) -> None:
+    (project / "classes.csv").write_text("tag,class\na,artist\n")
+    set_ingest(project, tag_table="classes.csv")
+    ingest.work()
+    first = (project / "data/tag_classes.parquet").read_bytes()
+    ingest.work()
+    assert (project / "data/tag_classes.parquet").read_bytes() == first
+    (project / "classes.csv").write_text("tag,class\na,meta\n")
+    ingest.work()
+    assert (project / "data/tag_classes.parquet").read_bytes() != first
+
+
+def test_a_wrong_tag_table_is_one_clear_error(project: Path) -> None:
+    (project / "classes.csv").write_text("tag,class\na,painter\n")
+    set_ingest(project, tag_table="classes.csv")
+    done = stage(project)
+    assert done.returncode == 1
+    assert "classes.csv line 2: unknown class 'painter'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_aliases_and_implications_are_written_for_the_stages_that_count(project: Path) -> None:
+    (project / "aliases.csv").write_text("name,tag\nkitty,cat\n")
+    (project / "implied.csv").write_text("name,tag\nCat,animal\n")
+    set_ingest(project, tag_aliases="aliases.csv", tag_implications="implied.csv")
+    ingest.work()
+    found = tables.read_table(project / "data/tag_rules.parquet", tables.TAG_RULES)
+    assert found.to_pylist() == [
+        {"kind": "alias", "name": "kitty", "tag": "cat"},
+        {"kind": "implication", "name": "cat", "tag": "animal"},
+    ]
+
+
+def test_rules_that_go_in_a_circle_are_one_clear_error(project: Path) -> None:
+    (project / "aliases.csv").write_text("name,tag\na,b\nb,a\n")
+    set_ingest(project, tag_aliases="aliases.csv")
+    done = stage(project)
+    assert done.returncode == 1
+    assert "params.yaml ingest.tag_aliases: aliases go in a circle: `" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bucket_goes_through_to_the_manifest(
+    project: Path, s3: Any, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (project / "images").iterdir():
+        s3.upload_file(str(path), bucket, f"p/{path.name}")
+    expected = manifest_of(project)
+    set_ingest(project, source=f"s3://{bucket}/p")
+    capsys.readouterr()
+    assert manifest_of(project).equals(expected)
+    said = capsys.readouterr().out
+    assert f"2 with tags, in s3://{bucket}/p (folder)" in said
+    assert "validate: 2 of 2 images are new or changed" in said
+    assert "data:image/" in (project / "reports/validation.html").read_text()
+    manifest_of(project)
+    assert "validate: 0 of 2 images are new or changed" in capsys.readouterr().out
+
+
+def manifest_of(project: Path) -> pa.Table:
+    ingest.work()
+    validate.work()
+    return tables.read_table(project / "data/manifest.parquet", tables.MANIFEST)
+
+
+def test_a_bucket_out_of_reach_is_one_clear_error_without_secrets(project: Path) -> None:
+    set_ingest(project, source="s3://bucket/images", endpoint_url="http://127.0.0.1:9")
+    secret = "not-to-be-seen-anywhere"
+    credentials = {"AWS_ACCESS_KEY_ID": secret, "AWS_SECRET_ACCESS_KEY": secret}
+    done = stage(project, AWS_MAX_ATTEMPTS="1", **credentials)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: s3://bucket: S3 cannot be reached")
+    assert "fix: check the network, ingest.endpoint_url" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert secret not in done.stderr + done.stdout

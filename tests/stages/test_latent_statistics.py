@@ -115,6 +115,31 @@ def test_the_split_may_be_all_images(project: Path) -> None:
     np.testing.assert_allclose(result(project)["mean"], expected("all").mean(axis=1), rtol=1e-12)
 
 
+def test_a_sample_is_drawn_by_hash_and_states_its_standard_error(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_latents(project, rows_per_shard=5)
+    main()
+    whole = result(project)
+    assert whole["standard_error"] is None
+    assert whole["of_images"] == whole["images"] == 32
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "params.yaml").write_text(
+        text.replace("sample_images: null", "sample_images: 16"), encoding="utf-8"
+    )
+    main()
+    found = result(project)
+    assert (found["images"], found["of_images"]) == (16, 32)
+    numbers = [number for number in range(IMAGES) if split_of(number) == "train"][:16]
+    pixels = np.concatenate([latent_of(n).double().numpy().reshape(4, -1) for n in numbers], axis=1)
+    np.testing.assert_allclose(found["mean"], pixels.mean(axis=1), rtol=1e-12)
+    for name in ("mean", "std"):
+        errors = np.asarray(found["standard_error"][name])  # type: ignore[index]
+        assert (errors > 0).all()
+        assert (np.abs(np.subtract(found[name], whole[name])) < 4 * errors).all()  # type: ignore[call-overload]
+    assert "a sample of 32 images; standard error of the mean [" in capsys.readouterr().out
+
+
 def test_the_bytes_do_not_depend_on_how_rows_are_spread_over_shards(project: Path) -> None:
     write_latents(project, rows_per_shard=2)
     main()

@@ -6,10 +6,12 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
+from PIL import Image
 from tests.manifests import manifest_table, tag_list
 
-from nadir.data.tables import MANIFEST, TAGS, read_table, write_table
+from nadir.data.tables import MANIFEST, TAG_PAIRS, TAG_RULES, TAGS, read_table, write_table
 from nadir.stages.tag_statistics import main
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 def write_manifest(folder: Path, images: list[tuple[str, list[tuple[str, str]]]]) -> None:
     table = manifest_table({"split": split, "tags": tag_list(tags)} for split, tags in images)
     write_table(table, folder / "data/manifest.parquet", MANIFEST)
+    write_table(TAG_RULES.empty_table(), folder / "data/tag_rules.parquet", TAG_RULES)
 
 
 @pytest.fixture
@@ -43,7 +46,15 @@ def test_the_stage_writes_table_metrics_and_plot(project: Path) -> None:
     report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
     assert report["tags"] == 2
     assert report["uses"] == 11
-    assert report["classes"] == {"general": 2}
+    assert report["classes"] == {"general": {"tags": 2, "uses": 11}}
+    assert report["rarity"] == {"head": {"tags": 1, "uses": 10}, "tail": {"tags": 1, "uses": 1}}
+    assert report["effective_sample_size"] == 10 * report["effective_sample_size_share"]
+    pairs = read_table(project / "data/tag_pairs.parquet", TAG_PAIRS).to_pylist()
+    assert pairs == [{"tag": "1girl", "other": "halo, black", "count": 1, "lift": 1.0}]
+    for name in ("tag_use", "tag_weights"):
+        with Image.open(project / f"reports/{name}.png") as picture:
+            assert min(picture.size) > 300
+    assert not (project / "work/tag_statistics").exists()
     assert 0 < report["effective_sample_size_share"] < 1
     with (project / "reports/tags.csv").open(encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
@@ -69,11 +80,27 @@ def test_running_again_gives_the_same_bytes(project: Path) -> None:
     write_manifest(
         project, [("train", [(f"t{n % 7}", "general"), ("ann", "artist")]) for n in range(60)]
     )
-    files = ("data/tags.parquet", "reports/tags.json", "reports/tags.csv")
+    names = ("tags.json", "tags.csv", "tag_use.png", "tag_weights.png")
+    files = ("data/tags.parquet", "data/tag_pairs.parquet", *(f"reports/{name}" for name in names))
     main()
     first = [(project / name).read_bytes() for name in files]
     main()
     assert [(project / name).read_bytes() for name in files] == first
+
+
+def test_aliases_and_implications_are_applied(project: Path) -> None:
+    write_manifest(project, [("train", [("kitty", "general")]), ("train", [("cat", "general")])])
+    rows = [
+        {"kind": "alias", "name": "kitty", "tag": "cat"},
+        {"kind": "implication", "name": "cat", "tag": "animal"},
+    ]
+    rules = pa.Table.from_pylist(rows, schema=TAG_RULES)
+    write_table(rules, project / "data/tag_rules.parquet", TAG_RULES)
+    main()
+    table = read_table(project / "data/tags.parquet", TAGS).to_pylist()
+    assert [(row["tag"], row["count"]) for row in table] == [("animal", 2), ("cat", 2)]
+    report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
+    assert report["rules_that_apply"] == 3
 
 
 def test_a_missing_manifest_ends_the_stage_with_one_clear_error(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
-from tests.hostile import BAD, GOOD, encoded, make_hostile_folder, picture
+from tests.hostile import BAD, BOMBS, GOOD, add_bombs, encoded, make_hostile_folder, picture
 
 from nadir.data import tables
 from nadir.ground.errors import NadirError
@@ -19,7 +24,12 @@ from nadir.stages import ingest, validate
 if TYPE_CHECKING:
     from pathlib import Path
 
-OUTPUTS = ("data/manifest.parquet", "data/quarantine.parquet", "reports/validation.html")
+OUTPUTS = (
+    "data/manifest.parquet",
+    "data/quarantine.parquet",
+    "reports/validation.html",
+    "data/profile.json",
+)
 
 
 @pytest.fixture
@@ -79,7 +89,7 @@ def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
     assert next(r["width"] for r in manifest if r["path"] == "turned.jpg") == 64
     said = capsys.readouterr().out
     assert "WARNING validate: expected: at least 50 % of the listed images are usable" in said
-    assert "11 of 28 images are used" in said
+    assert "11 of 29 images are used" in said
     page = outputs[OUTPUTS[2]].decode()
     assert "<script>alert(1)</script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -90,13 +100,56 @@ def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
     assert str(project) not in page
 
 
+def test_bombs_cost_no_gigabytes_and_the_time_that_is_allowed(project: Path) -> None:
+    """Peak of the stage and its workers together, and nothing outside the folder is read."""
+    folder = project / "images"
+    make_hostile_folder(folder)
+    add_bombs(folder)
+    secret = project / "outside" / "secret.png"
+    os.utime(secret, (1, secret.stat().st_mtime))
+    set_params(project, {"max_seconds: 60.0": "max_seconds: 6.0", "workers: 0": "workers: 2"})
+    ingest.work()
+    peak = peak_bytes([sys.executable, "-m", "nadir.stages.validate"])
+    assert peak < 1.5e9
+    bad = tables.read_table(project / OUTPUTS[1], tables.QUARANTINE).to_pylist()
+    found = {row["path"]: row["reason"] for row in bad}
+    assert found == BAD | {name: reason for name, reason in BOMBS.items() if reason}
+    manifest = tables.read_table(project / OUTPUTS[0], tables.MANIFEST)
+    allowed = {name for name, reason in BOMBS.items() if reason is None}
+    assert allowed <= set(manifest.column("path").to_pylist())
+    assert secret.stat().st_atime == 1
+
+
+def set_params(project: Path, changes: dict[str, str]) -> None:
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+
+
+def peak_bytes(command: list[str]) -> int:
+    """Largest memory of a command and its children together; it must succeed."""
+    peak = 0
+    with subprocess.Popen(command) as process:
+        parent = psutil.Process(process.pid)
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                family = [parent, *parent.children(recursive=True)]
+                peak = max(peak, sum(one.memory_info().rss for one in family))
+            time.sleep(0.02)
+    assert process.returncode == 0
+    return peak
+
+
 def test_photographs_with_comma_separated_tags_pass_untouched(project: Path) -> None:
     add_photographs(project / "images", 24)
     run_both()
     found = numbers()
     assert found["images"]["used"] == found["images"]["listed"] == 24
     assert found["images"]["holdout"] >= 1
-    assert found["expectations"] == {"critical": 0, "passed": 15, "warnings": 0}
+    assert found["expectations"] == {"critical": 0, "passed": 23, "warnings": 0}
     manifest = tables.read_table(project / OUTPUTS[0], tables.MANIFEST)
     names = [tag["name"] for tag in manifest.column("tags").to_pylist()[0]]
     assert names[:2] == ["outdoors", "tennis_racket"]

@@ -5,8 +5,11 @@ The tests of this module tell one story and run in order: each starts where the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -179,6 +182,33 @@ def test_a_broken_stage_fails_the_pipeline_and_leaves_a_failed_run(project: Proj
     assert [run.data.tags["nadir.failed_stage"] for run in failed] == ["bucket"]
     module.write_text(whole, encoding="utf-8")
     project.nadir("run")
+    assert executed(project) == {"ingest"}
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Inside the block `folder` is a disk of 64 KiB."""
+    disk = ["mount", "-t", "tmpfs", "-o", "size=64k", "nadir-test", str(folder)]
+    try:
+        done = subprocess.run(disk, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    if done.returncode:
+        pytest.skip(f"only root may mount a small disk ({done.stderr.strip()})")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error_that_loses_nothing(project: Project) -> None:
+    with full_disk(project.folder / "work/latents"):
+        text = project.nadir("run", "--set", "encode.store=fp16", fails=True)
+    assert "no disk space left" in text
+    assert text.count("fix:") == 1
+    assert "Traceback" not in text
+    assert project.states()["encode"] == "failed"
+    project.nadir("run", "--set", "encode.store=fp32")
     assert executed(project) == {"ingest"}
 
 

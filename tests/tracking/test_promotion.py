@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
 
+from nadir.data.reference import read_reference
 from nadir.ground.errors import NadirError
 from nadir.tracking.promotion import promote, rollback
 from nadir.tracking.registry import alias_table
@@ -53,6 +56,20 @@ def test_a_rollback_swaps_and_a_second_one_swaps_back(client: MlflowClient) -> N
     promote(version=2)
     assert rollback().champion == 1
     assert rollback().champion == 2
+
+
+def test_promotion_accepts_the_dataset_of_the_promoted_run(
+    client: MlflowClient, project: MiniProject
+) -> None:
+    add_version(client)
+    promote()
+    assert read_reference(project.root) is None
+    add_version(client)
+    run_id = client.get_model_version_by_alias("nadir", "challenger").run_id
+    profile = {"images": 7, "tags": {"solo": 1.0}, "sizes": {}, "luminance": {}}
+    client.log_text(run_id, json.dumps(profile), "profile.json")
+    promote()
+    assert read_reference(project.root) == profile
 
 
 def test_a_version_that_the_gate_did_not_pass_is_refused(client: MlflowClient) -> None:

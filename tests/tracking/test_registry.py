@@ -67,6 +67,25 @@ def test_the_evaluation_is_on_the_run_that_trained(trained: MiniProject) -> None
     assert not registered(trained).published, "once per evaluation"
 
 
+def test_what_the_gate_said_of_the_dataset_is_on_the_run_too(trained: MiniProject) -> None:
+    found = {
+        "images": {"used": 7, "listed": 9},
+        "shares": {"usable_share": 0.78},
+        "expectations": {"passed": 3, "warnings": 2, "critical": 0},
+    }
+    write_json(trained.root / "reports/validation.json", found)
+    (trained.root / "reports/validation.html").write_text("<p>page</p>")
+    write_json(trained.root / "data/profile.json", {"images": 7})
+    run_id = registered(trained).version.run_id
+    client = connect(trained.root)
+    metrics = client.get_run(run_id).data.metrics
+    assert metrics["validation.used"] == 7
+    assert metrics["validation.usable_share"] == 0.78
+    assert (metrics["validation.warnings"], metrics["validation.critical"]) == (2, 0)
+    names = {file.path for file in client.list_artifacts(run_id)}
+    assert {"validation.html", "validation.json", "profile.json"} <= names
+
+
 def test_registering_again_makes_nothing_and_moves_nothing(trained: MiniProject) -> None:
     registered(trained)
     client = connect(trained.root)

@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.training_project import BUCKETS, HOLDOUT, IMAGES
 
-from nadir.data.latents import LatentReader
-from nadir.data.tables import MANIFEST, read_table
+from nadir.data.latents import LatentReader, LatentStore
+from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
 from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import load_text
-from nadir.training.feed import Feed, Samples, load_samples
+from nadir.training.feed import Feed, Samples, batch_plan, load_samples
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams
@@ -158,6 +159,50 @@ def test_captions_are_dropped_and_shuffled_anew_at_each_visit_as_often_as_asked(
     assert len({tuple(sorted(prompt.split(", "))) for prompt in prompts if prompt}) == 1
 
 
+def test_images_with_a_repeated_tag_are_shown_so_much_more_often(
+    project: Path, params: TrainParams
+) -> None:
+    samples = load_samples(
+        LatentReader(project / "data/latents").index,
+        manifest=project / "data/manifest.parquet",
+        tags=project / "data/tags.parquet",
+        tag_weighting=False,
+        repeats={"smile": 5, "1girl": 2},
+    )
+    plan = batch_plan(samples, params)
+    shown = np.zeros(len(samples))
+    for step in range(400):
+        bucket, places = plan.batch(step)
+        np.add.at(shown, samples.buckets[bucket][places], 1)
+    names = [{name for name, _ in samples.prompt_tags(row)} for row in range(len(samples))]
+    wanted = [5 if "smile" in tags else 2 if "1girl" in tags else 1 for tags in names]
+    np.testing.assert_allclose(shown / shown.sum(), np.array(wanted) / sum(wanted), rtol=0.1)
+
+
+def test_a_repeated_tag_that_no_image_has_is_named(project: Path) -> None:
+    with pytest.raises(NadirError, match=r"no training image has the tag `smil`"):
+        load_samples(
+            LatentReader(project / "data/latents").index,
+            manifest=project / "data/manifest.parquet",
+            tags=project / "data/tags.parquet",
+            tag_weighting=False,
+            repeats={"smil": 5},
+        )
+
+
+def test_smaller_buckets_have_larger_batches_when_asked(project: Path, params: TrainParams) -> None:
+    feed = feed_of(project, params.model_copy(update={"batch_size": 12, "batch_multiple": 2}))
+    sizes = set()
+    for step in range(8):
+        batch = feed.batch(step, rank=1, ranks=2)
+        height, width = batch.latents_BCHW.shape[2:]
+        assert len(batch.timesteps_B) == len(batch.latents_BCHW) == len(batch.noise_BCHW)
+        sizes.add((width * 4, height * 4, 2 * len(batch.latents_BCHW)))
+    # 12 * 32 * 32 pixels, in multiples of two images.
+    assert sizes == {(32, 32, 12), (40, 24, 12)}
+    assert feed.images_before(8) == 96
+
+
 def test_a_batch_that_cannot_be_split_evenly_is_an_error(
     project: Path, params: TrainParams
 ) -> None:
@@ -174,3 +219,34 @@ def test_a_dataset_without_training_latents_is_an_error(project: Path) -> None:
             tags=project / "data/tags.parquet",
             tag_weighting=False,
         )
+
+
+def test_a_mirrored_latent_is_fed_by_a_fair_coin_with_the_crop_of_the_mirrored_image(
+    project: Path, params: TrainParams
+) -> None:
+    plain = feed_of(project, params)
+    folder = project / "data/latents"
+    index = read_table(folder / "index.parquet", LATENT_INDEX).to_pylist()
+    store = LatentStore(folder)
+    for row in index[1::2]:  # some images only
+        own = LatentReader(folder).rows([index.index(row)])
+        shard = store.write_shard(row["bucket"], [f"{row['key']}-flip"], own.flip(3))
+        row |= {"flip_key": "f", "flip_shard": shard, "flip_row": 0, "flip_crop_left": 77}
+    table = pa.Table.from_pylist(index, LATENT_INDEX)
+    write_table(table, folder / "index.parquet", LATENT_INDEX)
+    feed = feed_of(project, params)
+    mirrored = 0
+    for step in range(40):
+        before, after = plain.batch(step), feed.batch(step)
+        torch.testing.assert_close(after.noise_BCHW, before.noise_BCHW, rtol=0, atol=0)
+        flipped = (after.latents_BCHW != before.latents_BCHW).flatten(1).any(1)
+        torch.testing.assert_close(
+            after.latents_BCHW[flipped], before.latents_BCHW[flipped].flip(3), rtol=0, atol=0
+        )
+        assert (after.time_ids_B6[flipped, 3] == 77).all()
+        torch.testing.assert_close(after.time_ids_B6[~flipped], before.time_ids_B6[~flipped])
+        mirrored += int(flipped.sum())
+        part = feed.batch(step, rank=1, ranks=2)
+        torch.testing.assert_close(part.latents_BCHW, after.latents_BCHW[4:], rtol=0, atol=0)
+    # A quarter of 320: half of the images have a mirrored one, and the coin is fair.
+    assert 50 < mirrored < 110

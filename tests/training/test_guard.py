@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from nadir.ground.errors import NadirError
@@ -21,39 +20,6 @@ with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
-
-CHILD = """
-import time
-from nadir.training.guard import die_with_parent
-die_with_parent()
-print("ready", flush=True)
-time.sleep(60)
-"""
-PARENT = """
-import subprocess, sys, time
-child = subprocess.Popen(
-    [sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True, start_new_session=True
-)
-child.stdout.readline()
-print(child.pid, flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel call is Linux's")
-def test_a_process_in_a_session_of_its_own_dies_with_its_killed_parent() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    child = psutil.Process(int(parent.stdout.readline()))
-    parent.kill()
-    parent.communicate()
-    try:
-        child.wait(timeout=10)
-    finally:
-        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-            child.kill()
 
 
 def test_a_lock_is_held_inside_the_block_and_free_after_it(tmp_path: Path) -> None:

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nadir.training.randomness import Stream, caption_rng, generator, noise, stratified_timesteps
+from nadir.training.randomness import (
+    Stream,
+    caption_rng,
+    flips,
+    generator,
+    noise,
+    stratified_timesteps,
+)
 
 
 def test_noise_of_a_part_is_the_same_part_of_the_whole_batchs_noise() -> None:
@@ -56,3 +63,10 @@ def test_timesteps_stay_in_range_when_strata_do_not_divide_them() -> None:
 def test_captions_of_one_place_are_reproducible_and_of_two_places_independent() -> None:
     assert caption_rng(0, 1, 2).random() == caption_rng(0, 1, 2).random()
     assert caption_rng(0, 1, 2).random() != caption_rng(0, 2, 1).random()
+
+
+def test_the_coin_for_mirrored_images_is_fair_and_belongs_to_its_place() -> None:
+    coins = np.array([flips(3, step, range(8)) for step in range(500)])
+    assert 0.47 < coins.mean() < 0.53
+    np.testing.assert_array_equal(flips(3, 7, range(4, 8)), coins[7, 4:])
+    assert (flips(4, 7, range(64)) != flips(3, 7, range(64))).any()

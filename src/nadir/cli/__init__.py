@@ -10,6 +10,7 @@ import typer
 
 from nadir.cli.data import app as data_app
 from nadir.cli.generate import generate
+from nadir.cli.latents import app as latents_app
 from nadir.cli.params import app as params_app
 from nadir.cli.run import run
 from nadir.cli.sample_data import sample_data
@@ -45,6 +46,7 @@ app.command(help=_help(schedule))(schedule)
 app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")
 app.add_typer(data_app, name="data")
+app.add_typer(latents_app, name="latents")
 
 
 def main() -> None:

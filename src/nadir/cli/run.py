@@ -63,11 +63,11 @@ def _write_params(data: str | None, assignments: list[str]) -> None:
 
 
 def _source_assignment(data: str) -> str:
-    """`ingest.source=...` for a folder given on the command line, or for a URI as it is."""
+    """`ingest.source=...` for a path given on the command line, or for a URI as it is."""
     if "://" in data:
         return f"ingest.source={data}"
     path = Path(data).expanduser().resolve()
-    if not path.is_dir():
+    if not path.exists():
         raise NadirError("no such folder", where=data, fix="give an existing folder of images")
     root = Path.cwd()
     inside = path.relative_to(root) if path.is_relative_to(root) else path

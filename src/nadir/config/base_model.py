@@ -23,7 +23,7 @@ class TinyParams(Section):
     vae_batch_size: Annotated[int, Field(ge=1)]
     """Images per VAE step."""
     vae_learning_rate: Annotated[float, Field(gt=0)]
-    """Peak learning rate of the VAE (Muon; biases and norms take a tenth, AdamW)."""
+    """Peak learning rate of the VAE (Muon)."""
     vae_image_px: Annotated[int, Field(ge=16, multiple_of=8)]
     """Side of the VAE's square training images."""
     unet_channels: Channels

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from nadir.config.base import Section
 
+Side = Annotated[int, Field(ge=8, multiple_of=8)]
+Size = tuple[Side, Side]
+
 
 class BucketParams(Section):
     """How the bucket list is made and how images are fitted."""
@@ -20,6 +23,12 @@ class BucketParams(Section):
     """Shortest bucket side; SDXL 512."""
     max_side_px: Annotated[int, Field(ge=8)]
     """Longest bucket side; SDXL 2048."""
+    max_aspect_ratio: Annotated[float, Field(ge=1)]
+    """Longest over shortest side of a bucket."""
+    max_buckets: Annotated[int, Field(ge=1)] | None
+    """Choose this many sizes of the grid, those that crop least; null takes its usual list."""
+    sizes: Literal["sdxl"] | Annotated[tuple[Size, ...], Field(min_length=1)] | None
+    """A fixed list of [width, height] in place of the grid's; `sdxl` is the 40 of SDXL."""
     max_log_aspect_error: Annotated[float, Field(gt=0)]
     """|ln AR(image) - ln AR(bucket)| above this: excluded with a reason. ln 1.5 is 0.405."""
     min_images: Annotated[int, Field(ge=1)]
@@ -43,4 +52,9 @@ class BucketParams(Section):
         if self.min_side_px**2 > self.max_area_px:
             msg = "a square of min_side_px is larger than max_area_px, so no bucket fits"
             raise ValueError(msg)
+        if isinstance(self.sizes, tuple):
+            ratios = [width / height for width, height in self.sizes]
+            if len(set(ratios)) < len(ratios):
+                msg = "sizes must not repeat an aspect ratio, or images could not tell them apart"
+                raise ValueError(msg)
         return self

@@ -14,9 +14,11 @@ class ComputeParams(Section):
 
     workers: Annotated[int, Field(ge=0)]
     """Processes that decode images; 0 uses every core."""
+    dask_scheduler: str | None
+    """Address of a Dask scheduler (`tcp://host:8786`) whose workers decode the images instead."""
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Device of base model, encoding and evaluation; training asks accelerate."""
     processes: Annotated[int, Field(ge=1)]
-    """Training processes on this machine (accelerate launch)."""
+    """Encoding and training processes on this machine (accelerate launch)."""
     accelerate_config: str | None
     """An accelerate config file, for several machines."""

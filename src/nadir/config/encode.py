@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nadir.config.base import Section
 
 
+class TilingParams(Section):
+    """Large canvases are encoded in overlapping tiles, whose latents are blended linearly."""
+
+    above_px: Annotated[int, Field(ge=0)]
+    """Canvases with more pixels (width times height) are tiled; 0 tiles none."""
+    tile_px: Annotated[int, Field(ge=32, multiple_of=32)]
+    """Side of a tile."""
+    overlap_px: Annotated[int, Field(ge=0, multiple_of=32)]
+    """What neighbouring tiles share at the least; more makes seams smaller."""
+
+    @model_validator(mode="after")
+    def _tiles_advance(self) -> TilingParams:
+        if 2 * self.overlap_px > self.tile_px:
+            msg = "encode.tiling.overlap_px may be half of tile_px at the most"
+            raise ValueError(msg)
+        return self
+
+
 class EncodeParams(Section):
-    """How the VAE encoder runs; none of it changes what a latent means."""
+    """How images become latents."""
 
     precision: Literal["fp32", "fp16", "bf16"]
     """Precision of the VAE encoder; SDXL's own VAE overflows in fp16."""
@@ -18,12 +36,9 @@ class EncodeParams(Section):
     """Precision of the stored latents."""
     batch_size: Annotated[int, Field(ge=1)]
     """Images per encoder call."""
-    shard_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 30)]
-    """Largest size of one shard file."""
-
-
-class LatentStatisticsParams(Section):
-    """Per-channel mean and standard deviation of the latents (paper App. B)."""
-
-    split: Literal["train", "all"]
-    """Which images count."""
+    shard_bytes: Annotated[int, Field(ge=1 << 16, le=10**9)]
+    """Largest size of one shard file, 1 GB at the most; a killed run loses one shard."""
+    flip: bool
+    """Store a mirrored latent of each image, too; training draws one of both."""
+    tiling: TilingParams
+    """Encoding in tiles."""

@@ -8,11 +8,21 @@ from pydantic import Field
 
 from nadir.config.base import Section
 
+Layout = Literal["auto", "folder", "kohya", "imagefolder", "booru", "webdataset", "parquet"]
+
 
 class IngestParams(Section):
     """The source. No other stage depends on it: moving a dataset recomputes nothing."""
 
     source: Annotated[str, Field(min_length=1)]
-    """Folder of images with tag files beside them; relative to the project."""
-    format: Literal["auto", "folder"]
-    """`auto` detects the layout; `folder` is images with `.txt` or `.json` sidecars."""
+    """Folder of images (relative to the project), `.tar` or `.parquet` file, or `s3://bucket/prefix`."""
+    format: Layout
+    """Layout of the source, see docs/data.md; `auto` detects it."""
+    tag_table: Annotated[str, Field(min_length=1)] | None
+    """CSV or parquet with the columns `tag` and `class`, for tags whose source names no class."""
+    tag_aliases: Annotated[str, Field(min_length=1)] | None
+    """CSV or parquet with the columns `name` and `tag`: names that stand for another tag."""
+    tag_implications: Annotated[str, Field(min_length=1)] | None
+    """CSV or parquet with the columns `name` and `tag`: tags that bring another with them."""
+    endpoint_url: Annotated[str, Field(pattern="^https?://")] | None
+    """Address of an S3 server; null takes `AWS_ENDPOINT_URL` or Amazon's own."""

@@ -29,6 +29,9 @@ class TagStatisticsParams(Section):
     tail_share: Share
     """Least used tags that together hold this share of all uses are `tail`."""
 
+    paired_tags: Annotated[int, Field(ge=0, le=1000)]
+    """Most used tags whose co-occurrence goes to data/tag_pairs.parquet."""
+
     @model_validator(mode="after")
     def _bins_do_not_overlap(self) -> TagStatisticsParams:
         if self.head_share + self.tail_share > 1:

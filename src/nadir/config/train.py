@@ -45,6 +45,11 @@ class TrainParams(Section):
     """Optimizer steps."""
     batch_size: Annotated[int, Field(ge=1)]
     """Images per optimizer step, over all processes and accumulation."""
+    batch_multiple: Annotated[int, Field(ge=1)] | None
+    """null: every batch has batch_size images. A number: buckets smaller than the largest take as
+    many more as fill its pixels, in multiples of this (of processes x gradient_accumulation)."""
+    repeats: dict[str, Annotated[int, Field(ge=1, le=1000)]]
+    """Tag and how often images with it are shown in an epoch; of several tags the most counts."""
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
     optimizer: Literal["adamw", "adafactor", "muon"]
@@ -90,6 +95,9 @@ class TrainParams(Section):
     def _numbers_agree(self) -> TrainParams:
         if self.batch_size % self.gradient_accumulation:
             msg = "batch_size must be a multiple of gradient_accumulation"
+            raise ValueError(msg)
+        if self.batch_multiple and self.batch_size % self.batch_multiple:
+            msg = "batch_size must be a multiple of batch_multiple"
             raise ValueError(msg)
         if self.warmup_steps >= self.steps:
             msg = "warmup_steps must be less than steps"

@@ -21,23 +21,38 @@ class ShareGate(Section):
     """`critical` stops the pipeline, `warning` reports."""
 
 
+class LimitGate(Section):
+    """A maximum share and what happens above it."""
+
+    maximum: Share
+    """Highest acceptable share, 0 to 1."""
+    severity: Severity
+    """`critical` stops the pipeline, `warning` reports."""
+
+
 class ValidateParams(Section):
     """Limits for single images (quarantine) and for the dataset (gate)."""
 
     min_side_px: Annotated[int, Field(ge=1)]
     """Shorter side below this: quarantined as `too_small`."""
     max_pixels: Annotated[int, Field(ge=1)]
-    """Width times height above this: quarantined as `too_large`, without decoding."""
+    """Width times height above this (WebP: half of it): quarantined as `too_large`, undecoded."""
     max_aspect_ratio: Annotated[float, Field(gt=1)]
     """Longer over shorter side above this: quarantined as `extreme_aspect`."""
     max_file_bytes: Annotated[int, Field(ge=1)]
     """Larger files are quarantined as `too_large`, unread."""
+    max_seconds: Annotated[float, Field(gt=0)]
+    """Processor seconds for a file; more, or ten times as long by the clock: `timed_out`."""
     min_tags: Annotated[int, Field(ge=0)]
     """Fewer tags than this: quarantined as `no_tags`."""
     max_tags: Annotated[int, Field(ge=1)]
     """More tags than this: quarantined as `too_many_tags`."""
     alpha_background: tuple[int, int, int]
     """RGB (0-255) that transparent pixels are flattened on."""
+    exclude_ratings: tuple[str, ...]
+    """Ratings (`explicit` ...; `unrated` for none) that are quarantined as `rating_excluded`."""
+    warn_ratings: tuple[str, ...]
+    """Ratings whose images are used, with a warning that says how many there are."""
     holdout_share: Annotated[float, Field(ge=0, lt=1)]
     """Share of near-duplicate groups kept out of training."""
     split_seed: int
@@ -48,3 +63,17 @@ class ValidateParams(Section):
     """Images that have at least `min_tags` tags, of all that decode."""
     tag_vocabulary_share: ShareGate
     """Tag uses in the booru form (lower case, no spaces around, printable)."""
+    readable_tag_share: ShareGate
+    """Tag uses without signs of a wrong text encoding (`Ã©` for `é`, replacement characters)."""
+    recurring_tag_share: ShareGate
+    """Tag uses whose tag stands at more than one image; few mean captions, not tags."""
+    duplicate_share: LimitGate
+    """Images with the same bytes as another, of all that decode."""
+    near_duplicate_share: LimitGate
+    """Used images that look like another used one (perceptual hash)."""
+    tag_drift: LimitGate
+    """Tag uses that would have to change for the frequencies of the accepted dataset."""
+    size_drift: LimitGate
+    """Images that would have to change for the sizes and shapes of the accepted dataset."""
+    luminance_drift: LimitGate
+    """Images that would have to change for the brightness of the accepted dataset."""

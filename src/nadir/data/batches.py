@@ -3,17 +3,21 @@
 Nothing is drawn and remembered, so a resumed run needs no replay and the number of processes does
 not matter. Two rules give the properties:
 
-- *Which bucket.* Buckets are leaves of a Huffman tree over their image counts. A node of weight w
-  whose left child weighs a sends floor((k*a + w//2) / w) of its first k visits to the left: the
-  evenest split there is, in integers. A bucket's visits therefore never stray from its share of
-  the steps by two or more, because errors halve at least every second level of such a tree.
-- *Which images.* Visit k of a bucket takes positions k*B to (k+1)*B of its endless sequence of
+- *Which bucket.* Buckets are leaves of a Huffman tree over the batches that their images fill. A
+  node of weight w whose left child weighs a sends floor((k*a + w//2) / w) of its first k visits to
+  the left: the evenest split there is, in integers. A bucket's visits therefore never stray from
+  its share of the steps by two or more, because errors halve at least every second level of such a
+  tree.
+- *Which images.* Visit k of a bucket takes places k*B to (k+1)*B of its endless sequence of
   permutations, one per epoch of the bucket. Visit counts within a bucket differ by at most one.
+  An image with r repeats stands r times in an epoch, at even distances: per repeat, its visits
+  differ from any other's by at most one.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,24 @@ class BatchPlan:
 
     Args:
         bucket_sizes: Training images in each bucket; 0 is allowed and never visited.
-        batch_size: Images per batch, over all processes.
+        batch_size: Images per batch, over all processes; one number, or one for each bucket.
         seed: Any integer; other seeds give other permutations.
+        repeats: For each bucket how often each of its images is shown in an epoch, 1 or more;
+            None shows all once.
 
     Raises:
         NadirError: No bucket holds an image.
     """
 
-    def __init__(self, bucket_sizes: Sequence[int], batch_size: int, seed: int) -> None:
-        if batch_size < 1 or any(size < 0 for size in bucket_sizes):
+    def __init__(
+        self,
+        bucket_sizes: Sequence[int],
+        batch_size: int | Sequence[int],
+        seed: int,
+        repeats: Sequence[Integers] | None = None,
+    ) -> None:
+        sizes = (batch_size,) * len(bucket_sizes) if isinstance(batch_size, int) else (*batch_size,)
+        if min(sizes, default=1) < 1 or any(size < 0 for size in bucket_sizes):
             msg = f"batch_size {batch_size} must be positive and no bucket size negative"
             raise ValueError(msg)
         if not any(bucket_sizes):
@@ -60,30 +75,36 @@ class BatchPlan:
                 fix="see reports/buckets.json and data/quarantine.parquet for where images went",
             )
         self.bucket_sizes = tuple(int(size) for size in bucket_sizes)
-        self.batch_size = batch_size
+        self.batch_sizes = tuple(int(size) for size in sizes)
         self.seed = seed
-        self._root = _huffman_tree(self.bucket_sizes)
-        self._latest: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        self._repeats = repeats
+        self._lengths = self.bucket_sizes
+        if repeats is not None:
+            self._lengths = tuple(int(of_bucket.sum()) for of_bucket in repeats)
+        self._root = _huffman_tree(_batch_shares(self._lengths, self.batch_sizes))
+        self._latest: dict[int, tuple[int, Integers]] = {}
 
-    def batch(self, step: int) -> tuple[int, NDArray[np.int64]]:
+    def batch(self, step: int) -> tuple[int, Integers]:
         """The batch of `step` (from 0): its bucket and [B] positions within that bucket."""
         bucket, visit = self.visit(step)
-        return bucket, self._positions(bucket, visit * self.batch_size)
+        return bucket, self._positions(bucket, visit * self.batch_sizes[bucket])
 
-    def rank_batch(self, step: int, rank: int, ranks: int) -> tuple[int, NDArray[np.int64]]:
+    def rank_batch(self, step: int, rank: int, ranks: int) -> tuple[int, Integers]:
         """The part of `step`'s batch that process `rank` of `ranks` works on: [B / ranks].
 
         Raises:
             NadirError: The batch cannot be split evenly.
         """
-        if self.batch_size % ranks:
+        # All buckets, so that the first step tells, not the first visit to a rare one.
+        uneven = next((size for size in self.batch_sizes if size % ranks), None)
+        if uneven is not None:
             raise NadirError(
-                f"a batch of {self.batch_size} images cannot be split over {ranks} processes",
-                where="params.yaml train.batch_size",
+                f"a batch of {uneven} images cannot be split over {ranks} processes",
+                where="params.yaml train.batch_size, train.batch_multiple",
                 fix=f"make it a multiple of {ranks}",
             )
-        share = self.batch_size // ranks
         bucket, positions = self.batch(step)
+        share = len(positions) // ranks
         return bucket, positions[rank * share : (rank + 1) * share]
 
     def visit(self, step: int) -> tuple[int, int]:
@@ -99,10 +120,22 @@ class BatchPlan:
             node, count = (node.left, before) if after > before else (node.right, count - before)
         return node.bucket, count
 
-    def _positions(self, bucket: int, start: int) -> NDArray[np.int64]:
-        """Positions `start` to `start` + B of the bucket's endless sequence of permutations."""
-        size = self.bucket_sizes[bucket]
-        parts, end = [], start + self.batch_size
+    def images_before(self, step: int) -> int:
+        """Images in all batches before `step`, repetitions included."""
+        images, nodes = 0, [(self._root, step)]
+        while nodes:
+            node, count = nodes.pop()
+            if node.left is None or node.right is None:
+                images += count * self.batch_sizes[node.bucket]
+                continue
+            left = (count * node.left.weight + node.weight // 2) // node.weight
+            nodes += [(node.left, left), (node.right, count - left)]
+        return images
+
+    def _positions(self, bucket: int, start: int) -> Integers:
+        """Places `start` to `start` + B of the bucket's endless sequence of permutations."""
+        size = self._lengths[bucket]
+        parts, end = [], start + self.batch_sizes[bucket]
         while start < end:
             epoch, offset = divmod(start, size)
             part = self._permutation(bucket, epoch)[offset : offset + end - start]
@@ -110,7 +143,7 @@ class BatchPlan:
             start += len(part)
         return np.concatenate(parts)
 
-    def _permutation(self, bucket: int, epoch: int) -> NDArray[np.int64]:
+    def _permutation(self, bucket: int, epoch: int) -> Integers:
         """Order of a bucket's images in one epoch; the latest of each bucket is kept at hand."""
         kept = self._latest.get(bucket)
         if kept is not None and kept[0] == epoch:
@@ -118,9 +151,41 @@ class BatchPlan:
         # The modulus lets any integer be a seed; SeedSequence takes none below zero.
         entropy = np.random.SeedSequence((self.seed % 2**64, bucket, epoch))
         generator = np.random.Generator(np.random.Philox(entropy))
-        order = generator.permutation(self.bucket_sizes[bucket]).astype(np.int64, copy=False)
+        repeats = None if self._repeats is None else self._repeats[bucket]
+        if repeats is None or repeats.max() == 1:
+            order = generator.permutation(self.bucket_sizes[bucket]).astype(np.int64, copy=False)
+        else:
+            order = _spread(repeats, generator)
         self._latest[bucket] = (epoch, order)
         return order
+
+
+def pixel_batches(
+    buckets: Sequence[tuple[int, int]], batch_size: int, multiple: int
+) -> tuple[int, ...]:
+    """Batch sizes of buckets that fill about as many pixels each.
+
+    Args:
+        buckets: Width and height of each.
+        batch_size: Images of a batch of the largest bucket, a multiple of `multiple`.
+        multiple: Batch sizes are multiples of this, rounded down.
+    """
+    budget = batch_size * max(width * height for width, height in buckets)
+    return tuple(budget // (width * height) // multiple * multiple for width, height in buckets)
+
+
+def _batch_shares(lengths: Sequence[int], batch_sizes: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to the batches that each bucket's epoch fills."""
+    common = math.lcm(*batch_sizes)
+    return [length * (common // size) for length, size in zip(lengths, batch_sizes, strict=True)]
+
+
+def _spread(repeats: Integers, generator: np.random.Generator) -> Integers:
+    """An epoch in which image i stands `repeats[i]` times, 1/repeats[i] of the epoch apart."""
+    images = np.repeat(np.arange(len(repeats)), repeats)
+    turn = np.arange(len(images)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    times = (turn + generator.random(len(repeats))[images]) / repeats[images]
+    return images[np.argsort(times, kind="stable")]
 
 
 def _huffman_tree(sizes: Sequence[int]) -> _Node:

@@ -1,4 +1,4 @@
-"""Aspect-ratio buckets: their list, the nearest one for an image, and how it is filled (§4.1).
+"""Aspect-ratio buckets: the nearest one for an image, and how it is filled (§4.1).
 
 Images go to the bucket whose aspect ratio is nearest in log space. Covering a bucket and cropping
 the rest keeps exp(-|ln AR(image) - ln AR(bucket)|) of an image's area, so the nearest bucket is
@@ -8,7 +8,6 @@ sizes are pixels.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,39 +20,6 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
     Floats = NDArray[np.float64]
-
-
-def bucket_list(
-    *,
-    max_area_px: int,
-    step_px: int,
-    min_side_px: int,
-    max_side_px: int,
-    base_side_px: int | None = None,
-) -> list[tuple[int, int]]:
-    """The (width, height) of every bucket, sorted.
-
-    For each width the largest height within area and side, the same with the axes swapped, and the
-    base square. Of buckets with equal aspect ratio only the largest stays.
-
-    Args:
-        max_area_px: Largest width times height.
-        step_px: Sides are multiples of this.
-        min_side_px: Shortest side, a multiple of `step_px`.
-        max_side_px: Longest side, a multiple of `step_px`.
-        base_side_px: Side of the base square; None for the largest that fits.
-    """
-    if base_side_px is None:
-        base_side_px = min(math.isqrt(max_area_px) // step_px * step_px, max_side_px)
-    found = []
-    for width in range(min_side_px, max_side_px + 1, step_px):
-        height = min(max_area_px // width // step_px * step_px, max_side_px)
-        if height >= min_side_px:
-            found += [(width, height), (height, width)]
-    # In ascending order, so that of equal ratios the largest is written last.
-    by_ratio = {(w // math.gcd(w, h), h // math.gcd(w, h)): (w, h) for w, h in sorted(found)}
-    by_ratio[1, 1] = (base_side_px, base_side_px)
-    return sorted(by_ratio.values())
 
 
 def log_aspect(widths: Integers, heights: Integers) -> Floats:

@@ -2,34 +2,55 @@
 
 The rules, the same for inspection, encoding and every page that shows an image:
 - The real format counts, not the file name's ending.
-- The size in the header is checked before a pixel is decoded.
+- The size in the header is checked before a pixel is decoded. WebP counts double, because its
+  decoder holds four images in memory. Large images are inspected one at a time.
 - The first frame of an animation is the image. EXIF orientation is applied.
 - Transparency is flattened on a stated colour.
 - CMYK goes through its embedded colour profile when it has one. 16 bits become 8 by dropping the
   lower ones. Palettes and greys become RGB.
+- Floating-point and 32-bit pixels are refused: nothing says which of their values is white.
 - A file that ends before its last pixel is not an image, however much of it could be shown.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
+from nadir.data.measuring import SIDE, frequencies, reduction, turned
 from nadir.data.quarantine import FIXES, Reason
+from nadir.data.worker import alone
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What may be decoded, in Pillow's names; no format that runs programs or reads other files."""
 
 _PILLOW_LIMIT = threading.Lock()
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)
+_STRIP_PIXELS = 1 << 22
+_LARGE_PIXELS = 1 << 24
+_COPIES = {"WEBP": 4, "AVIF": 3}
 
 
 class ImageError(NadirError):
@@ -70,16 +91,83 @@ def open_image(
     return decode(file, alpha_background, max_pixels)[0]
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What a decoded image looks like from afar.
+
+    Attributes:
+        width: Of the image, pixels, upright.
+        height: Of the image, pixels, upright.
+        format: The real format: png, jpeg, webp ...
+        low: What `measuring.measure` wants, upright [8, 8].
+    """
+
+    width: int
+    height: int
+    format: str
+    low: np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
+
+
+def glance(file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: int) -> Glance:
+    """Decode a file to its last pixel by the rules of this module, and keep what is measured.
+
+    It costs less than `open_image`: a JPEG's blocks are made no larger than needed, and colours
+    are converted in strips, so that a large image is in memory only once.
+
+    Raises:
+        ImageError: It is too large, truncated or no image.
+    """
+    with _reading(file, max_pixels) as image:
+        width, height = image.size
+        if image.format == "JPEG":
+            image.draft(None, (4 * SIDE, 4 * SIDE))
+        large = _COPIES.get(str(image.format), 1) * image.width * image.height > _LARGE_PIXELS
+        with alone() if large else contextlib.nullcontext():
+            image.load()
+            reduced = _reduced(image, background, *reduction(*image.size))
+            low = frequencies(reduced, *image.size)
+        orientation = _orientation(image)
+        if orientation in _QUARTER_TURNS:
+            width, height = height, width
+        return Glance(width, height, _kind(image), turned(low, orientation))
+
+
+def open_small(
+    file: Path | BinaryIO, *, alpha_background: tuple[int, int, int], max_pixels: int, side: int
+) -> Image.Image:
+    """`open_image`, but already reduced where both sides are many times `side` pixels long.
+
+    The shorter side keeps `side` pixels or more. Costs little more memory than the decoder's own.
+
+    Raises:
+        ImageError: It is too large, truncated or no image.
+    """
+    with _reading(file, max_pixels) as image:
+        if image.format == "JPEG":
+            image.draft(None, (2 * side, 2 * side))
+        image.load()
+        times = max(1, min(image.size) // side)
+        small = _reduced(image, alpha_background, times, times)
+        return _upright(small, _orientation(image))
+
+
 def decode(
     file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: int
 ) -> tuple[Image.Image, str]:
     """The RGB image and its real format."""
+    with _reading(file, max_pixels) as image:
+        image.load()
+        return _to_rgb(_upright(image, _orientation(image)), background), _kind(image)
+
+
+@contextlib.contextmanager
+def _reading(file: Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """An image of a size that is allowed; what its decoder raises becomes an `ImageError`."""
     where = str(file) if isinstance(file, PurePath) else ""
     try:
         with _open_header(file) as image:
-            _check_size(image.size, max_pixels, where)
-            kind = "jpeg" if image.format == "MPO" else str(image.format).lower()
-            return _to_rgb(_upright(image), background), kind
+            _check_size(image, max_pixels, where)
+            yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -93,10 +181,12 @@ def decode(
         raise ImageError(reason, text[:200], where=where) from error
 
 
-def _check_size(size: tuple[int, int], max_pixels: int, where: str) -> None:
-    if size[0] * size[1] > max_pixels:
-        detail = f"{size[0]} x {size[1]} has more than {max_pixels:,} pixels"
-        raise ImageError(Reason.TOO_LARGE, detail, where=where, size=size)
+def _check_size(image: Image.Image, max_pixels: int, where: str) -> None:
+    limit = max_pixels // 2 if image.format == "WEBP" else max_pixels
+    if image.width * image.height > limit:
+        kind = " of WebP" if limit < max_pixels else ""
+        detail = f"{image.width} x {image.height} has more than {limit:,} pixels{kind}"
+        raise ImageError(Reason.TOO_LARGE, detail, where=where, size=image.size)
 
 
 def _open_header(file: Path | BinaryIO) -> Image.Image:
@@ -110,12 +200,43 @@ def _open_header(file: Path | BinaryIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+def _kind(image: Image.Image) -> str:
+    return "jpeg" if image.format == "MPO" else str(image.format).lower()
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a loaded image; 1 is upright, as is one that does not say."""
     try:
-        return ImageOps.exif_transpose(image)
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a broken EXIF block says nothing about the pixels
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _reduced(
+    image: Image.Image, background: tuple[int, int, int], across: int, down: int
+) -> Image.Image:
+    """An image reduced by whole pixels, RGB; strip by strip, so that no second one is in memory."""
+    width, height = image.size
+    rows = max(_STRIP_PIXELS // width // down, 1) * down
+    if rows >= height:
+        return _flat(image, background).reduce((across, down))
+    whole = Image.new("RGB", (-(-width // across), -(-height // down)))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        whole.paste(_flat(strip, background).reduce((across, down)), (0, top // down))
+    return whole
+
+
+def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """`_to_rgb`, but not a copy when there is nothing to convert."""
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
+    return _to_rgb(image, background)
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nadir.config.validate import Severity, ShareGate, ValidateParams
+    from nadir.config.validate import LimitGate, Severity, ShareGate, ValidateParams
 
     Total = int | float | None
 
@@ -177,6 +177,13 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             unit="hold-outs are missing",
             **none,
         ),
+        _total(
+            "unwanted_ratings",
+            "No image has a rating of validate.warn_ratings",
+            "warning",
+            unit="images have one",
+            **none,
+        ),
         _share("usable_share", "of the listed images are usable", params.usable_share),
         _share("tagged_share", "of the images have enough tags", params.tagged_share),
         _share(
@@ -184,6 +191,44 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             "of the tags are in the booru form",
             params.tag_vocabulary_share,
         ),
+        *_about_tags_and_copies(params),
+        *_about_drift(params),
+    ]
+
+
+def _about_tags_and_copies(params: ValidateParams) -> list[Expectation]:
+    return [
+        _share(
+            "readable_tag_share",
+            "of the tags are in a readable text encoding",
+            params.readable_tag_share,
+        ),
+        _share(
+            "recurring_tag_share",
+            "of the tags stand at more than one image",
+            params.recurring_tag_share,
+        ),
+        _limit(
+            "duplicate_share",
+            "of the images have the same bytes as another",
+            params.duplicate_share,
+        ),
+        _limit(
+            "near_duplicate_share",
+            "of the used images look like another one",
+            params.near_duplicate_share,
+        ),
+    ]
+
+
+def _about_drift(params: ValidateParams) -> list[Expectation]:
+    tags = "of the tag uses differ from the accepted dataset's"
+    size = "of the images differ in size or shape from the accepted dataset"
+    light = "of the images differ in brightness from the accepted dataset"
+    return [
+        _limit("tag_drift", tags, params.tag_drift),
+        _limit("size_drift", size, params.size_drift),
+        _limit("luminance_drift", light, params.luminance_drift),
     ]
 
 
@@ -239,6 +284,11 @@ def _total(
 def _share(column: str, what: str, gate: ShareGate) -> Expectation:
     sentence = f"At least {100 * gate.minimum:g} % {what}"
     return _total(column, sentence, gate.severity, minimum=gate.minimum)
+
+
+def _limit(column: str, what: str, gate: LimitGate) -> Expectation:
+    sentence = f"At most {100 * gate.maximum:g} % {what}"
+    return _total(column, sentence, gate.severity, maximum=gate.maximum)
 
 
 def _column(name: str, sentence: str, column: str, kind: str, **arguments: Any) -> Expectation:

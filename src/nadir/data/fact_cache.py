@@ -1,6 +1,6 @@
 """What is known about files from earlier runs, so that only new or changed ones are looked at.
 
-A file is known by (path, size, time of change). The cache is a folder of small parquet files that
+A file is known by (path, size, version). The cache is a folder of small parquet files that
 are never changed, only added and now and then merged, so a process may be killed at any moment.
 Nothing depends on it: it may be deleted at any time.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.ground.files import atomic_path
@@ -21,9 +22,9 @@ from nadir.ground.files import atomic_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = ["path", "size", "modified_ns"]
+KEY = ["path", "size", "version"]
 """Columns that name a version of a file."""
-_KEY_TYPES = (pa.string(), pa.int64(), pa.int64())
+_KEY_TYPES = (pa.string(), pa.int64(), pa.string())
 _MERGE_ABOVE = 16
 
 
@@ -59,8 +60,7 @@ class FactCache:
         if len(segments) <= _MERGE_ABOVE:
             return
         table = self.known()
-        paths = table.column("path").to_pandas()
-        self.add(table.take(pa.array(np.flatnonzero(~paths.duplicated(keep="last")))))
+        self.add(table.filter(pa.array(match(table, table) == np.arange(table.num_rows))))
         for path in segments:
             path.unlink(missing_ok=True)
 
@@ -83,14 +83,24 @@ def match(wanted: pa.Table, known: pa.Table) -> np.ndarray[tuple[int], np.dtype[
         known: With the columns `KEY`; no nulls.
 
     Returns:
-        For each wanted row the number of the last row of `known` with its key; -1 without one.
+        For each wanted row the number of the last row of `known` with its path, when size and
+        version are its own as well; -1 otherwise.
     """
-    right = known.select(KEY).to_pandas()
-    right["row"] = np.arange(len(right))
-    right = right.drop_duplicates(KEY, keep="last")
-    rows = np.full(wanted.num_rows, -1, dtype=np.int64)
-    # Nulls are left out first: with them pandas would turn the integers into floats.
-    there = wanted.column("path").is_valid().to_numpy()
-    left = wanted.select(KEY).filter(pa.array(there)).to_pandas()
-    rows[there] = left.merge(right, on=KEY, how="left")["row"].fillna(-1)
-    return rows
+    if not known.num_rows:
+        return np.full(wanted.num_rows, -1, dtype=np.int64)
+    rows = pc.index_in(wanted.column("path"), _last_first(known.column("path")))
+    rows = known.num_rows - 1 - rows.fill_null(known.num_rows).to_numpy().astype(np.int64)
+    there = np.flatnonzero(rows >= 0)
+    for name in KEY[1:]:
+        left = wanted.column(name).take(pa.array(there))
+        same = pc.equal(left, known.column(name).take(pa.array(rows[there])))
+        there = there[same.fill_null(False).to_numpy(zero_copy_only=False)]
+    found = np.full(wanted.num_rows, -1, dtype=np.int64)
+    found[there] = rows[there]
+    return found
+
+
+def _last_first(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values backwards: of equal ones `index_in` finds the first."""
+    parts = [part.take(pa.array(np.arange(len(part))[::-1])) for part in reversed(column.chunks)]
+    return pa.chunked_array(parts, column.type)

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.buckets import assign, bucket_list, cover_sizes, log_aspect, retained_area
+from nadir.data.bucket_lists import SDXL, best_buckets, bucket_list
+from nadir.data.buckets import assign, cover_sizes, log_aspect, retained_area
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,20 +22,56 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class BucketUse:
+    """What one bucket holds.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        images: Images of both splits.
+        train: Those to train on.
+        upscaled: Those smaller than the bucket.
+        retained_area: Mean share of their area that stays visible.
+    """
+
+    width: int
+    height: int
+    images: int
+    train: int
+    upscaled: int
+    retained_area: float
+
+
+@dataclass(frozen=True)
 class FittedImages:
     """The outcome of `fit_images`.
 
     Attributes:
         table: A `BUCKETS` table of the images that have a bucket, in the manifest's order.
-        excluded_aspect: Images too far from every bucket's aspect ratio.
-        excluded_upscale: Images smaller than their bucket, where those are excluded.
-        upscaled: Images that have a bucket and are smaller than it.
+        too_far: [N] images too far from every bucket's aspect ratio.
+        too_small: [N] images smaller than their bucket, where those are excluded.
+        uses: Every bucket with an image, from the tallest to the widest.
     """
 
     table: pa.Table
-    excluded_aspect: int
-    excluded_upscale: int
-    upscaled: int
+    too_far: Flags
+    too_small: Flags
+    uses: tuple[BucketUse, ...]
+
+    @property
+    def excluded_aspect(self) -> int:
+        """Number of images left out for their aspect ratio."""
+        return int(self.too_far.sum())
+
+    @property
+    def excluded_upscale(self) -> int:
+        """Number of images left out for their size."""
+        return int(self.too_small.sum())
+
+    @property
+    def upscaled(self) -> int:
+        """Number of images that have a bucket and are smaller than it."""
+        return sum(use.upscaled for use in self.uses)
 
 
 def fit_images(manifest: pa.Table, params: BucketParams) -> FittedImages:
@@ -44,28 +81,52 @@ def fit_images(manifest: pa.Table, params: BucketParams) -> FittedImages:
         manifest: `MANIFEST` columns sha256, width, height, split.
         params: Bucket list, limits, merging and crop rule.
     """
-    buckets = bucket_list(
-        max_area_px=params.max_area_px,
-        step_px=params.step_px,
-        min_side_px=params.min_side_px,
-        max_side_px=params.max_side_px,
-    )
     images = _Images(
         widths=manifest["width"].to_numpy().astype(np.int64),
         heights=manifest["height"].to_numpy().astype(np.int64),
         is_train=np.asarray(pc.equal(manifest["split"], "train")),
-        buckets=np.array(buckets, dtype=np.int64),
+        buckets=np.array(bucket_sizes(params), dtype=np.int64),
         params=params,
     )
     chosen = _merge_small_buckets(images)
-    near, small = images.is_near(chosen), images.is_small(chosen)
-    fits = images.fits(chosen)
-    return FittedImages(
-        table=_fitted_table(manifest["sha256"], images, chosen).filter(pa.array(fits)),
-        excluded_aspect=int((~near).sum()),
-        excluded_upscale=int((near & ~fits).sum()),
-        upscaled=int((small & fits).sum()),
+    near, fits = images.is_near(chosen), images.fits(chosen)
+    sha256 = manifest["sha256"]
+    if not fits.all():
+        kept = np.flatnonzero(fits)
+        sha256, images, chosen = sha256.take(pa.array(kept)), images.some(kept), chosen[kept]
+    table = _fitted_table(sha256, images, chosen)
+    return FittedImages(table, ~near, near & ~fits, _uses(images, chosen, table))
+
+
+def _uses(images: _Images, chosen: Integers, table: pa.Table) -> tuple[BucketUse, ...]:
+    size = len(images.buckets)
+    counts = np.bincount(chosen, minlength=size)
+    train = np.bincount(chosen[images.is_train], minlength=size)
+    upscaled = np.bincount(chosen[images.is_small(chosen)], minlength=size)
+    retained = np.bincount(chosen, table["retained_area"].to_numpy(), minlength=size)
+    return tuple(
+        BucketUse(
+            width=int(images.buckets[bucket, 0]),
+            height=int(images.buckets[bucket, 1]),
+            images=int(counts[bucket]),
+            train=int(train[bucket]),
+            upscaled=int(upscaled[bucket]),
+            retained_area=float(retained[bucket] / counts[bucket]),
+        )
+        for bucket in np.flatnonzero(counts).tolist()
     )
+
+
+def bucket_sizes(params: BucketParams) -> list[tuple[int, int]]:
+    """The (width, height) of every bucket that images may go to, sorted."""
+    if params.sizes is not None:
+        return sorted(SDXL if params.sizes == "sdxl" else params.sizes)
+    limits = params.model_dump(
+        include={"max_area_px", "step_px", "min_side_px", "max_side_px", "max_aspect_ratio"}
+    )
+    if params.max_buckets is None:
+        return bucket_list(**limits)
+    return best_buckets(params.max_buckets, **limits)
 
 
 @dataclass(frozen=True)
@@ -166,11 +227,19 @@ def _fitted_table(sha256: pa.ChunkedArray, images: _Images, chosen: Integers) ->
 
 def _uniform(sha256: pa.ChunkedArray, seed: int) -> NDArray[np.float64]:
     """[N] numbers in [0, 1), each a function of the image's hash and the seed alone."""
-    starts = pc.utf8_slice_codeunits(sha256, 0, 16).to_pylist()
-    bits = np.frombuffer(bytes.fromhex("".join(starts)), dtype=">u8").astype(np.uint64)
+    starts = pc.binary_slice(sha256.cast(pa.binary()), 0, 16).cast(pa.binary(16))
+    digits = np.concatenate([np.zeros(0, np.uint8), *(_digits(chunk) for chunk in starts.chunks)])
+    halves = (digits & 15) + 9 * (digits >> 6)  # of 0 to 9 and a to f in ASCII
+    bits = (halves[::2] << 4 | halves[1::2]).view(">u8").astype(np.uint64)
     # SplitMix64's finaliser: every bit of hash and seed reaches every bit of the result.
     mixed = bits ^ np.random.SeedSequence(seed % 2**64).generate_state(1, np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return np.asarray((mixed >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+def _digits(hashes: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
+    """The characters of N strings of sixteen, [16 N]."""
+    first = hashes.offset * 16
+    return np.frombuffer(hashes.buffers()[1], np.uint8)[first : first + len(hashes) * 16]

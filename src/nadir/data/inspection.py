@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import imagehash
-from PIL import Image, ImageStat
-
-from nadir.data.decoding import ImageError, decode, open_image
+from nadir.data.decoding import ImageError, glance, open_image
+from nadir.data.measuring import measure
 from nadir.data.quarantine import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from nadir.data.sources.base import Source
 
-__all__ = ["Facts", "ImageError", "Limits", "inspect_file", "inspect_files", "open_image"]
+__all__ = ["Facts", "ImageError", "Limits", "inspect_file", "open_image"]
 
-RULES = 1
+RULES = 2
 """Raise when a rule of decoding or measuring changes, so that remembered facts are made anew."""
-
-# Rec. 709 luma, applied to the gamma-encoded values as they are stored.
-_LUMA = (0.2126, 0.7152, 0.0722)
 
 
 @dataclass(frozen=True)
@@ -36,11 +28,13 @@ class Limits:
         max_pixels: Width times height; larger images are not decoded.
         max_file_bytes: Larger files are not read.
         alpha_background: RGB, 0 to 255.
+        max_seconds: Processor time for reading and decoding; whoever runs the workers sees to it.
     """
 
     max_pixels: int
     max_file_bytes: int
     alpha_background: tuple[int, int, int]
+    max_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -68,82 +62,52 @@ class Facts:
     detail: str | None = None
 
 
-def inspect_file(
-    source: Source, path: str, size: int, modified_ns: int, *, limits: Limits
-) -> Facts:
+def inspect_file(source: Source, path: str, size: int, version: str, *, limits: Limits) -> Facts:
     """Read, hash and decode one listed file. Never raises for what the file holds.
 
     Args:
         source: Where it lies.
         path: Its path in the listing.
-        size: Bytes, as listed.
-        modified_ns: Time of the last change, as listed.
+        size: Bytes, as listed; -1 where the listing does not know.
+        version: Of its content, as listed.
         limits: What it may cost.
     """
     try:
-        data = _read(source, path, size, modified_ns, limits.max_file_bytes)
+        data = _read(source, path, size, version, limits.max_file_bytes)
     except ImageError as error:
         return Facts(reason=error.reason, detail=error.detail)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        image, kind = decode(io.BytesIO(data), limits.alpha_background, limits.max_pixels)
+        seen = glance(io.BytesIO(data), limits.alpha_background, limits.max_pixels)
     except ImageError as error:
         reason, detail = error.reason, error.detail
         if reason == Reason.UNREADABLE and _ends_early(data):
             reason, detail = Reason.TRUNCATED, "the file ends before the image does"
         width, height = error.size or (None, None)
         return Facts(sha256, width, height, reason=reason, detail=detail)
-    return Facts(
-        sha256,
-        image.width,
-        image.height,
-        kind,
-        mean_luminance(image),
-        perceptual_hash(image),
-    )
+    return Facts(sha256, seen.width, seen.height, seen.format, *measure(seen.low))
 
 
-def inspect_files(
-    source: Source, limits: Limits, files: Sequence[tuple[str, int, int]]
-) -> list[Facts]:
-    """`inspect_file` over (path, size, modified_ns); what a worker process runs."""
-    with warnings.catch_warnings():
-        # Odd EXIF and the like; what matters of it becomes a reason.
-        warnings.simplefilter("ignore")
-        return [inspect_file(source, *file, limits=limits) for file in files]
-
-
-def mean_luminance(image: Image.Image) -> float:
-    """Mean Rec. 709 luma of an RGB image, 0 to 1, on gamma-encoded values."""
-    red, green, blue = ImageStat.Stat(image).mean
-    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue) / 255
-
-
-def perceptual_hash(image: Image.Image) -> str:
-    """64-bit DCT hash of an RGB image, 16 hex digits; close pictures differ in few bits."""
-    # Shrunk in two steps: a third of the time, and hardly ever another bit.
-    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return str(imagehash.phash(grey))
-
-
-def _read(source: Source, path: str, size: int, modified_ns: int, max_bytes: int) -> bytes:
+def _read(source: Source, path: str, size: int, version: str, max_bytes: int) -> bytes:
     if size == 0:
         raise ImageError(Reason.EMPTY_FILE, "the file has 0 bytes")
     if size > max_bytes:
         raise ImageError(Reason.TOO_LARGE, f"the file has {size:,} bytes, more than {max_bytes:,}")
     try:
-        with source.open(path) as file:
-            data = file.read(size + 1)
-        unchanged = source.version(path) == (size, modified_ns) and len(data) == size
+        content = source.read(path, max_bytes + 1 if size < 0 else size + 1)
     except FileNotFoundError as error:
         if "\\x" in path:
             raise ImageError(Reason.BAD_NAME, "the file's name is not valid UTF-8") from error
         raise ImageError(Reason.VANISHED, "the file is gone since it was listed") from error
     except OSError as error:
         raise ImageError(Reason.CANNOT_OPEN, str(error.strerror)) from error
-    if not unchanged:
+    if content.version != version or size not in (-1, len(content.data)):
         raise ImageError(Reason.VANISHED, "the file has changed since it was listed")
-    return data
+    if len(content.data) > max_bytes:
+        raise ImageError(Reason.TOO_LARGE, f"the file has more than {max_bytes:,} bytes")
+    if not content.data:
+        raise ImageError(Reason.EMPTY_FILE, "the file has 0 bytes")
+    return content.data
 
 
 def _ends_early(data: bytes) -> bool:

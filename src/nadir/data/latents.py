@@ -1,38 +1,45 @@
-"""Latents on disk: a store of immutable shards found by content, and a memory-mapped reader.
-
-A shard is `<W>x<H>-<hash of its content>.safetensors` with one tensor `latents` [N, C, h, w], the
-VAE's posterior mean as it comes (no scaling), and its rows' keys in the metadata. Shards are
-written whole or not at all and never change, so a killed run leaves nothing to repair.
-"""
+"""Latents on disk: a store of immutable shards found by content, and a memory-mapped reader."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-import json
 import os
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from nadir.data.latent_shards import (
+    SUFFIX,
+    UNREADABLE,
+    is_intact,
+    map_shard,
+    shard_keys,
+    write_shard,
+)
 from nadir.data.tables import LATENT_INDEX, read_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import say
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-TENSOR_NAME = "latents"
 INDEX_NAME = "index.parquet"
-_METADATA_NAME = "nadir"
-_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+DAMAGED = "damaged"
+"""Folder of the store that damaged shards are moved to."""
+
+_LOCK = ".lock"
 
 
 def latent_key(sha256: str, encoder_hash: str, geometry: str) -> str:
@@ -46,6 +53,37 @@ def latent_key(sha256: str, encoder_hash: str, geometry: str) -> str:
     return hashlib.sha256(f"{sha256}\n{encoder_hash}\n{geometry}".encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of a store lie, in Arrow memory: millions of keys in hundreds of megabytes.
+
+    Attributes:
+        keys: [N] key of each row.
+        names: Shards, sorted.
+        shard: [N] number of each row's shard among `names`.
+        row: [N] its row there.
+    """
+
+    keys: pa.Array
+    names: tuple[str, ...]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+
+    def find(self, wanted: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+        """Place of each wanted key, -1 where it is unknown; the first place of a key that has two.
+
+        Args:
+            wanted: [M] keys.
+        """
+        found = pc.index_in(wanted.cast(pa.large_string()), value_set=self.keys)
+        places: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return places
+
+    def shards_of(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Names of the shards of some places."""
+        return np.asarray(self.names, dtype=object)[self.shard[places]]
+
+
 class LatentStore:
     """A folder of shards; whoever holds a row's key can find it.
 
@@ -57,69 +95,93 @@ class LatentStore:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
 
-    def known(self) -> dict[str, tuple[str, int]]:
-        """Shard name and row of every key; damaged shards are left out, with a note in the log."""
-        rows: dict[str, tuple[str, int]] = {}
-        for path in sorted(self.root.glob("*.safetensors")):
+    def shards(self) -> list[Path]:
+        """The shard files, sorted by name."""
+        return sorted(self.root.glob(f"*{SUFFIX}"))
+
+    def places(self) -> Places:
+        """Where every key lies; damaged shards are left out, with a note in the log."""
+        names: list[str] = []
+        keys: list[pa.Array] = []
+        for path in self.shards():
             try:
-                keys = _shard_keys(path)
-            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                keys.append(pa.array(shard_keys(path), pa.large_string()))
+            except UNREADABLE as error:
                 say(f"latents: ignoring damaged shard {path.name} ({error})")
                 continue
-            for row, key in enumerate(keys):
-                rows.setdefault(key, (path.name, row))
-        return rows
+            names.append(path.name)
+        counts = [len(part) for part in keys]
+        rows = [np.arange(count, dtype=np.int32) for count in counts]
+        return Places(
+            keys=pa.chunked_array(keys, pa.large_string()).combine_chunks(),
+            names=tuple(names),
+            shard=np.repeat(np.arange(len(names), dtype=np.int32), counts),
+            row=np.concatenate([np.empty(0, np.int32), *rows]),
+        )
 
-    def write_shard(
-        self,
-        bucket: str,
-        keys: Sequence[str],
-        latents_NCHW: torch.Tensor,
-    ) -> str:
-        """Write one shard and return its file name; a shard with this content is kept as it is.
+    def write_shard(self, bucket: str, keys: Sequence[str], latents_NCHW: torch.Tensor) -> str:
+        """Write one shard, as `nadir.data.latent_shards.write_shard` does; its file name."""
+        latents = np.ascontiguousarray(latents_NCHW.detach().cpu().numpy())
+        return write_shard(self.root, bucket, keys, latents)
+
+    def adopt(self, folder: Path, wanted: pa.Array | pa.ChunkedArray) -> None:
+        """Take over shards of another folder, such as a restored `data/latents`.
+
+        Only those that hold a wanted key which this store lacks, and only intact ones.
 
         Args:
-            bucket: "WxH" in pixels.
-            keys: [N] key of each row, at least one.
-            latents_NCHW: [N, C, h, w], fp32 or fp16.
-
-        Raises:
-            ValueError: Keys and latents do not match, or another dtype.
+            folder: May be missing.
+            wanted: Keys.
         """
-        if not keys or len(keys) != len(latents_NCHW):
-            msg = f"{len(keys)} keys for {len(latents_NCHW)} latents"
-            raise ValueError(msg)
-        latents = np.ascontiguousarray(latents_NCHW.detach().cpu().numpy())
-        if latents.dtype not in _TYPES.values():
-            msg = f"latents are stored as fp32 or fp16, not {latents.dtype}"
-            raise ValueError(msg)
-        name = f"{bucket}-{_content_hash(keys, latents)[:32]}.safetensors"
-        if not (self.root / name).is_file() or not self.is_intact(name):
-            # One entry, because safetensors writes several in a random order.
-            metadata = {_METADATA_NAME: json.dumps({"bucket": bucket, "keys": list(keys)})}
-            with atomic_path(self.root / name) as temporary:
-                save_file({TENSOR_NAME: latents}, temporary, metadata=metadata)
-        return name
-
-    def is_intact(self, name: str) -> bool:
-        """Whether a shard's bytes still have the hash in its name; reads the whole file."""
-        try:
-            keys = _shard_keys(self.root / name)
-            latents = _memory_map(self.root / name)
-        except (SafetensorError, OSError, ValueError, KeyError):
-            return False
-        return name.rpartition("-")[2] == f"{_content_hash(keys, latents)[:32]}.safetensors"
-
-    def adopt(self, folder: Path) -> None:
-        """Take over shards that lie in another folder, such as a restored `data/latents`."""
-        for path in sorted(folder.glob("*.safetensors")):
-            _link(path, self.root / path.name)
+        if not folder.is_dir():
+            return
+        there = LatentStore(folder).places()
+        lacking = pc.filter(wanted, pa.array(self.places().find(wanted) < 0))
+        found = there.find(lacking)
+        for name in sorted(set(there.shards_of(found[found >= 0]))):
+            if is_intact(folder / name):
+                (self.root / name).unlink(missing_ok=True)  # there, but unreadable
+                _link(folder / name, self.root / name)
+            else:
+                say(f"latents: ignoring damaged shard {name}")
 
     def link_into(self, folder: Path, shards: Iterable[str]) -> None:
         """Make shards appear in another folder, by hard link where the file system can."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(set(shards)):
             _link(self.root / name, folder / name)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `alone` out: no shard disappears inside the block. Any number of processes may."""
+        with (self.root / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else out, so that shards may disappear inside the block.
+
+        Raises:
+            NadirError: The store is in use.
+        """
+        with (self.root / _LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise NadirError(
+                    "another process is encoding into these latents or tidying them",
+                    where=str(self.root),
+                    fix="wait for it, then run the command again",
+                ) from None
+            yield
+
+    def sweep(self) -> int:
+        """Remove what killed writers left half-written; returns how many files. Wants `alone`."""
+        left = list(self.root.glob(f".*{SUFFIX}.*.tmp"))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
 
 
 class LatentReader:
@@ -138,10 +200,14 @@ class LatentReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = read_table(folder / INDEX_NAME, LATENT_INDEX).to_pandas()
-        shards = self.index["shard"].astype("category")
-        self._names: list[str] = shards.cat.categories.tolist()
-        self._shard: NDArray[np.int64] = shards.cat.codes.to_numpy(np.int64)
-        self._row: NDArray[np.int64] = self.index["row"].to_numpy(np.int64)
+        own, flip = self.index["shard"], self.index["flip_shard"]
+        self._names: list[str] = sorted({*own.unique(), *flip.dropna().unique()})
+        self._shard = _numbers(own, self._names)
+        self._flip_shard = _numbers(flip, self._names)
+        self._row = self.index["row"].to_numpy(np.int64)
+        flips = self.index[["flip_row", "flip_crop_left"]].fillna(-1)
+        self._flip_row = flips["flip_row"].to_numpy(np.int64)
+        self._flip_crop_left = flips["flip_crop_left"].to_numpy(np.float32)
         self._maps: dict[int, NDArray[Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,72 +217,66 @@ class LatentReader:
     def __len__(self) -> int:
         return len(self._row)
 
-    def rows(self, positions: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
+    def has_flip(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether rows of the index have a latent of their mirrored image, too."""
+        found: NDArray[np.bool_] = self._flip_shard[positions] >= 0
+        return found
+
+    def flip_crop_left(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Left edge of the crop within the mirrored image, in pixels; -1 where there is none."""
+        left: NDArray[np.float32] = self._flip_crop_left[positions]
+        return left
+
+    def rows(
+        self,
+        positions: Sequence[int] | NDArray[np.int64],
+        flipped: NDArray[np.bool_] | None = None,
+    ) -> torch.Tensor:
         """Latents [B, C, h, w] in float32, of B rows of the index that share one bucket.
+
+        Args:
+            positions: [B] rows of the index.
+            flipped: [B] whether the mirrored image's latent is wanted; none by default.
 
         Raises:
             NadirError: A shard is missing or damaged.
         """
         wanted = np.asarray(positions, dtype=np.int64)
-        maps = [self._map(shard) for shard in self._shard[wanted].tolist()]
+        shards, rows = self._shard[wanted], self._row[wanted]
+        if flipped is not None:
+            shards = np.where(flipped, self._flip_shard[wanted], shards)
+            rows = np.where(flipped, self._flip_row[wanted], rows)
+        maps = [self._map(shard) for shard in shards.tolist()]
         shapes = {mapped.shape[1:] for mapped in maps}
         if len(shapes) != 1:
             msg = f"rows of one bucket are wanted, got latents of shapes {sorted(shapes)}"
             raise ValueError(msg)
         latents = np.empty((len(maps), *shapes.pop()), dtype=np.float32)
         # Row by row, so that bytes go from the map to their place in one copy.
-        for place, (mapped, row) in enumerate(zip(maps, self._row[wanted].tolist(), strict=True)):
+        for place, (mapped, row) in enumerate(zip(maps, rows.tolist(), strict=True)):
             latents[place] = mapped[row]
         return torch.from_numpy(latents)
 
     def _map(self, shard: int) -> NDArray[Any]:
         if shard not in self._maps:
+            if shard < 0:
+                msg = "a latent of a mirrored image is wanted where there is none"
+                raise ValueError(msg)
             path = self.folder / self._names[shard]
             try:
-                self._maps[shard] = _memory_map(path)
-            except (SafetensorError, OSError, ValueError, KeyError) as error:
+                self._maps[shard] = map_shard(path)
+            except UNREADABLE as error:
                 raise NadirError(
                     f"the latent shard is missing or damaged ({error})",
                     where=str(path),
-                    fix="delete it and run `dvc repro encode`; what is lost is encoded again",
+                    fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
                 ) from error
         return self._maps[shard]
 
 
-def _shard_keys(path: Path) -> list[str]:
-    # safe_open refuses a file that is shorter or longer than its header says.
-    with safe_open(path, framework="numpy") as file:
-        keys: list[str] = json.loads((file.metadata() or {})[_METADATA_NAME])["keys"]
-        if len(keys) != file.get_slice(TENSOR_NAME).get_shape()[0]:
-            msg = "keys and rows differ in number"
-            raise ValueError(msg)
-    return keys
-
-
-def _memory_map(path: Path) -> NDArray[Any]:
-    """The tensor of a shard without reading it, [N, C, h, w]."""
-    with safe_open(path, framework="numpy") as file:
-        file.get_slice(TENSOR_NAME)
-    # Layout of the format: header length (8 bytes, little-endian), JSON header, tensor data.
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[TENSOR_NAME]
-    mapped = np.memmap(
-        path,
-        dtype=_TYPES[entry["dtype"]],
-        mode="r",
-        offset=8 + length + entry["data_offsets"][0],
-        shape=tuple(entry["shape"]),
-    )
-    # A plain array over the same map: the subclass makes each index slower.
-    return np.asarray(mapped)
-
-
-def _content_hash(keys: Sequence[str], latents: NDArray[Any]) -> str:
-    digest = hashlib.sha256(f"{latents.dtype.str} {latents.shape}\n".encode())
-    digest.update("\n".join(keys).encode())
-    digest.update(latents.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def _numbers(shards: pd.Series[str], names: list[str]) -> NDArray[np.int64]:
+    """Position of each shard among `names`, -1 where there is none."""
+    return pd.Categorical(shards, categories=names).codes.astype(np.int64)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -8,12 +8,17 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Reason codes of `data/quarantine.parquet`, in the order in which they are looked for."""
 
+    BAD_METADATA = "bad_metadata"
+    UNSAFE_PATH = "unsafe_path"
+    MISSING_IMAGE = "missing_image"
+    BAD_ARCHIVE = "bad_archive"
     VANISHED = "vanished"
     BAD_NAME = "bad_name"
     CANNOT_OPEN = "cannot_open"
     EMPTY_FILE = "empty_file"
     TOO_LARGE = "too_large"
     CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
     TOO_SMALL = "too_small"
@@ -21,40 +26,53 @@ class Reason(StrEnum):
     BAD_TAGS_FILE = "bad_tags_file"
     NO_TAGS = "no_tags"
     TOO_MANY_TAGS = "too_many_tags"
+    RATING_EXCLUDED = "rating_excluded"
     DUPLICATE = "duplicate"
 
 
 FIXES: dict[Reason, str] = {
+    Reason.BAD_METADATA: "correct or delete the row of the metadata file",
+    Reason.UNSAFE_PATH: "give the image a plain path inside the source: relative, without `..`",
+    Reason.MISSING_IMAGE: "add the image, or delete the row of the metadata file",
+    Reason.BAD_ARCHIVE: "copy the archive again, or pack it anew as a plain .tar",
     Reason.VANISHED: "run again; ingest lists the source anew",
     Reason.BAD_NAME: "rename the file so that its name is valid UTF-8",
     Reason.CANNOT_OPEN: "check the permissions of the file, and the disk",
     Reason.EMPTY_FILE: "download or copy the file again",
     Reason.TOO_LARGE: "shrink the image, or raise validate.max_pixels or validate.max_file_bytes",
     Reason.CRASHED: "save the image again with another program, or set compute.workers lower",
+    Reason.TIMED_OUT: "save the image again with another program, or raise validate.max_seconds",
     Reason.TRUNCATED: "download or copy the file again",
     Reason.UNREADABLE: "convert it to PNG, JPEG or WebP, or delete it",
     Reason.TOO_SMALL: "find a larger version, or lower validate.min_side_px",
     Reason.EXTREME_ASPECT: "crop the image, or raise validate.max_aspect_ratio",
-    Reason.BAD_TAGS_FILE: "correct the tag file: UTF-8 text, or JSON with a list of tags",
-    Reason.NO_TAGS: "write tags into a .txt file beside the image, or lower validate.min_tags",
+    Reason.BAD_TAGS_FILE: "correct the tags: UTF-8 text, or JSON with a list of tags",
+    Reason.NO_TAGS: "write tags into a .txt file beside the image or into its row of the metadata, "
+    "or lower validate.min_tags",
     Reason.TOO_MANY_TAGS: "shorten the tag file, or raise validate.max_tags",
+    Reason.RATING_EXCLUDED: "nothing to do, or take the rating out of validate.exclude_ratings",
     Reason.DUPLICATE: "nothing to do; the other copy is used",
 }
 """What a user can do about each reason."""
 
 PASSING: frozenset[Reason] = frozenset(
-    {Reason.VANISHED, Reason.CANNOT_OPEN, Reason.TOO_LARGE, Reason.CRASHED}
+    {Reason.VANISHED, Reason.CANNOT_OPEN, Reason.TOO_LARGE, Reason.CRASHED, Reason.TIMED_OUT}
 )
 """Reasons that may be gone next time without a change of the file, so they are not remembered."""
 
 UNDECODABLE: frozenset[Reason] = frozenset(
     {
+        Reason.BAD_METADATA,
+        Reason.UNSAFE_PATH,
+        Reason.MISSING_IMAGE,
+        Reason.BAD_ARCHIVE,
         Reason.VANISHED,
         Reason.BAD_NAME,
         Reason.CANNOT_OPEN,
         Reason.EMPTY_FILE,
         Reason.TOO_LARGE,
         Reason.CRASHED,
+        Reason.TIMED_OUT,
         Reason.TRUNCATED,
         Reason.UNREADABLE,
     }

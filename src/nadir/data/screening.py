@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
+from nadir.data.sources.columns import record_names
 from nadir.data.tables import MANIFEST, QUARANTINE, TAG_LIST
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
+UNRATED = "unrated"
+"""Stands in the parameters for images without a rating."""
+
+
 @dataclass(frozen=True)
 class Screened:
     """The verdict on every listed image.
@@ -35,6 +39,7 @@ class Screened:
         tagged: Decoded images with at least `validate.min_tags` tags.
         tags_written: Tags in the tag files, repetitions included.
         tags_well_formed: Those of them that are in the booru form.
+        copies: Decoded images left out because another has the same bytes.
     """
 
     manifest: pa.Table
@@ -43,6 +48,7 @@ class Screened:
     tagged: int
     tags_written: int
     tags_well_formed: int
+    copies: int
 
 
 def screen(
@@ -65,6 +71,7 @@ def screen(
     decoded = ~np.isin(verdicts.reasons, [str(reason) for reason in UNDECODABLE])
     _judge_shape(frame, params, verdicts)
     _judge_tags(frame, params, verdicts)
+    _judge_rating(frame, params, verdicts)
     _judge_duplicates(frame, verdicts)
     kept = verdicts.reasons == ""
     return Screened(
@@ -74,6 +81,7 @@ def screen(
         int((decoded & (frame["tag_count"] >= params.min_tags)).sum()),
         int(frame["written"].sum()),
         int(frame["well_formed"].sum()),
+        int((verdicts.reasons == str(Reason.DUPLICATE)).sum()),
     )
 
 
@@ -106,6 +114,7 @@ class _Verdicts:
 def _frame(listing: pa.Table, found: Survey) -> pd.DataFrame:
     frame: pd.DataFrame = listing.select(["path", "size"]).to_pandas()
     frame["sha256"] = found.facts.column("sha256").to_pandas()
+    frame["format"] = found.facts.column("format").to_pandas()
     for name in ("reason", "detail"):
         frame[name] = found.facts.column(name).fill_null("").to_pandas()
         frame[f"tags_{name}"] = found.tags.column(name).fill_null("").to_pandas()
@@ -113,6 +122,7 @@ def _frame(listing: pa.Table, found: Survey) -> pd.DataFrame:
         frame[name] = found.facts.column(name).fill_null(0).to_numpy()
     for name in ("written", "well_formed"):
         frame[name] = found.tags.column(name).fill_null(0).to_numpy()
+    frame["rating"] = found.tags.column("rating").fill_null(UNRATED).to_pandas()
     counts = pc.list_value_length(found.tags.column("tags"))
     frame["tag_count"] = counts.fill_null(0).to_numpy()
     return frame
@@ -130,10 +140,11 @@ def _judge_file(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
         lambda row: f"the file has {sizes[row]:,} bytes, more than {params.max_file_bytes:,}",
     )
     width, height = frame["width"].to_numpy(), frame["height"].to_numpy()
+    limit = np.where(frame["format"] == "webp", params.max_pixels // 2, params.max_pixels)
     verdicts.give(
         Reason.TOO_LARGE,
-        width.astype(np.int64) * height > params.max_pixels,
-        lambda row: f"{width[row]} x {height[row]} has more than {params.max_pixels:,} pixels",
+        width.astype(np.int64) * height > limit,
+        lambda row: f"{width[row]} x {height[row]} has more than {limit[row]:,} pixels",
     )
 
 
@@ -174,6 +185,15 @@ def _judge_tags(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
     )
 
 
+def _judge_rating(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
+    ratings = frame["rating"].to_numpy()
+    verdicts.give(
+        Reason.RATING_EXCLUDED,
+        frame["rating"].isin(params.exclude_ratings),
+        lambda row: f"its rating is {ratings[row]}",
+    )
+
+
 def _judge_duplicates(frame: pd.DataFrame, verdicts: _Verdicts) -> None:
     """Of usable files with equal bytes the one with the first path stays."""
     usable = frame[verdicts.reasons == ""]
@@ -189,13 +209,14 @@ def _manifest(
     mask = pa.array(kept, pa.bool_())
     facts, tags = found.facts.filter(mask), found.tags.column("tags").filter(mask)
     paths = listing.column("path").filter(mask)
-    ids = [str(PurePosixPath(path).with_suffix("")) for path in paths.to_pylist()]
+    ids = pc.coalesce(found.tags.column("record_id").filter(mask), record_names(paths))
     columns: dict[str, Any] = {name: facts.column(name) for name in facts.column_names}
     columns |= {
         "path": paths,
-        "split": pa.array(["train"] * len(ids), pa.string()),
+        "split": pa.array(["train"] * len(paths), pa.string()),
         "tags": _classified(tags.combine_chunks(), vocabulary),
-        "record_id": pa.array(ids, pa.string()),
+        "record_id": ids,
+        "rating": found.tags.column("rating").filter(mask),
     }
     table = pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
     return table.sort_by("sha256")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -66,3 +68,73 @@ class ChannelMoments:
     def std(self) -> Floats:
         """[C] population standard deviation √(M2 / n); zeros for no image."""
         return np.sqrt(self.squared_deviations / max(self.pixels, 1))
+
+
+@dataclass(frozen=True)
+class ImageMoments:
+    """Moments of each image by itself, which say how sure a sample's result is.
+
+    Attributes:
+        pixels: [N] latent pixels.
+        mean: [N, C].
+        squared_deviations: [N, C] from the image's own mean.
+    """
+
+    pixels: Floats
+    mean: Floats
+    squared_deviations: Floats
+
+    @classmethod
+    def of(cls, latents_BCHW: ArrayLike) -> ImageMoments:
+        """Moments of each of a batch of latents [B, C, H, W]."""
+        values = np.asarray(latents_BCHW, dtype=np.float64)
+        batch, _, height, width = values.shape
+        mean = values.mean(axis=(2, 3))
+        squares = ((values - mean[:, :, None, None]) ** 2).sum(axis=(2, 3))
+        return cls(np.full(batch, float(height * width)), mean, squares)
+
+    @classmethod
+    def together(cls, parts: Sequence[ImageMoments]) -> ImageMoments:
+        """Those of all parts, in their order."""
+        return cls(
+            np.concatenate([part.pixels for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.squared_deviations for part in parts]),
+        )
+
+
+def standard_errors(
+    sample: ImageMoments, total: ChannelMoments, population: int
+) -> tuple[Floats, Floats]:
+    """Standard errors of mean and std over pixels, from a random sample of whole images.
+
+    Pixels of one image are alike, so images are what was drawn: both results are ratios of sums
+    over images, with Taylor's linearised variance (Cochran, Sampling Techniques, 6.4 and 2.9)
+    V(R) = (1 - n/N) n/(n-1) sum(e_i^2) / (sum pixels_i)^2, where e_i = y_i - R pixels_i. The std's
+    follows from the variance's by the delta method.
+
+    Args:
+        sample: Of the n images.
+        total: Of their pixels together.
+        population: N, the images they were drawn from.
+
+    Returns:
+        Two arrays [C]; zeros when every image was measured.
+
+    Raises:
+        ValueError: Fewer than two images.
+    """
+    images = len(sample.pixels)
+    if images < 2:
+        msg = "a standard error needs two images"
+        raise ValueError(msg)
+    pixels_N1 = sample.pixels[:, None]
+    off_NC = sample.mean - total.mean
+    of_mean_NC = pixels_N1 * off_NC
+    around_NC = sample.squared_deviations + pixels_N1 * off_NC**2
+    of_variance_NC = around_NC - total.std**2 * pixels_N1
+    share = max(0.0, 1 - images / population) * images / (images - 1) / total.pixels**2
+    mean_C, variance_C = (
+        np.sqrt(share * (e_NC**2).sum(axis=0)) for e_NC in (of_mean_NC, of_variance_NC)
+    )
+    return mean_C, variance_C / (2 * np.maximum(total.std, np.finfo(np.float64).tiny))

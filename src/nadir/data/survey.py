@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import time
-from dataclasses import asdict, dataclass
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import PIL
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nadir.data import inspection, tags_text
-from nadir.data.fact_cache import KEY, FactCache, match
-from nadir.data.inspection import Limits, inspect_files
-from nadir.data.quarantine import PASSING, Reason
+from nadir.data.fact_cache import KEY, FactCache
+from nadir.data.inspection import Limits, inspect_file
+from nadir.data.lookup import complete, missing_files
+from nadir.data.quarantine import Reason
 from nadir.data.tables import TAG_LIST
 from nadir.data.tags_text import TagsFileError, parse_tag_file
 from nadir.data.workers import map_in_processes
-from nadir.ground.events import Progress
 from nadir.ground.files import canonical_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from nadir.data.lookup import FileKey, Row
     from nadir.data.sources.base import Source
+    from nadir.data.workers import Loss
 
 FACTS: pa.Schema = pa.schema(
     [
@@ -44,17 +49,28 @@ TAG_FACTS: pa.Schema = pa.schema(
         ("tags", TAG_LIST),
         ("written", pa.int32()),
         ("well_formed", pa.int32()),
+        ("rating", pa.string()),
+        ("score", pa.int64()),
+        ("record_id", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
 )
-"""What a tag file holds; a tag's class is "" when the file names none. Null where there is none."""
+"""What a tag file or a metadata row holds; a tag's class is "" when it names none.
 
-_SAVE_EVERY_S = 15.0
+Null where there is none. `score` is kept for filters; nothing looks at it yet.
+"""
+
+_CHUNK = 64
+_SHARD = 1024
 _FEW_TAG_FILES = 5000
-_PASSING = frozenset(str(reason) for reason in PASSING)
-FileKey = tuple[str, int, int]
-Row = dict[str, object]
+# Reading a small object over a network is waiting, hardly work.
+_READERS = 16
+LOST = {
+    Reason.CRASHED: "the decoder crashed on this file",
+    Reason.TIMED_OUT: "reading and decoding it took longer than validate.max_seconds",
+}
+"""What to say of a file whose inspection never ended."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,13 @@ class Survey:
 
 
 def survey(
-    listing: pa.Table, source: Source, *, limits: Limits, memory: Path, workers: int
+    listing: pa.Table,
+    source: Source,
+    *,
+    limits: Limits,
+    memory: Path,
+    workers: int,
+    scheduler: str | None = None,
 ) -> Survey:
     """Inspect every listed image and read every tag file, except what is known already.
 
@@ -83,94 +105,139 @@ def survey(
         limits: What one image may cost.
         memory: Folder of what is known from earlier runs.
         workers: Processes; 0 uses every core.
+        scheduler: Address of a Dask scheduler whose workers decode the images instead.
+
+    Raises:
+        NadirError: The Dask cluster is out of reach, or does not see the images.
     """
     # Only the background changes what an image's facts are; limits decide what is looked at.
     rules = [source.location, inspection.RULES, PIL.__version__, limits.alpha_background]
     cache = FactCache(memory / f"images-{canonical_hash(rules)[:16]}", FACTS)
-    inspect = functools.partial(_inspect_rows, source, limits)
-    images, looked_at = _complete(
-        listing.select(KEY), cache, inspect, workers=workers, unit="images"
+    images, looked_at = complete(
+        _without_problems(listing),
+        cache,
+        _Images(source, limits, workers, scheduler),
+        unit="images",
     )
     cache = FactCache(
         memory / f"tags-{canonical_hash([source.location, tags_text.RULES])[:16]}", TAG_FACTS
     )
-    wanted = listing.select(["tags_path", "tags_size", "tags_modified_ns"]).rename_columns(KEY)
-    read = functools.partial(_read_rows, source)
-    tags, _ = _complete(
-        wanted, cache, read, workers=workers, unit="tag files", at_least=_FEW_TAG_FILES
-    )
-    return Survey(images, tags, looked_at)
+    wanted = listing.select(["tags_path", "tags_size", "tags_version"]).rename_columns(KEY)
+    read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
+    tags, _ = complete(wanted, cache, read, unit="tag files")
+    return Survey(_with_problems(images, listing), tags, looked_at)
 
 
-def _complete(
-    wanted: pa.Table,
-    cache: FactCache,
-    look: Callable[[Sequence[FileKey]], list[Row]],
-    *,
-    workers: int,
-    unit: str,
-    at_least: int = 0,
-) -> tuple[pa.Table, int]:
-    """Facts for each row of `wanted` (nulls where its path is null), and how many were new."""
-    known = cache.known()
-    missing = wanted.filter(pa.array(match(wanted, known) < 0)).drop_null()
-    items = sorted({(str(r["path"]), r["size"], r["modified_ns"]) for r in missing.to_pylist()})
-    fresh = _look(items, cache, look, workers=workers, unit=unit, at_least=at_least)
-    table = pa.concat_tables([known, fresh])
-    rows = match(wanted, table)
-    positions = pa.array(rows, mask=rows < 0)
-    return table.take(positions).drop_columns(KEY), len(items)
+def _without_problems(listing: pa.Table) -> pa.Table:
+    """The keys of the listed images; nulls where the source says that there is none to look at."""
+    fine = pc.is_null(listing.column("problem"))
+    columns = [pc.if_else(fine, listing.column(name), None) for name in KEY]
+    return pa.Table.from_arrays(columns, names=KEY)
 
 
-def _look(
-    items: Sequence[FileKey],
-    cache: FactCache,
-    look: Callable[[Sequence[FileKey]], list[Row]],
-    *,
-    workers: int,
-    unit: str,
-    at_least: int = 0,
-) -> pa.Table:
-    parts, unsaved, saved = [], [], time.monotonic()
-    progress = Progress("validate", len(items), unit)
-    work = map_in_processes(look, items, workers=workers, lost=_crashed, at_least=at_least)
-    for chunk, found in work:
-        keys = [dict(zip(KEY, key, strict=True)) for key in chunk]
-        rows = [key | row for key, row in zip(keys, found, strict=True)]
-        part = pa.Table.from_pylist(rows, schema=cache.schema)
-        parts.append(part)
-        unsaved.append(_lasting(part))
-        progress.advance(len(chunk))
-        if time.monotonic() - saved > _SAVE_EVERY_S:
-            cache.add(pa.concat_tables(unsaved))
-            unsaved, saved = [], time.monotonic()
-    if unsaved:
-        cache.add(pa.concat_tables(unsaved))
-        cache.merge()
-    return pa.concat_tables([cache.schema.empty_table(), *parts])
+def _with_problems(facts: pa.Table, listing: pa.Table) -> pa.Table:
+    """Facts, with what the source says where there was nothing to look at."""
+    for name, stated in (("reason", "problem"), ("detail", "detail")):
+        column = pc.coalesce(listing.column(stated), facts.column(name))
+        facts = facts.set_column(facts.column_names.index(name), facts.schema.field(name), column)
+    return facts
 
 
-def _lasting(part: pa.Table) -> pa.Table:
-    """Rows that will be as true next time."""
-    keep = [reason not in _PASSING for reason in part.column("reason").to_pylist()]
-    return part.filter(pa.array(keep, pa.bool_()))
+@dataclass(frozen=True)
+class _Images:
+    """Work of decoding: in processes here, or on a cluster."""
+
+    source: Source
+    limits: Limits
+    workers: int
+    scheduler: str | None
+
+    @property
+    def chunk(self) -> int:
+        return _SHARD if self.scheduler else _CHUNK
+
+    def __call__(
+        self, chunks: Iterable[Sequence[FileKey]]
+    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
+        look = functools.partial(inspect_row, self.source, self.limits)
+        limit_s = self.limits.max_seconds
+        if self.scheduler:
+            from nadir.data.cluster import map_on_cluster
+
+            shards = iter(chunks)
+            first = next(shards)
+            return map_on_cluster(
+                look,
+                itertools.chain([first], shards),
+                scheduler=self.scheduler,
+                limit_s=limit_s,
+                lost=lost_row,
+                probe=functools.partial(_sees_one_of, self.source, first),
+            )
+        return map_in_processes(look, chunks, workers=self.workers, limit_s=limit_s, lost=lost_row)
 
 
-def _inspect_rows(source: Source, limits: Limits, files: Sequence[FileKey]) -> list[Row]:
-    return [asdict(facts) for facts in inspect_files(source, limits, files)]
+@dataclass(frozen=True)
+class _Tags:
+    """Work of reading tags: mostly here, for starting a process takes longer than a few files."""
+
+    source: Source
+    limits: Limits
+    workers: int
+    files: int
+
+    chunk = 256
+
+    def __call__(
+        self, chunks: Iterable[Sequence[FileKey]]
+    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
+        if self.files < _FEW_TAG_FILES:
+            return ((chunk, _read_rows(self.source, chunk)) for chunk in chunks)
+        return self._in_processes(chunks)
+
+    def _in_processes(
+        self, chunks: Iterable[Sequence[FileKey]]
+    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
+        # A chunk counts as one item, so that its files are read at the same time from afar.
+        read = functools.partial(_read_rows, self.source)
+        limit_s = self.limits.max_seconds * self.chunk
+        items = ([chunk] for chunk in chunks)
+        work = map_in_processes(
+            read, items, workers=self.workers, limit_s=limit_s, lost=_lost_chunk
+        )
+        for done, results in work:
+            yield done[0], results[0]
+
+
+def _sees_one_of(source: Source, files: Sequence[FileKey]) -> None:
+    """Fail where none of the files can be found."""
+    for path, _, _ in files[:-1]:
+        with contextlib.suppress(OSError):
+            source.version(path)
+            return
+    source.version(files[-1][0])
+
+
+def inspect_row(source: Source, limits: Limits, file: FileKey) -> Row:
+    """`inspect_file` as columns; what a worker process runs."""
+    return vars(inspect_file(source, *file, limits=limits))
 
 
 def _read_rows(source: Source, files: Sequence[FileKey]) -> list[Row]:
-    return [_read_tags(source, *file) for file in files]
+    if not source.remote:
+        return [_read_tags(source, *file) for file in files]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda file: _read_tags(source, *file), files))
 
 
-def _read_tags(source: Source, path: str, size: int, modified_ns: int) -> Row:
+def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
     try:
-        with source.open(path) as file:
-            found = parse_tag_file(file.read(tags_text.MAX_BYTES + 1), path)
-        if source.version(path) != (size, modified_ns):
+        content = source.read(path, tags_text.MAX_BYTES + 1)
+        whole = size > tags_text.MAX_BYTES or len(content.data) == size
+        if content.version != version or not whole:
             detail = "the tag file has changed since it was listed"
             return {"reason": str(Reason.VANISHED), "detail": detail}
+        found = parse_tag_file(content.data, path)
     except FileNotFoundError:
         return {
             "reason": str(Reason.VANISHED),
@@ -181,8 +248,14 @@ def _read_tags(source: Source, path: str, size: int, modified_ns: int) -> Row:
     except TagsFileError as error:
         return {"reason": str(Reason.BAD_TAGS_FILE), "detail": str(error)}
     tags = [{"name": name, "class": kind} for name, kind in found.tags]
-    return {"tags": tags, "written": found.written, "well_formed": found.well_formed}
+    row: Row = {"tags": tags, "written": found.written, "well_formed": found.well_formed}
+    return row | {"rating": found.rating, "score": found.score, "record_id": found.record_id}
 
 
-def _crashed(_key: FileKey) -> Row:
-    return {"reason": str(Reason.CRASHED), "detail": "the decoder crashed on this file"}
+def lost_row(_file: FileKey, loss: Loss) -> Row:
+    """What is known of a file whose inspection never ended."""
+    return {"reason": loss, "detail": LOST[Reason(loss)]}
+
+
+def _lost_chunk(chunk: Sequence[FileKey], loss: Loss) -> list[Row]:
+    return [lost_row(file, loss) for file in chunk]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_ROWS_PER_GROUP = 1 << 18
+
+
 def _schema(*fields: tuple[str, pa.DataType], optional: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=name in optional) for name, kind in fields])
 
@@ -25,13 +28,25 @@ TAG_LIST: pa.DataType = pa.list_(pa.struct([("name", pa.string()), ("class", pa.
 LISTING: pa.Schema = _schema(
     ("path", pa.string()),
     ("size", pa.int64()),
-    ("modified_ns", pa.int64()),
+    ("version", pa.string()),
     ("tags_path", pa.string()),
     ("tags_size", pa.int64()),
-    ("tags_modified_ns", pa.int64()),
-    optional=("tags_path", "tags_size", "tags_modified_ns"),
+    ("tags_version", pa.string()),
+    ("problem", pa.string()),
+    ("detail", pa.string()),
+    optional=("tags_path", "tags_size", "tags_version", "problem", "detail"),
 )
-"""Files of the source, sorted by path (posix, relative to the source); sizes in bytes."""
+"""What the source names, sorted by path (`nadir.data.sources.paths` says how paths read).
+
+Sizes are bytes; -1 where only reading tells. A version changes whenever the content may have: time
+of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to look at.
+"""
+
+TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
+"""The supplied tag table, sorted by tag; empty without one."""
+
+TAG_RULES: pa.Schema = _schema(("kind", pa.string()), ("name", pa.string()), ("tag", pa.string()))
+"""The supplied aliases (kind `alias`) and implications (`implication`), sorted."""
 
 MANIFEST: pa.Schema = _schema(
     ("sha256", pa.string()),
@@ -44,8 +59,13 @@ MANIFEST: pa.Schema = _schema(
     ("mean_luminance", pa.float32()),
     ("perceptual_hash", pa.string()),
     ("record_id", pa.string()),
+    ("rating", pa.string()),
+    optional=("rating",),
 )
-"""Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1."""
+"""Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
+
+`rating` is the source's own (`general`, `explicit` ...), null where it gives none.
+"""
 
 QUARANTINE: pa.Schema = _schema(
     ("path", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("fix", pa.string())
@@ -60,10 +80,23 @@ TAGS: pa.Schema = _schema(
     ("rarity", pa.string()),
     ("weight", pa.float64()),
     ("weighted", pa.bool_()),
+    ("from_names", pa.list_(pa.string())),
 )
 """Tags of the training images, sorted by count (falling), then tag.
 
 `weighted` is false where the tag takes no part in loss weighting; its weight is then 1.
+`from_names` are the other names that give an image this tag: aliases of it, and what implies it.
+"""
+
+TAG_PAIRS: pa.Schema = _schema(
+    ("tag", pa.string()),
+    ("other", pa.string()),
+    ("count", pa.int64()),
+    ("lift", pa.float64()),
+)
+"""How many training images carry both of two top tags, for each pair that occurs, by rank.
+
+`lift` is that count over the one expected if the two were independent of each other.
 """
 
 BUCKETS: pa.Schema = _schema(
@@ -90,8 +123,16 @@ LATENT_INDEX: pa.Schema = _schema(
     ("original_height", pa.int32()),
     ("crop_left", pa.int32()),
     ("crop_top", pa.int32()),
+    ("flip_key", pa.string()),
+    ("flip_shard", pa.string()),
+    ("flip_row", pa.int32()),
+    ("flip_crop_left", pa.int32()),
+    optional=("flip_key", "flip_shard", "flip_row", "flip_crop_left"),
 )
-"""Where each live latent lies, sorted by sha256; pixels."""
+"""Where each live latent lies, sorted by sha256; pixels.
+
+The `flip_` columns are those of the mirrored image's latent, null where there is none.
+"""
 
 
 def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
@@ -110,12 +151,14 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
         if column.null_count and not field.nullable:
             msg = f"{path}: column {field.name} holds {column.null_count} nulls"
             raise ValueError(msg)
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            pa.Table.from_arrays(columns, schema=schema).combine_chunks(),
-            temporary,
-            compression="zstd",
-        )
+    whole = pa.Table.from_arrays(columns, schema=schema)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        # Text of more than 2 GiB does not fit one chunk, and files must not tell chunks apart.
+        for start in range(0, max(len(whole), 1), _ROWS_PER_GROUP):
+            writer.write_table(whole.slice(start, _ROWS_PER_GROUP).combine_chunks())
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
@@ -129,25 +172,41 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
     Raises:
         NadirError: The file is missing, unreadable or of another schema.
     """
+    check_table(path, schema)
+    try:
+        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def check_table(path: Path, schema: pa.Schema) -> None:
+    """Look at a parquet file's columns without reading it.
+
+    Raises:
+        NadirError: The file is missing, unreadable or of another schema.
+    """
     if not path.is_file():
         raise NadirError(
             "the table is missing", where=str(path), fix="run the stage that makes it: dvc repro"
         )
     try:
         found = pq.read_schema(path)
-        if not found.equals(schema):
-            raise NadirError(
-                f"the table has other columns: {_difference(found, schema)}",
-                where=str(path),
-                fix="delete it and run the stage that makes it again: dvc repro",
-            )
-        return pq.read_table(path, columns=list(columns) if columns is not None else None)
     except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not found.equals(schema):
         raise NadirError(
-            f"not a readable parquet file ({error})",
+            f"the table has other columns: {_difference(found, schema)}",
             where=str(path),
             fix="delete it and run the stage that makes it again: dvc repro",
-        ) from error
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> NadirError:
+    return NadirError(
+        f"not a readable parquet file ({error})",
+        where=str(path),
+        fix="delete it and run the stage that makes it again: dvc repro",
+    )
 
 
 def _check_names(names: Sequence[str], schema: pa.Schema, where: str) -> None:

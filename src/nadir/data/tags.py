@@ -7,67 +7,88 @@ formula; the one here is this project's own.
 from __future__ import annotations
 
 import glob
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from nadir.data.tag_pairs import tag_pairs
+from nadir.data.tag_uses import TagCoder, TagUses, training_uses
+from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from nadir.config.tag_statistics import TagStatisticsParams
+    from nadir.data.tag_rules import TagRules
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Strings = NDArray[np.str_]
 
-_ROWS_AT_ONCE = 100_000
-# Neither appears in a tag: sources split tags at white space and commas.
-_KEY_SEPARATOR = "\n"
+# DuckDB spills to disk beyond this, so that larger vocabularies and datasets need no more memory.
+_MEMORY_BYTES = 2 << 30
 
-_COUNT_SQL = """
-    WITH uses AS (
-        SELECT unnest(list_distinct(tags), recursive := true)
-        FROM read_parquet($manifest) WHERE split = 'train'
-    )
-    SELECT name AS tag, class, count(*) AS count
-    FROM uses GROUP BY name, class ORDER BY count DESC, tag, class
+_NAMES_SQL = """
+    SELECT name, class, count(*) AS count
+    FROM (SELECT unnest(tags, recursive := true) FROM read_parquet($manifest) WHERE split = 'train')
+    GROUP BY name, class ORDER BY count DESC, name, class
 """
-_IMAGES_SQL = "SELECT count(*) FROM read_parquet($manifest) WHERE split = 'train'"
 
 
-def tag_statistics(manifest: Path, params: TagStatisticsParams) -> pa.Table:
-    """Count and weigh the tags of the training images; a `TAGS` table.
+@dataclass(frozen=True)
+class TagStatistics:
+    """What the training images' tags say.
+
+    Attributes:
+        tags: A `TAGS` table.
+        pairs: A `TAG_PAIRS` table of the most used tags.
+        weights: Loss weight of each training image, in the manifest's order, mean 1.
+    """
+
+    tags: pa.Table
+    pairs: pa.Table
+    weights: Floats
+
+
+def tag_statistics(
+    manifest: Path,
+    params: TagStatisticsParams,
+    *,
+    rules: TagRules | None = None,
+    scratch: Path | None = None,
+) -> TagStatistics:
+    """Count and weigh the tags of the training images, out of core.
 
     Args:
-        manifest: File of a `MANIFEST` table; DuckDB reads it out of core.
+        manifest: File of a `MANIFEST` table.
         params: Power, clips, classes and limits.
+        rules: Aliases and implications; an image counts for all that its tags stand for.
+        scratch: Folder for temporary files; four bytes for each use of a tag.
     """
-    with duckdb.connect() as database:
-        # The path is a glob to DuckDB.
-        source = {"manifest": glob.escape(str(manifest))}
-        counted = database.sql(_COUNT_SQL, params=source).to_arrow_table()
-        images = int(database.sql(_IMAGES_SQL, params=source).fetchall()[0][0])
-    counts = counted["count"].to_numpy().astype(np.int64)
-    classes = counted["class"].to_numpy(zero_copy_only=False).astype(np.str_)
-    frequency = counts / max(images, 1)
-    weighted = np.isin(classes, params.weighted_classes)
-    weighted &= frequency <= params.max_document_frequency
-    weights = np.where(weighted, tag_weights(counts, classes, params), 1.0)
-    columns = {
-        "tag": counted["tag"],
-        "class": counted["class"],
-        "count": counts,
-        "document_frequency": frequency,
-        "rarity": rarity_bins(counts, head_share=params.head_share, tail_share=params.tail_share),
-        "weight": weights,
-        "weighted": weighted,
-    }
-    return pa.table(columns)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        names = _names(manifest, Path(folder))
+        vocabulary = _vocabulary(names, rules)
+        uses = training_uses(manifest, TagCoder(vocabulary), Path(folder) / "uses.bin")
+        counts = np.zeros(vocabulary.num_rows, np.int64)
+        for piece in uses.pieces():
+            counts += np.bincount(piece.rows, minlength=len(counts))
+        tags = _weighed(vocabulary.append_column("count", pa.array(counts)), len(uses), params)
+        order = np.lexsort(
+            [*(tags[name].to_numpy(zero_copy_only=False) for name in ("class", "tag")), -counts]
+        )
+        return TagStatistics(
+            tags=tags.take(order),
+            pairs=tag_pairs(uses, tags, order[: params.paired_tags]),
+            weights=sample_weights(uses, tags),
+        )
 
 
 def tag_weights(counts: Integers, classes: Strings, params: TagStatisticsParams) -> Floats:
@@ -110,34 +131,57 @@ def rarity_bins(counts: Integers, *, head_share: float, tail_share: float) -> St
     return bins[group]
 
 
-def sample_weights(manifest: pa.Table, tags: pa.Table) -> Floats:
-    """Loss weight of each image of the manifest, with mean 1 over its training images.
+def sample_weights(uses: TagUses, tags: pa.Table) -> Floats:
+    """Loss weights of some images, [N] with mean 1.
 
     A sample's weight is the product over tag classes of the mean weight of its tags in the class.
     Tags that carry no weight (too common, of an unweighted class, unseen in training) are left
     out, and a class without tags counts 1.
 
     Args:
-        manifest: `MANIFEST` columns `split` and `tags`; [N] rows.
+        uses: The images' tags, rows of `tags`.
         tags: A `TAGS` table.
-
-    Returns:
-        [N] weights in the manifest's order; hold-out images have theirs on the same scale.
     """
-    tags = tags.filter(tags["weighted"])
-    known = pa.array(_keys(tags["tag"], tags["class"]))
-    weights = tags["weight"].to_numpy()
-    names, group = np.unique(
-        tags["class"].to_numpy(zero_copy_only=False).astype(np.str_), return_inverse=True
-    )
-    parts = [
-        _raw_weights(chunk, known, weights, group, len(names))
-        for batch in manifest.select(["tags"]).to_batches(max_chunksize=_ROWS_AT_ONCE)
-        for chunk in batch.columns
-    ]
-    raw = np.concatenate(parts) if parts else np.ones(0)
-    train = pc.equal(manifest["split"], "train").to_numpy()
-    return raw / raw[train].mean() if train.any() else raw
+    classes = tags["class"].to_numpy(zero_copy_only=False).astype(np.str_)
+    names, group = np.unique(classes, return_inverse=True)
+    weighted, weights = tags["weighted"].to_numpy(), tags["weight"].to_numpy()
+    groups = max(len(names), 1)
+    parts = [np.ones(0)]
+    for piece in uses.pieces():
+        takes_part = weighted[piece.rows]
+        rows = piece.rows[takes_part]
+        cell = piece.images()[takes_part] * groups + group[rows]
+        count = np.bincount(cell, minlength=len(piece) * groups)
+        total = np.bincount(cell, weights[rows], minlength=len(piece) * groups)
+        means = np.divide(total, count, out=np.ones(len(count)), where=count > 0)
+        parts.append(means.reshape(len(piece), groups).prod(axis=1))
+    raw = np.concatenate(parts)
+    return raw / raw.mean() if len(raw) else raw
+
+
+def tag_repeats(uses: TagUses, tags: pa.Table, repeats: Mapping[str, int]) -> Integers:
+    """How often an epoch shows each of some images, [N]: the most that one of its tags asks for.
+
+    Args:
+        uses: The images' tags, rows of `tags`.
+        tags: A `TAGS` table.
+        repeats: Tag and times, 1 or more.
+
+    Raises:
+        NadirError: A tag that no image has.
+    """
+    names = tags["tag"].to_pylist()
+    unknown = sorted(set(repeats) - set(names))
+    if unknown:
+        raise NadirError(
+            f"no training image has the tag `{unknown[0]}`",
+            where="params.yaml train.repeats",
+            fix="name tags of data/tags.parquet, in its form (red_hair)",
+        )
+    times = np.array([repeats.get(name, 1) for name in names], np.int64)
+    found = np.ones(len(uses), np.int64)
+    np.maximum.at(found, uses.images(), times[uses.rows])
+    return found
 
 
 def effective_sample_share(weights: Floats) -> float:
@@ -145,24 +189,59 @@ def effective_sample_share(weights: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum() / len(weights)) if len(weights) else 1.0
 
 
-def _raw_weights(
-    tags: pa.ListArray, known: pa.Array, weights: Floats, group: Integers, groups: int
-) -> Floats:
-    """[N] products of class means of one piece of the manifest."""
-    uses = tags.flatten()
-    image = np.repeat(np.arange(len(tags)), pc.list_value_length(tags).to_numpy())
-    keys = _keys(uses.field("name"), uses.field("class"))
-    row = pc.fill_null(pc.index_in(keys, value_set=known), -1).to_numpy()
-    image, row = image[row >= 0], row[row >= 0]
-    cell = image * groups + group[row]
-    size = len(tags) * groups
-    total = np.bincount(cell, weights[row], minlength=size)
-    count = np.bincount(cell, minlength=size)
-    means = np.divide(total, count, out=np.ones(size), where=count > 0)
-    return np.asarray(means.reshape(len(tags), groups).prod(axis=1), dtype=np.float64)
+def _names(manifest: Path, scratch: Path) -> pa.Table:
+    """Name, class and uses of every tag of the training images, as it stands in the manifest."""
+    settings = {"memory_limit": f"{_MEMORY_BYTES}B", "temp_directory": str(scratch / "duckdb")}
+    with duckdb.connect(config=settings) as database:
+        database.execute("SET enable_progress_bar = false")
+        # The path is a glob to DuckDB.
+        source = {"manifest": glob.escape(str(manifest))}
+        return database.sql(_NAMES_SQL, params=source).to_arrow_table()
 
 
-def _keys(names: pa.Array, classes: pa.Array) -> pa.Array:
-    """One string for each tag and its class."""
-    joined = pc.binary_join_element_wise(classes, names, _KEY_SEPARATOR)
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+def _vocabulary(names: pa.Table, rules: TagRules | None) -> pa.Table:
+    """`TAGS` columns tag, class and from_names, of what the names stand for.
+
+    A tag that only rules name has the class of the most used name that brings it.
+    """
+    pairs = list(zip(names["name"].to_pylist(), names["class"].to_pylist(), strict=True))
+    tags = dict.fromkeys(pairs)
+    brought: dict[tuple[str, str], list[str]] = defaultdict(list)
+    if rules:
+        stands_for = {pair: rules.tags(pair[0]) for pair in pairs}
+        tags = dict.fromkeys(pair for pair in pairs if stands_for[pair][0] == pair[0])
+        own_class = dict(reversed(tags))
+        for name, tag_class in pairs:
+            for tag in stands_for[name, tag_class]:
+                if tag != name:
+                    key = (tag, own_class.setdefault(tag, tag_class))
+                    tags.setdefault(key)
+                    if name not in brought[key]:
+                        brought[key].append(name)
+    columns = [[name for name, _ in tags], [tag_class for _, tag_class in tags]]
+    return pa.table(
+        {
+            "tag": pa.array(columns[0], pa.string()),
+            "class": pa.array(columns[1], pa.string()),
+            "from_names": pa.array([brought.get(key, []) for key in tags], pa.list_(pa.string())),
+        }
+    )
+
+
+def _weighed(tags: pa.Table, images: int, params: TagStatisticsParams) -> pa.Table:
+    """A `TAGS` table, of a table with tag, class, from_names and count."""
+    counts = tags["count"].to_numpy()
+    classes = tags["class"].to_numpy(zero_copy_only=False).astype(np.str_)
+    frequency = counts / max(images, 1)
+    weighted = np.isin(classes, params.weighted_classes)
+    weighted &= frequency <= params.max_document_frequency
+    weights = tag_weights(counts, classes, params)
+    columns = {
+        "document_frequency": frequency,
+        "rarity": rarity_bins(counts, head_share=params.head_share, tail_share=params.tail_share),
+        "weight": np.where(weighted, weights, 1.0),
+        "weighted": weighted,
+    }
+    for name, values in columns.items():
+        tags = tags.append_column(name, pa.array(values))
+    return tags

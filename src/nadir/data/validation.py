@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from nadir.data.profile import drift, profile
+from nadir.data.screening import UNRATED
 from nadir.data.splits import MIN_IMAGES, assign_splits
+from nadir.data.tag_sanity import tag_sanity
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -27,12 +31,22 @@ class Dataset:
         manifest: Usable images with their splits, schema `MANIFEST`.
         quarantine: The others, schema `QUARANTINE`.
         totals: One number per name; what the gate looks at.
+        profile: What it is like, from `nadir.data.profile`.
+        reference: The same of the accepted dataset, if there is one.
     """
 
     listed: int
     manifest: pa.Table
     quarantine: pa.Table
     totals: dict[str, int | float | None]
+    profile: dict[str, Any]
+    reference: dict[str, Any] | None
+
+    @property
+    def ratings(self) -> dict[str, int]:
+        """Used images by rating, most frequent first."""
+        counts = Counter(self.manifest.column("rating").fill_null(UNRATED).to_pylist())
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -47,35 +61,69 @@ class Dataset:
         return {"train": counts["train"], "holdout": counts["holdout"]}
 
 
-def split(screened: Screened, *, listed: int, params: ValidateParams) -> Dataset:
-    """Assign train and hold-out, and count."""
+def split(
+    screened: Screened,
+    *,
+    listed: int,
+    params: ValidateParams,
+    reference: dict[str, Any] | None = None,
+) -> Dataset:
+    """Assign train and hold-out, and count.
+
+    Args:
+        screened: What was screened.
+        listed: Images of the source.
+        params: Hold-out and ratings.
+        reference: Profile of the accepted dataset, if there is one.
+    """
     hashes = screened.manifest.column("perceptual_hash").to_pylist()
-    splits, groups = assign_splits(hashes, share=params.holdout_share, seed=params.split_seed)
+    held, groups = assign_splits(hashes, share=params.holdout_share, seed=params.split_seed)
     position = screened.manifest.column_names.index("split")
     manifest = screened.manifest.set_column(
-        position, screened.manifest.schema.field("split"), pa.array(splits, pa.string())
+        position,
+        screened.manifest.schema.field("split"),
+        pc.if_else(pa.array(held), "holdout", "train"),
     )
-    held = np.array(splits, dtype=object) == "holdout"
-    leaking = len(np.intersect1d(groups[held], groups[~held]))
-    wants_holdout = params.holdout_share > 0 and len(splits) >= MIN_IMAGES
-    totals: dict[str, int | float | None] = {
-        "usable_images": len(splits),
-        "train_images": int((~held).sum()),
-        "unaccounted_images": abs(listed - len(splits) - screened.quarantine.num_rows),
-        "leaking_groups": leaking,
-        "missing_holdout": int(wants_holdout and not held.any()),
-        "usable_share": _share(len(splits), listed),
+    about = profile(manifest)
+    totals = {
+        **_counts(screened, held, groups, listed=listed, params=params),
+        "usable_share": _share(len(held), listed),
         "tagged_share": _share(screened.tagged, screened.decoded),
         "tag_vocabulary_share": _share(screened.tags_well_formed, screened.tags_written),
+        **tag_sanity(manifest.column("tags")),
+        "duplicate_share": _share(screened.copies, screened.decoded),
+        "near_duplicate_share": _share(int((np.bincount(groups) > 1)[groups].sum()), len(held)),
+        **drift(about, reference),
     }
-    return Dataset(listed, manifest, screened.quarantine, totals)
+    return Dataset(listed, manifest, screened.quarantine, totals, about, reference)
+
+
+def _counts(
+    screened: Screened,
+    held: np.ndarray[Any, np.dtype[np.bool_]],
+    groups: np.ndarray[Any, np.dtype[Any]],
+    *,
+    listed: int,
+    params: ValidateParams,
+) -> dict[str, int]:
+    wants_holdout = params.holdout_share > 0 and len(held) >= MIN_IMAGES
+    ratings = screened.manifest.column("rating").fill_null(UNRATED)
+    unwanted = pc.is_in(ratings, pa.array(params.warn_ratings, pa.string()))
+    return {
+        "usable_images": len(held),
+        "train_images": int((~held).sum()),
+        "unaccounted_images": abs(listed - len(held) - screened.quarantine.num_rows),
+        "leaking_groups": len(np.intersect1d(groups[held], groups[~held])),
+        "missing_holdout": int(wants_holdout and not held.any()),
+        "unwanted_ratings": int(pc.sum(unwanted).as_py() or 0),
+    }
 
 
 def metrics(dataset: Dataset, outcomes: list[Outcome]) -> dict[str, Any]:
     """`reports/validation.json`: numbers, and the warnings as text."""
     failed = [outcome for outcome in outcomes if not outcome.passed]
     critical = [outcome for outcome in failed if outcome.expectation.severity == "critical"]
-    shares = ("usable_share", "tagged_share", "tag_vocabulary_share")
+    shares = [name for name in dataset.totals if name.endswith(("_share", "_drift"))]
     return {
         "images": {
             "listed": dataset.listed,
@@ -84,6 +132,7 @@ def metrics(dataset: Dataset, outcomes: list[Outcome]) -> dict[str, Any]:
             **dataset.splits,
         },
         "quarantined": dataset.reasons,
+        "ratings": dataset.ratings,
         "shares": {
             name: dataset.totals[name] for name in shares if dataset.totals[name] is not None
         },

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.inspection import ImageError, open_image
+from nadir.data.decoding import ImageError, open_small
+from nadir.data.profile import changed_tags
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
+from nadir.data.screening import UNRATED
 from nadir.ground.charts import bar_chart, histogram
 from nadir.ground.page import render_page, thumbnail_uri
 
@@ -49,13 +51,15 @@ def validation_page(
         "validation.html",
         package="nadir.data",
         dataset=dataset,
+        layout=source.format,
         outcomes=ordered,
         failed=failed,
         state="bad" if stops else "unsure" if failed else "good",
         params=params,
         samples=_samples(dataset.manifest, source, params),
         reasons=_reasons(dataset, source, params),
-        charts=_charts(dataset.manifest),
+        charts=_charts(dataset),
+        changes=_changes(dataset),
         examples=EXAMPLES,
         hidden=max(dataset.manifest.num_rows - SAMPLES, 0),
     )
@@ -94,15 +98,26 @@ def _thumbnail(source: Source, path: str, params: ValidateParams) -> str:
     """A data URI, or empty when the image cannot be shown."""
     try:
         with source.open(path) as file:
-            image = open_image(
-                file, alpha_background=params.alpha_background, max_pixels=params.max_pixels
+            image = open_small(
+                file,
+                alpha_background=params.alpha_background,
+                max_pixels=params.max_pixels,
+                side=_THUMBNAIL_PX,
             )
     except (ImageError, OSError):
         return ""
     return thumbnail_uri(image, _THUMBNAIL_PX)
 
 
-def _charts(manifest: pa.Table) -> list[Markup]:
+def _changes(dataset: Dataset) -> list[tuple[str, float, float]]:
+    """The tags that changed most; none when the datasets cannot be compared."""
+    if dataset.reference is None or dataset.totals["tag_drift"] is None:
+        return []
+    return changed_tags(dataset.profile, dataset.reference)
+
+
+def _charts(dataset: Dataset) -> list[Markup]:
+    manifest = dataset.manifest
     if not manifest.num_rows:
         return []
     table = manifest.slice(0, _CHARTED)
@@ -117,6 +132,7 @@ def _charts(manifest: pa.Table) -> list[Markup]:
         _histogram(tags, "Tags per image", "tags", note),
         _formats(table, note),
         _top_tags(table, note),
+        *_ratings(dataset),
     ]
 
 
@@ -129,6 +145,15 @@ def _formats(table: pa.Table, note: str) -> Markup:
     names, values = [str(name) for name, _ in counts], [count for _, count in counts]
     caption = f"The real format of the images, whatever their names say.{note}"
     return bar_chart(names, values, title="File formats", caption=caption)
+
+
+def _ratings(dataset: Dataset) -> list[Markup]:
+    ratings = dataset.ratings
+    if set(ratings) == {UNRATED}:
+        return []
+    names, values = list(ratings)[:_TOP_TAGS], list(ratings.values())[:_TOP_TAGS]
+    caption = "Images by the rating that the source gives them."
+    return [bar_chart(names, values, title="Ratings", caption=caption)]
 
 
 def _top_tags(table: pa.Table, note: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Encoding the images that have no latent yet."""
+"""Encoding the images that have no latent yet: in one process, or shared out over several."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from PIL import ImageOps
 
 from nadir.data.buckets import fit_image
 from nadir.data.decoding import open_image
+from nadir.data.latent_shards import shard_rows
 from nadir.data.latents import LatentStore, latent_key
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
@@ -21,19 +27,22 @@ from nadir.model.autoencoder import encode_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from diffusers import AutoencoderKL
     from PIL import Image
 
-    from nadir.config.encode import EncodeParams
+    from nadir.config.encode import EncodeParams, TilingParams
+    from nadir.data.sources.base import Source
 
     Row = Mapping[str, Any]
 
-_GEOMETRY = (
+GEOMETRY = (
     "resize_width", "resize_height", "crop_left", "crop_top", "bucket_width", "bucket_height",
 )  # fmt: skip
+_ORDER = ("bucket_width", "bucket_height", "sha256", "flipped")
 _BATCHES_AHEAD = 2
+# `validate` has seen them, and the hash is compared, so this only has to be large enough.
+_MAX_BYTES = 1 << 40
 _STORED = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -42,24 +51,24 @@ class ImageOpener:
     """Opens an image of the source and fits it to its canvas, if it still is what it was.
 
     Attributes:
-        root: The source's folder.
+        source: Where the images lie.
         alpha_background: RGB (0-255) behind transparent pixels.
         max_pixels: Largest width times height.
     """
 
-    root: Path
+    source: Source
     alpha_background: tuple[int, int, int]
     max_pixels: int
 
     def __call__(self, row: Row) -> Image.Image:
-        """The fitted RGB image of a row of manifest and buckets.
+        """The fitted RGB image of a row of manifest and buckets, mirrored where it says `flipped`.
 
         Raises:
             NadirError: The file is gone or has changed since `validate`.
         """
-        path = self.root / row["path"]
+        path = f"{self.source.location}/{row['path']}"
         try:
-            content = path.read_bytes()
+            content = self.source.read(row["path"], _MAX_BYTES).data
         except OSError as error:
             raise _changed(path, f"the image cannot be read ({error.strerror})") from error
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
@@ -69,72 +78,156 @@ class ImageOpener:
             alpha_background=self.alpha_background,
             max_pixels=self.max_pixels,
         )
-        return fit_image(image, row)
+        fitted = fit_image(image, row)
+        return ImageOps.mirror(fitted) if row["flipped"] else fitted
 
 
-def row_key(row: Row, encoder: str, background: tuple[int, int, int]) -> str:
-    """The content key of a row's latent: image, encoder and geometry."""
-    geometry = ",".join(str(int(row[name])) for name in _GEOMETRY)
-    return latent_key(row["sha256"], encoder, f"{geometry};alpha={background}")
+@dataclass(frozen=True)
+class Recipe:
+    """All that shapes a latent besides image and crop.
+
+    Attributes:
+        encoder: Hash of the VAE's encoder, of its precision and of the stored one.
+        background: RGB (0-255) behind transparent pixels.
+        tiling: When and how images are encoded in tiles.
+    """
+
+    encoder: str
+    background: tuple[int, int, int]
+    tiling: TilingParams
+
+    def keys(self, rows: pa.Table) -> pa.ChunkedArray:
+        """The content key of each row's latent.
+
+        Args:
+            rows: sha256, the columns of `GEOMETRY`, flipped.
+        """
+        pixels = pc.multiply(rows["bucket_width"].cast("int64"), rows["bucket_height"])
+        tiled = pc.greater(pixels, self.tiling.above_px or np.iinfo(np.int64).max)
+        tiles = f";tiles={self.tiling.tile_px}/{self.tiling.overlap_px}"
+        geometry = pc.binary_join_element_wise(
+            pc.binary_join_element_wise(*(rows[name].cast("string") for name in GEOMETRY), ","),
+            f";alpha={self.background}",
+            pc.if_else(tiled, tiles, ""),
+            pc.if_else(rows["flipped"], ";flip", ""),
+            "",
+        )
+        # Part by part, so that millions of texts are not there at once.
+        parts = pa.table({"sha256": rows["sha256"], "geometry": geometry}).to_batches(1 << 16)
+        keys = [
+            pa.array([latent_key(sha, self.encoder, text) for sha, text in zip(*part, strict=True)])
+            for part in ([column.to_pylist() for column in part.columns] for part in parts)
+        ]
+        return pa.chunked_array(keys, pa.string())
 
 
 def encode_missing(
-    rows: Sequence[tuple[str, Row]],
+    job: pa.Table,
     *,
     vae: AutoencoderKL,
     store: LatentStore,
     params: EncodeParams,
     open_row: Callable[[Row], Image.Image],
     workers: int,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> None:
-    """Encode rows bucket by bucket and write their shards.
+    """Encode one process' part of a job, bucket by bucket, and write its shards.
 
     Threads open the images of the next batches while the VAE encodes one. A killed run keeps
-    every shard that was written before. The rows may be any part of a dataset, so that several
-    processes can share the work.
+    every shard that was written before. An image's latent does not depend on what shares its
+    batch, so neither on the number of processes nor on what was encoded before.
 
     Args:
-        rows: (key, row) of every image that is to be encoded.
+        job: Rows to encode: `key`, `sha256`, `path`, the columns of `GEOMETRY`, `flipped`.
         vae: On its device, in its precision.
         store: Where shards go.
-        params: Batch size, shard size and stored precision.
+        params: Batch size, shard size, stored precision, tiling.
         open_row: Gives the fitted image of a row.
         workers: Threads that decode images; 0 uses every core.
+        rank: Which of the processes this is.
+        ranks: How many share the job; each takes consecutive batches.
+
+    Raises:
+        NadirError: An image cannot be opened, or a latent is not finite.
     """
-    progress = Progress("encode", len(rows), "images")
-    batches = [
-        (bucket, batch)
-        for bucket, members in _by_bucket(rows)
-        for batch in _chunks(members, params.batch_size)
-    ]
+    job = job.sort_by([(name, "ascending") for name in _ORDER])
+    batches = _batches(job, params.batch_size)
+    batches = batches[len(batches) * rank // ranks : len(batches) * (rank + 1) // ranks]
+    unit = "images" if ranks == 1 else f"images of process {rank + 1} of {ranks}"
+    progress = Progress("encode", sum(stop - start for start, stop in batches), unit)
     writer = _ShardWriter(store, params.shard_bytes)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        opened = _ahead(pool, open_row, batches)
-        for (bucket, batch), images in zip(batches, opened, strict=True):
-            latents_NCHW = encode_images(vae, images).to(_STORED[params.store])
-            writer.add(bucket, [key for key, _ in batch], latents_NCHW)
-            progress.advance(len(batch))
+        for rows, images in _opened(pool, open_row, job, batches):
+            latents_NCHW = _encode(vae, rows, images, params)
+            writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)
+            progress.advance(len(rows))
     writer.flush()
 
 
-def _ahead(
+def _encode(
+    vae: AutoencoderKL, rows: Sequence[Row], images: list[Image.Image], params: EncodeParams
+) -> torch.Tensor:
+    # A batch that is not full would take other kernels, with other rounding: then a latent would
+    # depend on how many were missing when it was made.
+    filled = images + images[-1:] * (params.batch_size - len(images))
+    tiling = _tiles(rows[0], params.tiling)
+    latents_NCHW = encode_images(vae, filled, tiling)[: len(images)].to(_STORED[params.store])
+    finite_N = latents_NCHW.isfinite().flatten(1).all(1).tolist()
+    if not all(finite_N):
+        raise NadirError(
+            f"the VAE gives latents that are not finite in {params.precision}",
+            where=str(rows[finite_N.index(False)]["path"]),
+            fix="set encode.precision: fp32 or bf16 (SDXL's own VAE overflows in fp16), and "
+            "encode.store: fp32 if that does not help",
+        )
+    return latents_NCHW
+
+
+def _tiles(row: Row, tiling: TilingParams) -> TilingParams | None:
+    """How a row is tiled, or None when it is encoded as a whole."""
+    pixels = int(row["bucket_width"]) * int(row["bucket_height"])
+    return tiling if 0 < tiling.above_px < pixels else None
+
+
+def _batches(job: pa.Table, size: int) -> list[tuple[int, int]]:
+    """(start, stop) of each batch of a sorted job: consecutive rows of one bucket."""
+    sides = np.stack([job[name].to_numpy() for name in _ORDER[:2]], axis=1)
+    edges = np.flatnonzero((sides[1:] != sides[:-1]).any(axis=1)) + 1
+    bounds = [0, *edges.tolist(), len(job)]
+    return [
+        (start, min(start + size, end))
+        for begin, end in pairwise(bounds)
+        for start in range(begin, end, size)
+    ]
+
+
+def _opened(
     pool: ThreadPoolExecutor,
     open_row: Callable[[Row], Image.Image],
-    batches: Sequence[tuple[str, list[tuple[str, Row]]]],
-) -> Iterator[list[Image.Image]]:
-    """The images of each batch, with those of the next ones already being opened."""
-    waiting: deque[list[Future[Image.Image]]] = deque()
+    job: pa.Table,
+    batches: Sequence[tuple[int, int]],
+) -> Iterator[tuple[list[Row], list[Image.Image]]]:
+    """Rows and images of each batch, with the images of the next ones already being opened."""
+    waiting: deque[tuple[list[Row], list[Future[Image.Image]]]] = deque()
     try:
-        for _, batch in batches:
-            waiting.append([pool.submit(open_row, row) for _, row in batch])
+        for start, stop in batches:
+            rows: list[Row] = job.slice(start, stop - start).to_pylist()
+            waiting.append((rows, [pool.submit(open_row, row) for row in rows]))
             if len(waiting) > _BATCHES_AHEAD:
-                yield [future.result() for future in waiting.popleft()]
+                yield _wait(*waiting.popleft())
         while waiting:
-            yield [future.result() for future in waiting.popleft()]
+            yield _wait(*waiting.popleft())
     finally:
         # After an error nobody wants the rest.
-        for future in (future for batch_futures in waiting for future in batch_futures):
+        for future in (future for _, futures in waiting for future in futures):
             future.cancel()
+
+
+def _wait(
+    rows: list[Row], futures: list[Future[Image.Image]]
+) -> tuple[list[Row], list[Image.Image]]:
+    return rows, [future.result() for future in futures]
 
 
 class _ShardWriter:
@@ -148,13 +241,18 @@ class _ShardWriter:
         self.parts: list[torch.Tensor] = []
 
     def add(self, bucket: str, keys: list[str], latents_NCHW: torch.Tensor) -> None:
-        """Take a batch; write what is there when it is enough, or of another bucket."""
-        size = latents_NCHW.nbytes + sum(part.nbytes for part in self.parts)
-        if bucket != self.bucket or size > self.shard_bytes:
+        """Take a batch; write what is there when it fills a shard, or before another bucket."""
+        if bucket != self.bucket:
             self.flush()
         self.bucket = bucket
-        self.keys += keys
-        self.parts.append(latents_NCHW)
+        capacity = shard_rows(self.shard_bytes, latents_NCHW[0].nbytes)
+        while keys:
+            room = capacity - len(self.keys)
+            self.keys += keys[:room]
+            self.parts.append(latents_NCHW[:room])
+            keys, latents_NCHW = keys[room:], latents_NCHW[room:]
+            if len(self.keys) == capacity:
+                self.flush()
 
     def flush(self) -> None:
         """Write what is there."""
@@ -163,22 +261,10 @@ class _ShardWriter:
         self.keys, self.parts = [], []
 
 
-def _by_bucket(rows: Sequence[tuple[str, Row]]) -> Iterator[tuple[str, list[tuple[str, Row]]]]:
-    groups: dict[str, list[tuple[str, Row]]] = {}
-    for key, row in rows:
-        groups.setdefault(bucket_name(row), []).append((key, row))
-    yield from sorted(groups.items())
-
-
 def bucket_name(row: Row) -> str:
     """Width and height of a row's bucket, as `64x64`."""
     return f"{int(row['bucket_width'])}x{int(row['bucket_height'])}"
 
 
-def _chunks(items: list[tuple[str, Row]], size: int) -> Iterator[list[tuple[str, Row]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _changed(path: Path, what: str) -> NadirError:
-    return NadirError(what, where=str(path), fix="run the pipeline again; it lists the source anew")
+def _changed(path: str, what: str) -> NadirError:
+    return NadirError(what, where=path, fix="run the pipeline again; it lists the source anew")

@@ -1,8 +1,7 @@
-"""Muon: momentum whose update is orthogonalised, so that weak directions learn as fast as strong.
+"""Muon for the weights that are matrices, AdamW for the rest, under one learning rate.
 
 After Keller Jordan et al. (2024, https://kellerjordan.github.io/posts/muon). PyTorch's own takes
-matrices only; this one takes convolutions as well, as matrices of output channel by the rest. The
-tiny VAE learns colour with it in a few hundred steps, where AdamW needs thousands.
+matrices only; this one takes convolutions as well, as matrices of output channel by the rest.
 """
 
 from __future__ import annotations
@@ -11,61 +10,118 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nadir.model.threads import one_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+    from torch.nn import Parameter
 
 # The quintic that drives all singular values to about 1 in five rounds.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
+_MOMENTUM = 0.95
+# An orthogonal [m, n] matrix has entries of RMS 1 / sqrt(max(m, n)); scaled by this and by
+# sqrt(max(m, n)) they are as large as AdamW's usual ones, so one learning rate serves both
+# (Liu et al. 2502.16982, section 2.2).
+_ADAMW_RMS = 0.2
+# The output layer has fewer rows (4 latent channels): too thin to have directions to balance.
+_FEWEST = 8
 
 
-class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum, for weights of two or more dimensions.
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon on linear and convolution weights, AdamW on all others.
+
+    Momentum, then the nearest orthogonal matrix, so directions of small gradient learn as fast as
+    those of large. On the tiny default 500 steps of it (at 0.002) bring the loss that 1,200 of
+    AdamW (at 0.001) do.
 
     Args:
-        parameters: Weights; dimension 0 is the output.
-        lr: Learning rate: about the spectral norm of one update.
-        momentum: Decay of the running gradient.
+        parameters: All parameters of the network.
+        lr: Learning rate, of both parts.
+        betas: AdamW's; Muon's momentum is 0.95.
+        weight_decay: Decoupled decay of weights of two or more dimensions.
     """
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], *, lr: float, momentum: float = 0.95
+        self,
+        parameters: Iterable[Parameter],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
     ) -> None:
-        super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
+        matrices: list[Parameter] = []
+        thin: list[Parameter] = []
+        vectors: list[Parameter] = []
+        for parameter in parameters:
+            if parameter.ndim < 2:
+                vectors.append(parameter)
+            else:
+                (matrices if min(parameter.flatten(1).shape) >= _FEWEST else thin).append(parameter)
+        groups = [
+            {"params": matrices, "muon": True, "weight_decay": weight_decay},
+            {"params": thin, "muon": False, "weight_decay": weight_decay},
+            {"params": vectors, "muon": False, "weight_decay": 0.0},
+        ]
+        super().__init__([g for g in groups if g["params"]], {"lr": lr, "betas": betas})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update all weights that have a gradient; `closure` is not supported."""
+        """Update all parameters that have a gradient; `closure` is not supported."""
         if closure is not None:
-            msg = "Muon takes no closure"
+            msg = "MuonAdamW takes no closure"
             raise ValueError(msg)
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group["lr"], group["momentum"])
+        with one_thread():  # many small products, which threads only slow down
+            for group in self.param_groups:
+                self._update(group)
 
-    def _update(
-        self, weight: torch.nn.Parameter, gradient: torch.Tensor, lr: float, momentum: float
-    ) -> None:
+    def _update(self, group: dict[str, Any]) -> None:
+        rule = self._muon if group["muon"] else self._adamw
+        for weight in group["params"]:
+            if weight.grad is not None:
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                rule(weight, weight.grad, group)
+
+    def _muon(self, weight: Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
-        running = state.setdefault("momentum", torch.zeros_like(gradient))
-        running.lerp_(gradient, 1.0 - momentum)
-        update = orthogonalise(gradient.lerp(running, momentum).flatten(1))
-        rows, columns = update.shape
-        weight.sub_(update.view_as(weight), alpha=lr * max(1.0, rows / columns) ** 0.5)
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        running = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
+        update = orthogonalise(torch.lerp(gradient, running, _MOMENTUM).flatten(1))
+        size = _ADAMW_RMS * max(update.shape) ** 0.5
+        weight.sub_(update.view_as(weight), alpha=group["lr"] * size)
+
+    def _adamw(self, weight: Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[weight], group["betas"]
+        if not state:
+            state |= {"count": 0, "m": torch.zeros_like(weight), "v": torch.zeros_like(weight)}
+        state["count"] += 1
+        mean = state["m"].lerp_(gradient, 1 - beta1)
+        square = state["v"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        scale = (square / (1 - beta2 ** state["count"])).sqrt_().add_(1e-8)
+        weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["count"]))
 
 
-def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
+def orthogonalise(matrix: Tensor) -> Tensor:
     """The matrix with all its singular values brought near 1, by Newton-Schulz iteration.
+
+    Every round multiplies by a polynomial of the Gram matrix, and such polynomials commute. So the
+    rounds work on the small Gram matrix alone, and the matrix itself is multiplied once.
 
     Args:
         matrix: [m, n], not all zero.
     """
-    wide: torch.Tensor = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+    wide = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = _QUINTIC
+    gram = wide @ wide.mT
+    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(_ROUNDS):
-        gram = wide @ wide.mT
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
-    result: torch.Tensor = wide.mT if matrix.shape[0] > matrix.shape[1] else wide
-    return result
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        gram = factor @ (factor @ gram)
+    result: Tensor = product @ wide
+    return result.mT if matrix.shape[0] > matrix.shape[1] else result

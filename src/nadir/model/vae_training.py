@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import AutoencoderKL
 
-from nadir.model.muon import Muon
+from nadir.model.muon import MuonAdamW
 from nadir.model.textures import texture_batches
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LATENT_CHANNELS = 4
 _KL_WEIGHT = 1e-6
+_PICTURE_WEIGHT = 2.0
 _EDGE_WEIGHT = 0.5
 _ABSOLUTE_WEIGHT = 0.5
 _SQUARE_WEIGHT = 6.0
@@ -58,17 +59,21 @@ def train_vae(
     """Train in place, then set the configured scaling factor to 1 / std of the latents.
 
     The loss is the mean absolute and squared error of pixels, the mean absolute error of their
-    differences along both axes, and a slight pull of the posterior to the standard normal. The
-    learning rate warms up and falls to zero as a cosine.
+    differences along both axes, a slight pull of the posterior to the standard normal, and a pull
+    of three latent channels to the shrunk picture. The learning rate warms up and falls to zero as
+    a cosine.
 
     Args:
         vae: What `build_vae` made.
         params: Steps, batch size, learning rate, picture size and seed.
         on_step: Called after each step with a note on the loss.
     """
-    optimizers = _optimizers(vae, params.vae_learning_rate)
-    shape = _learning_rate_shape(params.vae_steps)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, shape) for o in optimizers]
+    optimizer = MuonAdamW(
+        vae.parameters(), lr=params.vae_learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _learning_rate_shape(params.vae_steps)
+    )
     generator = torch.Generator().manual_seed(params.seed)
     vae.train()
     batches = texture_batches(
@@ -79,22 +84,12 @@ def train_vae(
         vae.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+        optimizer.step()
+        schedule.step()
         if on_step is not None:
             on_step(f"loss {loss.item():.4f}")
     vae.eval()
     vae.register_to_config(scaling_factor=_scaling_factor(vae, params))
-
-
-def _optimizers(vae: AutoencoderKL, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the convolutions and matrices, AdamW at a tenth of its rate for the vectors."""
-    vectors = [p for p in vae.parameters() if p.ndim < 2]
-    return [
-        Muon([p for p in vae.parameters() if p.ndim >= 2], lr=learning_rate),
-        torch.optim.AdamW(vectors, lr=learning_rate / 10, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
 
 
 def _learning_rate_shape(steps: int) -> Callable[[int], float]:
@@ -115,9 +110,25 @@ def _loss(
     error_BCHW = output_BCHW - pixels_BCHW
     edges = error_BCHW.diff(dim=2).abs().mean() + error_BCHW.diff(dim=3).abs().mean()
     absolute, square = error_BCHW.abs().mean(), error_BCHW.square().mean()
-    pixels = _ABSOLUTE_WEIGHT * absolute + _SQUARE_WEIGHT * square
-    loss: torch.Tensor = pixels + _EDGE_WEIGHT * edges + _KL_WEIGHT * posterior.kl().mean()
+    loss: torch.Tensor = (
+        _ABSOLUTE_WEIGHT * absolute
+        + _SQUARE_WEIGHT * square
+        + _EDGE_WEIGHT * edges
+        + _KL_WEIGHT * posterior.kl().mean()
+        + _PICTURE_WEIGHT * _distance_to_picture(posterior.mean, pixels_BCHW)
+    )
     return loss
+
+
+def _distance_to_picture(latents_BCHW: torch.Tensor, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of the first three latent channels and the shrunk picture.
+
+    Free latents are almost noise to the eye, and a U-Net needs many images to make sense of them;
+    latents that look like the picture cost about 1 dB and are learnt in a fraction of the steps.
+    """
+    factor = pixels_BCHW.shape[-1] // latents_BCHW.shape[-1]
+    small_BCHW = torch.nn.functional.avg_pool2d(pixels_BCHW, factor)
+    return (latents_BCHW[:, : small_BCHW.shape[1]] - small_BCHW).square().mean()
 
 
 def _to_tensor(pixels_BHWC: np.ndarray) -> torch.Tensor:

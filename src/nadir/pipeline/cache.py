@@ -55,7 +55,7 @@ def materialise(md5: str, root: Path) -> Path:
     target = main_workspace(root) / "work" / "models" / md5.removesuffix(_DIRECTORY)
     if target.is_dir():
         return target
-    cache = _cache_folder(root)
+    cache = cache_folder(root)
     if not _link_from_cache(md5, cache, target):
         _fetch(md5, root, cache)
         if not _link_from_cache(md5, cache, target):
@@ -63,7 +63,7 @@ def materialise(md5: str, root: Path) -> Path:
     return target
 
 
-def _cache_folder(root: Path) -> Path:
+def cache_folder(root: Path) -> Path:
     """`.dvc/cache/files/md5`, or where DVC's configuration puts it."""
     from dvc.repo import Repo
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 REGISTER = "register"
 _TRAIN = "train"
+_VALIDATE = "validate"
 
 
 class Session:
@@ -164,7 +165,7 @@ class Session:
         if self.registration is not None:
             version = self.registration.version
             tags["nadir.model_version"] = f"{version.name}/{version.version}"
-        files = (self.root / "params.yaml", self.root / "dvc.lock")
+        files = (self.root / "params.yaml", self.root / "dvc.lock", *self._validation())
         finish_pipeline_run(
             run_id,
             status,
@@ -173,6 +174,13 @@ class Session:
             files=(*files, failed.log) if failed is not None and failed.log else files,
             root=self.root,
         )
+
+    def _validation(self) -> tuple[Path, ...]:
+        """The gate's page and numbers, when this run made them, also of a dataset that it stops."""
+        result = self.results.get(_VALIDATE)
+        if result is None or result.state == "unchanged":
+            return ()
+        return tuple(self.root / "reports" / f"validation.{ending}" for ending in ("html", "json"))
 
     def _write_record(self, status: str) -> None:
         stages = {

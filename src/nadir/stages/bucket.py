@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow as pa
 
 from nadir.config.bucket import BucketParams
 from nadir.config.reader import read_section
 from nadir.data.fitting import fit_images
-from nadir.data.tables import BUCKETS, MANIFEST, read_table, write_table
+from nadir.data.quarantine import Reason
+from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json, write_text
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from nadir.data.fitting import FittedImages
+
+_MANIFEST = Path("data/manifest.parquet")
+_PERCENTILES = (1, 5, 25, 50)
+_FIXES = {
+    Reason.EXTREME_ASPECT: "crop the image, raise bucket.max_log_aspect_error, or allow longer "
+    "buckets by bucket.max_side_px and bucket.max_aspect_ratio",
+    Reason.TOO_SMALL: "find a larger version, lower bucket.max_area_px, or set bucket.upscale: "
+    "allow",
+}
 
 
 def work() -> None:
-    """Write the bucket table, its metrics and the images-per-bucket plot.
+    """Write the bucket table, what it leaves out and why, the metrics and the plot.
 
     Raises:
         NadirError: No image fits a bucket.
     """
-    manifest = read_table(
-        Path("data/manifest.parquet"), MANIFEST, columns=["sha256", "width", "height", "split"]
-    )
+    manifest = read_table(_MANIFEST, MANIFEST, columns=["sha256", "width", "height", "split"])
     fitted = fit_images(manifest, read_section("bucket", BucketParams))
     if not fitted.table.num_rows:
         raise NadirError(
@@ -39,32 +48,66 @@ def work() -> None:
             "lower max_area_px, or set upscale: allow",
         )
     write_table(fitted.table, Path("data/buckets.parquet"), BUCKETS)
-    images = _images_per_bucket(fitted.table)
-    lines = [f"{width}x{height},{count}" for (width, height), count in images]
-    write_text(Path("reports/buckets.csv"), "\n".join(["bucket,images", *lines]) + "\n")
-    report = {
-        "buckets": len(images),
-        "images": fitted.table.num_rows,
-        "excluded": {"aspect": fitted.excluded_aspect, "upscale": fitted.excluded_upscale},
-        "mean_retained_area": pc.mean(fitted.table["retained_area"]).as_py(),
-        "upscaled": fitted.upscaled,
-    }
+    write_table(_excluded(fitted, manifest), Path("data/bucket_quarantine.parquet"), QUARANTINE)
+    _write_uses(fitted, Path("reports/buckets.csv"))
+    report = _report(fitted)
     write_json(Path("reports/buckets.json"), report)
     say(
-        f"bucket: {report['images']} images in {report['buckets']} buckets, "
-        f"{report['mean_retained_area']:.1%} of their area kept, {report['upscaled']} upscaled; "
-        f"excluded: {fitted.excluded_aspect} by aspect, {fitted.excluded_upscale} by size"
+        f"bucket: {report['images']:,} images in {report['buckets']} buckets, "
+        f"{report['mean_retained_area']:.1%} of their area kept, {report['upscaled']:,} upscaled; "
+        f"excluded: {fitted.excluded_aspect:,} by aspect, {fitted.excluded_upscale:,} by size"
     )
     emit("result", stage="bucket", **report)
 
 
-def _images_per_bucket(table: pa.Table) -> list[tuple[tuple[int, int], int]]:
-    """Number of images of each (width, height), from the tallest to the widest bucket."""
-    counted = table.group_by(["bucket_width", "bucket_height"]).aggregate([([], "count_all")])
-    return sorted(
-        ((row["bucket_width"], row["bucket_height"]), row["count_all"])
-        for row in counted.to_pylist()
+def _report(fitted: FittedImages) -> dict[str, Any]:
+    """The metrics; of the retained areas the mean and what all but a few per cent exceed."""
+    retained = fitted.table["retained_area"].to_numpy()
+    places = np.percentile(retained, _PERCENTILES).tolist()
+    return {
+        "buckets": len(fitted.uses),
+        "images": fitted.table.num_rows,
+        "excluded": {"aspect": fitted.excluded_aspect, "upscale": fitted.excluded_upscale},
+        "mean_retained_area": float(retained.mean()),
+        "retained_area_percentiles": {
+            f"p{name:02}": value for name, value in zip(_PERCENTILES, places, strict=True)
+        },
+        "upscaled": fitted.upscaled,
+    }
+
+
+def _excluded(fitted: FittedImages, manifest: pa.Table) -> pa.Table:
+    """A `QUARANTINE` table of the images without a bucket, in the manifest's order."""
+    rows = np.flatnonzero(fitted.too_far | fitted.too_small)
+    if not len(rows):
+        return QUARANTINE.empty_table()
+    paths = read_table(_MANIFEST, MANIFEST, columns=["path"])["path"].take(pa.array(rows))
+    sizes = manifest.select(["width", "height"]).take(pa.array(rows))
+    pairs = zip(*(column.to_pylist() for column in sizes.columns), strict=True)
+    reasons = [
+        Reason.EXTREME_ASPECT if far else Reason.TOO_SMALL for far in fitted.too_far[rows].tolist()
+    ]
+    told = {
+        Reason.EXTREME_ASPECT: "of {}x{} pixels, too far from every bucket's aspect ratio",
+        Reason.TOO_SMALL: "of {}x{} pixels, smaller than its bucket",
+    }
+    return pa.table(
+        {
+            "path": paths,
+            "reason": [reason.value for reason in reasons],
+            "detail": [told[r].format(*size) for r, size in zip(reasons, pairs, strict=True)],
+            "fix": [_FIXES[reason] for reason in reasons],
+        }
     )
+
+
+def _write_uses(fitted: FittedImages, path: Path) -> None:
+    lines = ["bucket,images,train,upscaled,retained_area"]
+    lines += [
+        f"{use.width}x{use.height},{use.images},{use.train},{use.upscaled},{use.retained_area:.6f}"
+        for use in fitted.uses
+    ]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def main() -> None:

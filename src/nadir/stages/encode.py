@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
-from nadir.config.ingest import IngestParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.latents import INDEX_NAME, LatentStore
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
+from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
-from nadir.ground.files import write_json
-from nadir.ground.workspace import resolve_local, work_folder
+from nadir.ground.files import read_json, write_json
+from nadir.ground.parent import die_with_parent
+from nadir.ground.workspace import work_folder
 from nadir.model.autoencoder import DTYPES
 from nadir.model.devices import pick_device
-from nadir.model.encoding import ImageOpener, bucket_name, encode_missing, row_key
+from nadir.model.encoding import Recipe
 from nadir.model.hashing import encoder_hash
+from nadir.model.launch import accelerate_command
 from nadir.model.sdxl import load_vae
+from nadir.stages.encode_part import FAILURE, ROWS, encode_part
 from nadir.stages.runner import run
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
 _LATENTS = Path("data/latents")
+_ENCODER = "encoder.json"
 
 
 def work() -> None:
@@ -36,64 +49,114 @@ def work() -> None:
         NadirError: An image is gone or has changed since `validate`.
     """
     params = read_section("encode", EncodeParams)
-    compute = read_section("compute", ComputeParams)
-    validate = read_section("validate", ValidateParams)
     vae = load_vae(Path("models/base"), dtype=DTYPES[params.precision])
     encoder = encoder_hash(vae)
     identity = hashlib.sha256(f"{encoder}|{params.precision}|{params.store}".encode()).hexdigest()
-    rows = {row_key(row, identity, validate.alpha_background): row for row in _rows()}
+    background = read_section("validate", ValidateParams).alpha_background
+    rows = _wanted(Recipe(identity, background, params.tiling), flip=params.flip)
 
     store = LatentStore(work_folder("latents"))
-    if _LATENTS.is_dir():
+    with contextlib.suppress(NadirError), store.alone():
+        store.sweep()
+        shutil.rmtree(work_folder("encoding"))
+    with store.in_use():
         # What a restored or earlier output holds need not be encoded again.
-        store.adopt(_LATENTS)
-        shutil.rmtree(_LATENTS)
-    known = store.known()
-    missing = [(key, row) for key, row in rows.items() if key not in known]
-    opener = ImageOpener(
-        root=resolve_local(read_section("ingest", IngestParams).source),
-        alpha_background=validate.alpha_background,
-        max_pixels=validate.max_pixels,
-    )
-    vae.to(pick_device(compute.device))
-    encode_missing(
-        missing, vae=vae, store=store, params=params, open_row=opener, workers=compute.workers
-    )
-    _publish(rows, store)
-    write_json(_LATENTS / "encoder.json", {"encoder_hash": encoder})
+        store.adopt(_LATENTS, rows["key"])
+        shutil.rmtree(_LATENTS, ignore_errors=True)
+        missing = rows.filter(pa.array(store.places().find(rows["key"]) < 0))
+        _encode(missing, vae)
+        _publish(rows, store, encoder)
     reused = len(rows) - len(missing)
-    say(f"encode: {len(rows)} images, {len(missing)} encoded, {reused} reused")
-    emit("result", stage="encode", images=len(rows), encoded=len(missing), reused=reused)
+    unit = "latents" if params.flip else "images"
+    say(f"encode: {len(rows)} {unit}, {len(missing)} encoded, {reused} reused")
+    images = len(rows) // 2 if params.flip else len(rows)
+    emit("result", stage="encode", images=images, encoded=len(missing), reused=reused)
 
 
-def _rows() -> list[dict[str, Any]]:
-    """Manifest and bucket columns of every image that has a bucket, sorted by sha256."""
+def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
+    """Every latent that is to be there, by sha256: columns of manifest and buckets, key, flipped.
+
+    With `flip`, the mirrored image's row follows the image's own.
+    """
     manifest = read_table(
         Path("data/manifest.parquet"), MANIFEST, ["sha256", "path", "width", "height"]
     )
     buckets = read_table(Path("data/buckets.parquet"), BUCKETS)
-    joined = buckets.join(manifest, "sha256", join_type="inner").sort_by("sha256")
-    rows: list[dict[str, Any]] = joined.to_pylist()
-    return rows
+    rows = buckets.join(manifest, "sha256", join_type="inner").sort_by("sha256")
+    if flip:
+        rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), 2)))
+    flipped = np.arange(len(rows)) % 2 == 1 if flip else np.zeros(len(rows), bool)
+    rows = rows.append_column("flipped", pa.array(flipped))
+    return rows.append_column("key", recipe.keys(rows))
 
 
-def _publish(rows: dict[str, dict[str, Any]], store: LatentStore) -> None:
-    places = store.known()
-    store.link_into(_LATENTS, (places[key][0] for key in rows))
-    index = [
-        {
-            "key": key,
-            "sha256": row["sha256"],
-            "shard": places[key][0],
-            "row": places[key][1],
-            "bucket": bucket_name(row),
-            "original_width": row["width"],
-            "original_height": row["height"],
-            **{n: row[n] for n in ("bucket_width", "bucket_height", "crop_left", "crop_top")},
-        }
-        for key, row in rows.items()
-    ]
-    write_table(pa.Table.from_pylist(index, LATENT_INDEX), _LATENTS / INDEX_NAME, LATENT_INDEX)
+def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
+    """Encode here, or in as many processes as the parameters say."""
+    compute = read_section("compute", ComputeParams)
+    if not len(missing):
+        return
+    if compute.processes == 1 and compute.accelerate_config is None:
+        encode_part(missing, vae, pick_device(compute.device))
+        return
+    with tempfile.TemporaryDirectory(dir=work_folder("encoding")) as name:
+        folder = Path(name)
+        pq.write_table(missing, folder / ROWS)
+        line = accelerate_command(
+            "nadir.stages.encode_part", ["--job", name], compute=compute, mixed_precision="no"
+        )
+        if compute.accelerate_config:
+            say(f"encode: on further machines, run {' '.join(line[1:])} with their machine_rank")
+        # Killed with this process, so that none goes on when the pipeline is stopped.
+        status = subprocess.run(line, check=False, preexec_fn=die_with_parent).returncode
+        if (folder / FAILURE).is_file():
+            raise NadirError(**read_json(folder / FAILURE))
+        if status:
+            raise NadirError(
+                f"the encoding processes ended with status {status} and gave no reason",
+                where="encode",
+                fix="see the lines above; a kill by the system means too little memory (lower "
+                "compute.processes or encode.batch_size). The next run goes on from here",
+            )
+
+
+def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:
+    """Link the live shards and write the index; it comes last, so what has one is whole."""
+    places = store.places()
+    found = places.find(rows["key"])
+    if (found < 0).any():
+        raise NadirError(
+            f"{int((found < 0).sum())} latents are not in the store after encoding",
+            where=str(store.root),
+            fix="run the stage again; if it stays, `nadir latents verify` says what is damaged",
+        )
+    store.link_into(_LATENTS, set(places.shards_of(np.unique(found))))
+    write_json(_LATENTS / _ENCODER, {"encoder_hash": encoder})
+    placed = rows.append_column("shard", pa.array(places.shards_of(found), pa.string()))
+    placed = placed.append_column("row", pa.array(places.row[found], pa.int32()))
+    write_table(_index(placed), _LATENTS / INDEX_NAME, LATENT_INDEX)
+
+
+def _index(placed: pa.Table) -> pa.Table:
+    """One row per image of a placed table, with its mirrored latent beside its own."""
+    own = placed.filter(pc.invert(placed["flipped"]))
+    mirrored = placed.filter(placed["flipped"])
+    crop_left = pc.subtract(
+        pc.subtract(mirrored["resize_width"], mirrored["bucket_width"]), mirrored["crop_left"]
+    )
+    flips = [mirrored["key"], mirrored["shard"], mirrored["row"], crop_left]
+    width, height = (pc.cast(own[name], pa.string()) for name in ("bucket_width", "bucket_height"))
+    columns = {
+        "bucket": pc.binary_join_element_wise(width, height, "x"),
+        "original_width": own["width"],
+        "original_height": own["height"],
+        **{
+            name: column if len(mirrored) else pa.nulls(len(own), LATENT_INDEX.field(name).type)
+            for name, column in zip(LATENT_INDEX.names[-len(flips) :], flips, strict=True)
+        },
+    }
+    return pa.table(
+        {name: columns[name] if name in columns else own[name] for name in LATENT_INDEX.names}
+    )
 
 
 def main() -> None:

@@ -1,40 +1,80 @@
-"""Stage `ingest`: list the source. Cheap, so it always runs; it opens no image."""
+"""Stage `ingest`: list the source. Cheap, so it always runs; it opens no image.
+
+What it writes holds nothing of where the source lies, so moving it changes nothing.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
 from nadir.config.ingest import IngestParams
 from nadir.config.reader import read_section
-from nadir.data.sources.detect import open_source
-from nadir.data.tables import LISTING, write_table
+from nadir.data.sources.tag_rules import load_tag_rules
+from nadir.data.sources.tag_table import load_tag_classes
+from nadir.data.tables import LISTING, TAG_CLASSES, TAG_RULES, write_table
 from nadir.ground.events import emit, say
+from nadir.ground.files import write_json
 from nadir.stages.runner import run
+from nadir.stages.source import source_of
+
+if TYPE_CHECKING:
+    from nadir.data.sources.base import Listing
 
 OUTPUT = Path("data/listing.parquet")
+FORMAT = Path("data/source.json")
+TAG_TABLE = Path("data/tag_classes.parquet")
+RULES = Path("data/tag_rules.parquet")
 
 
 def work() -> None:
-    """Write `data/listing.parquet`.
+    """Write the listing, the layout it was read by and the supplied tables about tags.
 
     Raises:
-        NadirError: The source is missing or holds no image.
+        NadirError: The source is missing or holds no image, or a table about tags is wrong.
     """
     params = read_section("ingest", IngestParams)
-    source = open_source(params.source, params.format)
-    listing = source.list_images()
+    classes = load_tag_classes(params.tag_table, endpoint_url=params.endpoint_url)
+    rules = load_tag_rules(
+        params.tag_aliases, params.tag_implications, endpoint_url=params.endpoint_url
+    )
+    listing = source_of(params).list_images()
     write_table(listing.table, OUTPUT, LISTING)
+    write_json(FORMAT, {"format": listing.format})
+    write_table(classes, TAG_TABLE, TAG_CLASSES)
+    write_table(rules, RULES, TAG_RULES)
     for note in listing.notes:
         say(f"ingest: {note}")
-    images, tagged = listing.table.num_rows, listing.table.column("tags_path").is_valid()
-    with_tags, size = pc.sum(tagged).as_py(), pc.sum(listing.table.column("size")).as_py()
+    if params.tag_table is not None:
+        say(f"ingest: classes of {classes.num_rows:,} tags from {params.tag_table}")
+    _tell(listing, params)
+
+
+def _tell(listing: Listing, params: IngestParams) -> None:
+    problems = Counter(listing.table.column("problem").drop_null().to_pylist())
+    images = listing.table.num_rows - problems.total()
+    with_tags = pc.sum(listing.table.column("tags_path").is_valid()).as_py()
+    # What lies in parquet files has no size before it is read.
+    size = sum(n for n in listing.table.column("size").to_pylist() if n > 0)
     say(
-        f"ingest: {images:,} images ({size / 1e6:,.1f} MB), {with_tags:,} with a tag file, "
-        f"in {params.source} ({source.format})"
+        f"ingest: {images:,} images ({size / 1e6:,.1f} MB), {with_tags:,} with tags, "
+        f"in {params.source} ({listing.format})"
     )
-    emit("result", stage="ingest", images=images, with_tag_file=with_tags, bytes=size)
+    if problems:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in problems.most_common())
+        say(f"WARNING ingest: {problems.total():,} more are named but cannot be used ({reasons})")
+    emit(
+        "result",
+        stage="ingest",
+        images=images,
+        with_tags=with_tags,
+        bytes=size,
+        format=listing.format,
+        problems=problems.total(),
+    )
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
-from nadir.config.encode import LatentStatisticsParams
+from nadir.config.latent_statistics import LatentStatisticsParams
 from nadir.config.reader import read_section
 from nadir.data.latents import LatentReader
-from nadir.data.statistics import ChannelMoments
+from nadir.data.statistics import ChannelMoments, ImageMoments, standard_errors
 from nadir.data.tables import MANIFEST, read_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, emit, say
@@ -34,16 +34,21 @@ def work() -> None:
     Raises:
         NadirError: No latent to measure, or a channel that never varies.
     """
-    split = read_section("latent_statistics", LatentStatisticsParams).split
+    params = read_section("latent_statistics", LatentStatisticsParams)
+    split = params.split
     reader = LatentReader(_LATENTS)
-    positions = _positions(reader, split)
+    population = _positions(reader, split)
+    # sha256 does not know what an image shows, so its first ones are a random sample, and one that
+    # hardly changes when images are added.
+    positions = population[: params.sample_images]
     if not len(positions):
         raise NadirError(
             f"no latents of split `{split}`",
             where=str(_LATENTS),
             fix="reports/buckets.json says what was excluded; latent_statistics.split may be `all`",
         )
-    moments = measure(reader, positions)
+    sampled = len(positions) < len(population)
+    moments, errors = measure(reader, positions, len(population) if sampled else None)
     if not (moments.std > 0).all():
         raise NadirError(
             f"latent channels {np.flatnonzero(moments.std <= 0).tolist()} never vary",
@@ -53,7 +58,9 @@ def work() -> None:
     statistics = {
         "mean": moments.mean.tolist(),
         "std": moments.std.tolist(),
+        "standard_error": errors,
         "images": moments.images,
+        "of_images": len(population),
         "pixels": moments.pixels,
         "vae_hash": _encoder_hash(),
         "manifest_hash": file_hash(_MANIFEST),
@@ -64,22 +71,47 @@ def work() -> None:
         f"latent_statistics: {moments.images} images, mean {np.round(moments.mean, 3).tolist()}, "
         f"std {np.round(moments.std, 3).tolist()}"
     )
+    if errors is not None:
+        mean, std = (np.round(errors[name], 4).tolist() for name in ("mean", "std"))
+        say(
+            f"latent_statistics: a sample of {len(population)} images; standard error of the mean "
+            f"{mean}, of the std {std}"
+        )
     emit("result", stage="latent_statistics", **statistics)
 
 
-def measure(reader: LatentReader, positions: NDArray[np.int64]) -> ChannelMoments:
-    """Moments of some rows of the index.
+def measure(
+    reader: LatentReader, positions: NDArray[np.int64], population: int | None = None
+) -> tuple[ChannelMoments, dict[str, list[float]] | None]:
+    """Moments of some rows of the index, and the standard errors of their mean and std.
 
     The order of summation follows the index alone, so the result does not depend on how rows are
     spread over shards.
+
+    Args:
+        reader: The latents.
+        positions: Rows of its index.
+        population: How many rows they are a sample of; None when they are all.
+
+    Returns:
+        The moments, and `mean` and `std` of each channel's standard error; None without a sample.
     """
     total: ChannelMoments | None = None
+    images: list[ImageMoments] = []
     progress = Progress("latent_statistics", len(positions), "images")
     for part in _parts(reader, positions):
-        moments = ChannelMoments.of(reader.rows(part).numpy())
+        latents = reader.rows(part).numpy()
+        moments = ChannelMoments.of(latents)
         total = moments if total is None else total.merge(moments)
+        if population is not None:
+            images.append(ImageMoments.of(latents))
         progress.advance(len(part))
-    return total or ChannelMoments.none(0)
+    if total is None:
+        return ChannelMoments.none(0), None
+    if population is None:
+        return total, None
+    mean, std = standard_errors(ImageMoments.together(images), total, population)
+    return total, {"mean": mean.tolist(), "std": std.tolist()}
 
 
 def _parts(reader: LatentReader, positions: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -3,49 +3,89 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
-from nadir.data.tables import MANIFEST, TAGS, read_table, write_table
-from nadir.data.tags import effective_sample_share, sample_weights, tag_statistics
+from nadir.data.tables import (
+    MANIFEST,
+    TAG_PAIRS,
+    TAG_RULES,
+    TAGS,
+    check_table,
+    read_table,
+    write_table,
+)
+from nadir.data.tag_charts import draw_use, draw_weights
+from nadir.data.tag_rules import TagRules
+from nadir.data.tags import effective_sample_share, tag_statistics
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_path, write_json
+from nadir.ground.workspace import work_folder
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from nadir.data.tags import TagStatistics
+
 _MANIFEST = Path("data/manifest.parquet")
+_RULES = Path("data/tag_rules.parquet")
 _PLOTTED_RANKS = 1000
 
 
 def work() -> None:
-    """Write the tag table, its metrics and the rank-frequency plot."""
-    images = read_table(_MANIFEST, MANIFEST, columns=["split", "tags"])
-    tags = tag_statistics(_MANIFEST, read_section("tag_statistics", TagStatisticsParams))
-    write_table(tags, Path("data/tags.parquet"), TAGS)
-    weights = sample_weights(images, tags)[np.asarray(pc.equal(images["split"], "train"))]
-    classes = {
-        entry["values"]: entry["counts"] for entry in pc.value_counts(tags["class"]).to_pylist()
-    }
-    report = {
-        "tags": tags.num_rows,
-        "uses": pc.sum(tags["count"]).as_py() or 0,
-        "classes": classes,
-        "effective_sample_size_share": effective_sample_share(weights),
-    }
+    """Write the tables of tags and pairs, metrics and plots."""
+    check_table(_MANIFEST, MANIFEST)
+    rules = TagRules.of_table(read_table(_RULES, TAG_RULES))
+    scratch = work_folder("tag_statistics")
+    try:
+        params = read_section("tag_statistics", TagStatisticsParams)
+        found = tag_statistics(_MANIFEST, params, rules=rules, scratch=scratch)
+    finally:
+        # With what a killed run may have left.
+        shutil.rmtree(scratch, ignore_errors=True)
+    write_table(found.tags, Path("data/tags.parquet"), TAGS)
+    write_table(found.pairs, Path("data/tag_pairs.parquet"), TAG_PAIRS)
+    _write_ranks(found.tags, Path("reports/tags.csv"))
+    draw_use(found.tags, Path("reports/tag_use.png"))
+    draw_weights(found.tags, found.weights, Path("reports/tag_weights.png"))
+    report = _report(found)
     write_json(Path("reports/tags.json"), report)
-    _write_ranks(tags, Path("reports/tags.csv"))
     say(
-        f"tag_statistics: {report['tags']} tags, {report['uses']} uses; weighting by them leaves "
-        f"{report['effective_sample_size_share']:.0%} of the effective sample size"
+        f"tag_statistics: {report['tags']:,} tags, {report['uses']:,} uses; weighting by them "
+        f"leaves {report['effective_sample_size_share']:.0%} of the effective sample size"
     )
     emit("result", stage="tag_statistics", **report)
+
+
+def _report(found: TagStatistics) -> dict[str, Any]:
+    """The metrics: tags and their uses in all, by class and by rarity, and what the weights do."""
+    counts = found.tags["count"].to_numpy()
+    share = effective_sample_share(found.weights)
+    return {
+        "tags": found.tags.num_rows,
+        "uses": int(counts.sum()),
+        "classes": _by(found.tags, "class"),
+        "rarity": _by(found.tags, "rarity"),
+        "rules_that_apply": len(pc.list_flatten(found.tags["from_names"])),
+        "effective_sample_size": share * len(found.weights),
+        "effective_sample_size_share": share,
+    }
+
+
+def _by(tags: pa.Table, column: str) -> dict[str, dict[str, int]]:
+    """Tags and uses for each value of a column."""
+    grouped = tags.group_by(column).aggregate([("count", "count"), ("count", "sum")]).to_pylist()
+    return {
+        row[column]: {"tags": row["count_count"], "uses": row["count_sum"]}
+        for row in sorted(grouped, key=lambda row: str(row[column]))
+    }
 
 
 def _write_ranks(tags: pa.Table, path: Path) -> None:

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.config.compute import ComputeParams
-from nadir.config.ingest import IngestParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.expectations import run_gate, suite
 from nadir.data.inspection import Limits
+from nadir.data.reference import PROFILE, read_reference
 from nadir.data.screening import screen
-from nadir.data.sources.detect import open_source
 from nadir.data.survey import survey
-from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, read_table, write_table
+from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
 from nadir.data.validation import (
     Dataset,
     describe,
@@ -26,15 +25,18 @@ from nadir.data.validation import (
 from nadir.data.validation_page import validation_page
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.events import emit, say
-from nadir.ground.files import write_json, write_text
+from nadir.ground.files import read_json, write_json, write_text
 from nadir.ground.workspace import work_folder
 from nadir.stages.runner import run
+from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
     from nadir.data.expectations import Outcome
     from nadir.data.sources.base import Source
 
 LISTING_FILE = Path("data/listing.parquet")
+SOURCE_FILE = Path("data/source.json")
+TAG_TABLE = Path("data/tag_classes.parquet")
 MANIFEST_FILE = Path("data/manifest.parquet")
 QUARANTINE_FILE = Path("data/quarantine.parquet")
 PAGE = Path("reports/validation.html")
@@ -49,11 +51,11 @@ def work() -> None:
             so that the page shows what is wrong.
     """
     params = read_section("validate", ValidateParams)
-    ingest = read_section("ingest", IngestParams)
-    source = open_source(ingest.source, ingest.format)
+    source = source_of(layout=read_json(SOURCE_FILE)["format"])
     dataset = _examine(source, params)
     write_table(dataset.manifest, MANIFEST_FILE, MANIFEST)
     write_table(dataset.quarantine, QUARANTINE_FILE, QUARANTINE)
+    write_json(PROFILE, dataset.profile)
     outcomes = run_gate(suite(params), manifest=MANIFEST_FILE, totals=dataset.totals)
     write_text(PAGE, validation_page(dataset, outcomes, source=source, params=params))
     numbers = metrics(dataset, outcomes)
@@ -64,13 +66,26 @@ def work() -> None:
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
     listing = read_table(LISTING_FILE, LISTING)
-    limits = Limits(params.max_pixels, params.max_file_bytes, params.alpha_background)
-    workers = read_section("compute", ComputeParams).workers
-    memory = work_folder("inspection")
-    found = survey(listing, source, limits=limits, memory=memory, workers=workers)
+    compute = read_section("compute", ComputeParams)
+    found = survey(
+        listing,
+        source,
+        limits=Limits(
+            params.max_pixels, params.max_file_bytes, params.alpha_background, params.max_seconds
+        ),
+        memory=work_folder("inspection"),
+        workers=compute.workers,
+        scheduler=compute.dask_scheduler,
+    )
     say(f"validate: {found.looked_at:,} of {listing.num_rows:,} images are new or changed")
-    screened = screen(listing, found, params, load_vocabulary())
-    return split(screened, listed=listing.num_rows, params=params)
+    screened = screen(listing, found, params, [*_supplied(), *load_vocabulary()])
+    return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
+
+
+def _supplied() -> list[tuple[str, str]]:
+    """(tag, class) of the supplied tag table, which goes before the vocabulary."""
+    table = read_table(TAG_TABLE, TAG_CLASSES)
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _tell(dataset: Dataset, outcomes: list[Outcome], numbers: dict[str, Any]) -> None:
@@ -84,7 +99,8 @@ def _tell(dataset: Dataset, outcomes: list[Outcome], numbers: dict[str, Any]) ->
     warnings = [o for o in outcomes if not o.passed and o.expectation.severity == "warning"]
     for outcome in warnings:
         say(f"WARNING validate: {outcome.text}")
-    for row in worst_examples(dataset.quarantine) if warnings else []:
+    about_images = any(o.expectation.name in ("usable_share", "tagged_share") for o in warnings)
+    for row in worst_examples(dataset.quarantine) if about_images else []:
         say(f"WARNING validate: such as {describe(row)}")
     quarantined = numbers["quarantined"]
     emit("result", stage="validate", **images, reasons=quarantined, **numbers["expectations"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nadir.data.reference import PROFILE, accept
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry import (
@@ -19,8 +22,6 @@ from nadir.tracking.registry import (
 from nadir.tracking.store import connect
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlflow import MlflowClient
 
 
@@ -43,6 +44,8 @@ class Promotion:
 
 def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
     """Make a version the champion; the one before it becomes `previous`.
+
+    Its dataset becomes the accepted one (`nadir.data.reference`), where its run kept a profile.
 
     Repeating it changes nothing, so a promotion that was interrupted is finished by calling again:
     `previous` is set first, and the champion's alias moves in one step.
@@ -74,6 +77,7 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
         client.set_registered_model_alias(name, CHAMPION, number)
         if aliases.get(CHALLENGER) == number:
             client.delete_registered_model_alias(name, CHALLENGER)
+        _accept_dataset(client, candidate.run_id, root)
         return _outcome(client, name, changed=before != number)
 
 
@@ -108,6 +112,14 @@ def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
             where="reports/evaluation.html",
             fix="train a better model; a version that once was live comes back with a rollback",
         )
+
+
+def _accept_dataset(client: MlflowClient, run_id: str, root: Path) -> None:
+    """Measure drift against the dataset of this run from now on; older runs have no profile."""
+    kept = {file.path for file in client.list_artifacts(run_id)}
+    if PROFILE.name in kept:
+        with tempfile.TemporaryDirectory() as folder:
+            accept(Path(client.download_artifacts(run_id, PROFILE.name, folder)), root)
 
 
 def _outcome(client: MlflowClient, name: str, *, changed: bool) -> Promotion:

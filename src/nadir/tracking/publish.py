@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 
 EVALUATION = "reports/evaluation.json"
 _TABLE = "reports/evaluation.parquet"
-_FILES = ("reports/evaluation.html", "reports/validation.html", EVALUATION, "params.yaml")
+VALIDATION = "reports/validation.json"
+PROFILE = "data/profile.json"
+_FILES = (
+    "reports/evaluation.html",
+    "reports/validation.html",
+    EVALUATION,
+    VALIDATION,
+    PROFILE,
+    "reports/tags.json",
+    "reports/tag_use.png",
+    "reports/tag_weights.png",
+    "reports/buckets.json",
+    "reports/buckets.csv",
+    "params.yaml",
+)
 _PUBLISHED_TAG = "nadir.evaluation_md5"
 
 
@@ -47,6 +61,8 @@ def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
         return False
     report = read_json(root / EVALUATION)
     _log_metrics(client, run_id, evaluation_metrics(report))
+    if (root / VALIDATION).is_file():
+        _log_metrics(client, run_id, validation_metrics(read_json(root / VALIDATION)))
     for name in _FILES:
         if (root / name).is_file():
             client.log_artifact(run_id, str(root / name))
@@ -68,6 +84,15 @@ def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     for scale, values in report.get("cfg_scales", {}).items():
         metrics |= {f"cfg_{scale}.{name}": value for name, value in values.items()}
     metrics |= {f"x0_mse.{name}": value for name, value in report.get("loss", {}).items()}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def validation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of `reports/validation.json` under MLflow's names, such as `validation.used`."""
+    metrics = {f"validation.{name}": value for name, value in report.get("images", {}).items()}
+    metrics |= {f"validation.{name}": value for name, value in report.get("shares", {}).items()}
+    failed = report.get("expectations", {})
+    metrics |= {f"validation.{name}": failed[name] for name in ("warnings", "critical") if failed}
     return {name: float(value) for name, value in metrics.items()}
 
 

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from nadir.data.batches import BatchPlan
+from nadir.data.batches import BatchPlan, pixel_batches
 from nadir.data.captions import render_caption
 from nadir.data.tables import MANIFEST, TAGS, read_table
-from nadir.data.tags import sample_weights
+from nadir.data.tag_uses import TagCoder, TagUses, training_uses
+from nadir.data.tags import sample_weights, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
 from nadir.training.objective import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from nadir.config.train import TrainParams
@@ -37,6 +39,7 @@ _TIME_IDS = (
     "bucket_height",
     "bucket_width",
 )
+_CROP_LEFT = _TIME_IDS.index("crop_left")
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,23 @@ class Samples:
 
     Attributes:
         positions_N: Row of each in the latent index.
-        tags: [N] lists of tags, in Arrow memory.
+        tags: Of all training images of the manifest.
+        tag_images_N: Which of those each row is.
+        tag_names: (name, class) of each tag.
         weights_N: Tag weights, mean 1 over the training images; all 1 without tag weighting.
         time_ids_N6: Micro-conditioning in pixels.
         buckets: Rows of this table in each bucket, buckets by name.
+        repeats_N: How often an epoch shows each; None shows all once.
     """
 
     positions_N: NDArray[np.int64]
-    tags: pa.Array
+    tags: TagUses
+    tag_images_N: NDArray[np.int64]
+    tag_names: Sequence[tuple[str, str]]
     weights_N: NDArray[np.float32]
     time_ids_N6: NDArray[np.float32]
     buckets: tuple[NDArray[np.int64], ...]
+    repeats_N: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of training images."""
@@ -75,30 +84,34 @@ class Samples:
         return round(float(height)), round(float(width))
 
     def prompt_tags(self, row: int) -> list[tuple[str, str]]:
-        """(name, class) of each tag of one image."""
-        return [(tag["name"], tag["class"]) for tag in self.tags[row].as_py()]
+        """(name, class) of each tag of one image, aliases and implications applied."""
+        return [self.tag_names[tag] for tag in self.tags.of(int(self.tag_images_N[row]))]
 
 
 def load_samples(
-    index: pd.DataFrame, *, manifest: Path, tags: Path, tag_weighting: bool
+    index: pd.DataFrame,
+    *,
+    manifest: Path,
+    tags: Path,
+    tag_weighting: bool,
+    repeats: Mapping[str, int] | None = None,
 ) -> Samples:
     """Join the latent index with the manifest's training split.
 
     Args:
         index: Rows of data/latents/index.parquet.
         manifest: data/manifest.parquet.
-        tags: data/tags.parquet, read only with tag weighting.
+        tags: data/tags.parquet.
         tag_weighting: Weigh samples by the rarity of their tags.
+        repeats: `train.repeats`.
 
     Raises:
-        NadirError: No training image has a latent.
+        NadirError: No training image has a latent, or none has a tag to repeat.
     """
-    images = read_table(manifest, MANIFEST, ["sha256", "split", "tags"])
-    weights = np.ones(len(images), np.float32)
-    if tag_weighting:
-        weights = sample_weights(images, read_table(tags, TAGS)).astype(np.float32)
-    row_of = pd.Index(images["sha256"].to_numpy(zero_copy_only=False)).get_indexer(index["sha256"])
-    train = images["split"].to_numpy(zero_copy_only=False) == "train"
+    images = read_table(manifest, MANIFEST, ["sha256", "split"])
+    train = pc.equal(images["split"], "train").to_numpy()
+    row_of = pc.index_in(pa.array(index["sha256"], pa.string()), images["sha256"].combine_chunks())
+    row_of = pc.fill_null(row_of, -1).to_numpy()
     positions = np.flatnonzero((row_of >= 0) & train[row_of])
     if not len(positions):
         raise NadirError(
@@ -106,17 +119,45 @@ def load_samples(
             where=str(manifest),
             fix="see data/quarantine.parquet and reports/buckets.json for where images went",
         )
-    rows, chosen = row_of[positions], index.iloc[positions]
+    chosen, table = index.iloc[positions], read_table(tags, TAGS)
+    uses = training_uses(manifest, TagCoder(table))
+    # The tags are of training images alone, so those before an image say which of them it is.
+    rows = (np.cumsum(train) - 1)[row_of[positions]]
+    weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
     return Samples(
         positions_N=positions.astype(np.int64),
-        tags=images["tags"].combine_chunks().take(pa.array(rows)),
-        weights_N=weights[rows],
+        tags=uses,
+        tag_images_N=rows,
+        tag_names=list(zip(table["tag"].to_pylist(), table["class"].to_pylist(), strict=True)),
+        weights_N=weights[rows].astype(np.float32),
         time_ids_N6=chosen[list(_TIME_IDS)].to_numpy(np.float32),
         buckets=tuple(
             np.asarray(found, np.int64)
             for _, found in sorted(chosen.groupby("bucket").indices.items())
         ),
+        repeats_N=tag_repeats(uses, table, repeats)[rows] if repeats else None,
     )
+
+
+def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:
+    """The order in which the samples are shown.
+
+    Args:
+        samples: What to train on.
+        params: Batch size, its multiple, seed.
+    """
+    sizes: int | tuple[int, ...] = params.batch_size
+    if params.batch_multiple:
+        shapes = [samples.time_ids_N6[rows[0], :3:-1].astype(int) for rows in samples.buckets]
+        sizes = pixel_batches(
+            [(int(width), int(height)) for width, height in shapes],
+            params.batch_size,
+            params.batch_multiple,
+        )
+    repeats = None
+    if samples.repeats_N is not None:
+        repeats = [samples.repeats_N[rows] for rows in samples.buckets]
+    return BatchPlan([len(rows) for rows in samples.buckets], sizes, params.seed, repeats)
 
 
 class Feed:
@@ -153,8 +194,7 @@ class Feed:
         self._params = params
         self._timesteps = timesteps
         self._device = device
-        sizes = [len(rows) for rows in samples.buckets]
-        self._plan = BatchPlan(sizes, params.batch_size, params.seed)
+        self._plan = batch_plan(samples, params)
 
     def batch(self, step: int, *, rank: int = 0, ranks: int = 1) -> Batch:
         """The part of `step`'s batch that process `rank` of `ranks` works on.
@@ -162,12 +202,17 @@ class Feed:
         Raises:
             NadirError: The batch cannot be split evenly.
         """
-        seed, size = self._params.seed, self._params.batch_size
+        seed = self._params.seed
         bucket, within_B = self._plan.rank_batch(step, rank, ranks)
         rows_B = self._samples.buckets[bucket][within_B]
         places = range(rank * len(rows_B), (rank + 1) * len(rows_B))
-        latents_BCHW = self._reader.rows(self._samples.positions_N[rows_B]).float()
+        positions_B = self._samples.positions_N[rows_B]
+        time_ids_B6 = self._samples.time_ids_N6[rows_B]
+        flipped_B = self._reader.has_flip(positions_B) & randomness.flips(seed, step, places)
+        time_ids_B6[flipped_B, _CROP_LEFT] = self._reader.flip_crop_left(positions_B[flipped_B])
+        latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
+        size = self._plan.batch_sizes[bucket]
         timesteps = randomness.stratified_timesteps(seed, step, size, self._timesteps)
         hidden_BSD, pooled_BP = self._text.encode(
             self.captions(step, rows_B, places), self._params.caption.token_chunks
@@ -179,9 +224,13 @@ class Feed:
             timesteps_B=timesteps[places.start : places.stop],
             hidden_BSD=hidden_BSD,
             pooled_BP=pooled_BP,
-            time_ids_B6=torch.from_numpy(self._samples.time_ids_N6[rows_B]).to(device),
+            time_ids_B6=torch.from_numpy(time_ids_B6).to(device),
             weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
         )
+
+    def images_before(self, step: int) -> int:
+        """Images in all batches before `step`, repetitions included."""
+        return self._plan.images_before(step)
 
     def captions(self, step: int, rows: NDArray[np.int64], places: Sequence[int]) -> list[str]:
         """Prompts of some samples at `step`, tags dropped and shuffled by `params.caption`."""

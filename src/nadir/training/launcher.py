@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import psutil
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.model.launch import accelerate_command
 from nadir.training.guard import StopRequest, exclusive, is_held
 from nadir.training.places import FAILURE, OUTPUT, TRAINER_LOCK
 
@@ -65,22 +65,12 @@ def command(
     work: Path, fingerprint: str, *, compute: ComputeParams, mixed_precision: str
 ) -> list[str]:
     """The command line that starts all training processes of this machine."""
-    options = ["--num_processes", str(compute.processes), "--num_machines", "1"]
-    if compute.processes > 1:
-        options.append("--multi_gpu")  # torchrun; without a GPU the processes find gloo
-    if compute.accelerate_config:
-        options = ["--config_file", compute.accelerate_config]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(
-        1, (cores or 1) // compute.processes
+    return accelerate_command(
+        "nadir.training.main",
+        ["--work", str(work), "--fingerprint", fingerprint],
+        compute=compute,
+        mixed_precision=mixed_precision,
     )
-    return [
-        sys.executable,
-        *("-m", "accelerate.commands.launch", "--quiet", *options),
-        *("--mixed_precision", mixed_precision, "--dynamo_backend", "no"),
-        *("--num_cpu_threads_per_process", str(threads)),
-        *("-m", "nadir.training.main", "--work", str(work), "--fingerprint", fingerprint),
-    ]
 
 
 def _defaults() -> dict[str, str]:

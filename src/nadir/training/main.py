@@ -21,10 +21,11 @@ from nadir.data.latents import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.files import read_json, write_json
+from nadir.ground.parent import die_with_parent
 from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import load_text, load_unet, load_vae
 from nadir.training.feed import Feed, load_samples
-from nadir.training.guard import StoppedError, StopRequest, die_with_parent, exclusive
+from nadir.training.guard import StoppedError, StopRequest, exclusive
 from nadir.training.learner import Learner
 from nadir.training.objective import Objective
 from nadir.training.places import FAILURE, TRAINER_LOCK
@@ -132,6 +133,7 @@ def prepare_run(
         manifest=DATA / "manifest.parquet",
         tags=DATA / "tags.parquet",
         tag_weighting=train.tag_weighting,
+        repeats=train.repeats,
     )
     text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
     previews = None

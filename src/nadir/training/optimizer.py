@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from nadir.training.muon import MuonAdamW
+from nadir.model.muon import MuonAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     NOISE = 1
     TIMESTEPS = 2
     PREVIEW = 3
+    FLIP = 4
 
 
 def generator(seed: int, stream: Stream, step: int, position: int = 0) -> np.random.Generator:
@@ -69,6 +70,16 @@ def stratified_timesteps(seed: int, step: int, batch_size: int, timesteps: int) 
     strata = rng.permutation(batch_size)
     place = (strata + rng.random(batch_size)) / batch_size * timesteps
     return torch.from_numpy(np.minimum(place.astype(np.int64), timesteps - 1))
+
+
+def flips(seed: int, step: int, positions: Sequence[int]) -> np.ndarray:
+    """A fair coin for some positions of the batch at `step`: whether the image is mirrored.
+
+    Returns:
+        flips_B, bool, B = len(positions).
+    """
+    coins = [generator(seed, Stream.FLIP, step, place).random() < 0.5 for place in positions]
+    return np.array(coins, dtype=bool)
 
 
 def caption_rng(seed: int, step: int, position: int) -> random.Random:

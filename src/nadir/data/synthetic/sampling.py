@@ -41,9 +41,9 @@ _CASTS = {
 _ARTISTS = zipf(list(ARTISTS), 0.8)
 _CREATURES = {"": 0.3, **zipf(list(CREATURES), 1.1, total=0.7)}
 _FRAMINGS = {
-    "wide": {"upper_body": 0.52, "portrait": 0.38, "full_body": 0.1},
-    "square": {"upper_body": 0.4, "portrait": 0.3, "full_body": 0.2, "cowboy_shot": 0.1},
-    "tall": {"full_body": 0.55, "cowboy_shot": 0.25, "upper_body": 0.2},
+    "wide": {"upper_body": 0.42, "portrait": 0.53, "full_body": 0.05},
+    "square": {"upper_body": 0.4, "portrait": 0.45, "full_body": 0.1, "cowboy_shot": 0.05},
+    "tall": {"upper_body": 0.4, "portrait": 0.2, "full_body": 0.2, "cowboy_shot": 0.2},
 }
 _EFFECTS = {
     "black_background": {"dark": 0.4, "silhouette": 0.08},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nadir.training.muon import MuonAdamW
+from nadir.model.muon import MuonAdamW
 
 
 def make(module: torch.nn.Module, *, lr: float = 0.01, weight_decay: float = 0.0) -> MuonAdamW:

@@ -39,8 +39,8 @@ def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.txt")
     os.utime(tmp_path / "a.png", ns=(1, 1_700_000_000_123_456_789))
     row = listed(tmp_path)["a.png"]
-    assert (row["size"], row["modified_ns"]) == (7, 1_700_000_000_123_456_789)
-    assert row["tags_modified_ns"] == (tmp_path / "a.txt").stat().st_mtime_ns
+    assert (row["size"], row["version"]) == (7, "1700000000123456789")
+    assert row["tags_version"] == str((tmp_path / "a.txt").stat().st_mtime_ns)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,11 @@ def test_names_that_are_no_utf8_are_listed_readably(tmp_path: Path) -> None:
     [
         ("missing", "missing does not exist"),
         ("file.png", "is a file, not a folder"),
-        ("empty", r"no image files in .*empty\n  fix: set it to a folder with images"),
-        ("s3://bucket/key", "s3://bucket/key is not a local folder"),
+        (
+            "empty",
+            r"no image files in .*empty, read as folder\n  fix: set it to a folder with images",
+        ),
+        ("ftp://me:secret@host/x", "ftp://host/x is neither a folder nor s3://"),
     ],
 )
 def test_a_bad_location_is_one_clear_error(tmp_path: Path, location: str, message: str) -> None:

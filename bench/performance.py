@@ -1,0 +1,117 @@
+"""Where measurements of the data plane go: sections of docs/performance.md.
+
+Every measurement runs in a process of its own, so that its peak of memory is its own, and its
+temporary files lie in a folder that is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import multiprocessing
+import os
+import platform
+import re
+import resource
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+POSTS = (60_000, 600_000, 6_000_000)
+_HEAD = """\
+# Performance of the data plane
+
+What millions of images cost, measured by the modules of `bench/` (`make bench`), each on a dataset
+of 0.06, 0.6 and 6 million synthetic posts to show how cost grows. The posts are drawn from a small
+model (`bench/booru.py`) that was fitted to the public tag counts of a large booru; aspect ratios
+follow `nadir.data.aspects`. Peak memory is of the measuring process, Python and its libraries
+included.
+"""
+
+
+def posts_from_arguments(description: str | None) -> tuple[int, ...]:
+    """What `--posts` asks for: one number of posts, or all three."""
+    return _arguments(description).posts
+
+
+def manifests_from_arguments(description: str | None) -> Iterator[tuple[int, Path]]:
+    """Number of posts and their manifest, made anew or, with `--keep`, once for all."""
+    # Not above: what measures no manifest needs no model.
+    from bench.booru import write_manifest
+
+    options = _arguments(description)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        for posts in options.posts:
+            path = folder / f"posts_{posts}.parquet"
+            if not path.is_file():
+                part = path.with_suffix(".part")
+                write_manifest(part, posts)
+                part.rename(path)
+            yield posts, path
+
+
+def _arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    help_posts = "measure this many posts only"
+    parser.add_argument("--posts", type=lambda text: (int(text),), default=POSTS, help=help_posts)
+    help_keep = "folder in which manifests stay for the next measurement"
+    parser.add_argument("--keep", type=Path, help=help_keep)
+    return parser.parse_args()
+
+
+def alone(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What `function(folder, *arguments)` returns in a fresh process, with `peak_gb` added.
+
+    Args:
+        function: Of a module, so that another process finds it.
+        arguments: What it takes after a folder for temporary files.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(_measured, function, Path(folder), arguments).result()
+
+
+def _measured(
+    function: Callable[..., dict[str, Any]], folder: Path, arguments: tuple[Any, ...]
+) -> dict[str, Any]:
+    found = function(folder, *arguments)
+    return found | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; every column but the first is right-aligned."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def write(title: str, body: str) -> None:
+    """Print a measurement and put it into its section of the page, which is made or replaced."""
+    today = dt.datetime.now(tz=dt.UTC).date()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()}-core {platform.machine()} VM, {memory:.0f} GiB"
+    command = f"python -m bench.{Path(sys.argv[0]).stem}"
+    section = f"## {title}\n\n`{command}`, {today}, {machine}.\n\n{body.strip()}\n"
+    print(section)
+    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else _HEAD
+    parts = re.split(r"(?m)^(?=## )", text)
+    names = [part.partition("\n")[0] for part in parts]
+    if f"## {title}" in names:
+        parts[names.index(f"## {title}")] = section
+    else:
+        parts.append(section)
+    PAGE.write_text("\n".join(part.strip() + "\n" for part in parts), encoding="utf-8")

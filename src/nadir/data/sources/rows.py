@@ -1,0 +1,144 @@
+"""Rows of metadata files: which image each is about, and what it says about it, in short form."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import posixpath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from nadir.data.quarantine import Reason
+from nadir.data.sources.base import Content
+from nadir.data.sources.documents import EMBEDDED, KEY, read_documents
+from nadir.data.sources.index import index_of
+from nadir.data.sources.paths import UnsafePathError, safe_join
+from nadir.data.tags_text import is_row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nadir.data.sources.base import Store
+
+ROWS: pa.Schema = pa.schema(
+    [
+        ("image", pa.string()),
+        ("from_root", pa.string()),
+        ("md5", pa.string()),
+        ("id", pa.string()),
+        ("embedded", pa.bool_()),
+        ("written", pa.string()),
+        ("version", pa.string()),
+        ("size", pa.int64()),
+        ("row", pa.binary()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""One entry per row of a metadata file, blank ones too, so that row n is entry n.
+
+`image` and `from_root` are the paths its name means, from the file's folder and from the source's
+root; `row` is what it says, as JSON; `version` is a hash of that.
+"""
+
+_NAMES = (KEY, "filename", "image_path", "file_path", "path", "image", "file")
+_BATCH = 1024
+_MAX_ROW_BYTES = 1 << 20
+
+
+def read_rows(store: Store, path: str, memory: Path | None) -> pa.Table:
+    """Every row of a metadata file, without what they say: a table of schema `ROWS` less `row`.
+
+    Raises:
+        NadirError: The file cannot be understood.
+        OSError: It cannot be read.
+    """
+    columns = [name for name in ROWS.names if name != "row"]
+    return index_of(store, path, memory=memory, schema=ROWS, read=scan).table(columns)
+
+
+def read_row(store: Store, path: str, number: int, memory: Path | None) -> Content:
+    """What one row of a metadata file says, as JSON.
+
+    Raises:
+        FileNotFoundError: The file has no such row.
+        OSError: It cannot be read.
+    """
+    index = index_of(store, path, memory=memory, schema=ROWS, read=scan)
+    entry = index.entry(number, ("row", "version"))
+    if entry is None or not isinstance(entry["row"], bytes):
+        raise FileNotFoundError(2, f"{path} has no row {number}")
+    return Content(entry["row"], str(entry["version"]))
+
+
+def scan(store: Store, path: str, version: str) -> Iterator[pa.RecordBatch]:
+    """Read a metadata file from its beginning to its end."""
+    folder = posixpath.dirname(path)
+    with store.open(path, version) as file:
+        documents = read_documents(file, path)
+        while batch := list(itertools.islice(documents, _BATCH)):
+            entries = [_entry(values, fault, folder, store.location) for values, fault in batch]
+            yield pa.RecordBatch.from_pylist(entries, schema=ROWS)
+
+
+def _entry(
+    values: dict[str, Any] | None, fault: str | None, folder: str, root: str
+) -> dict[str, Any]:
+    if values is None:
+        return {"reason": str(Reason.BAD_METADATA), "detail": fault} if fault else {}
+    row = _short(values)
+    if len(row) > _MAX_ROW_BYTES:
+        detail = f"the row says more than {_MAX_ROW_BYTES:,} bytes"
+        return {"reason": str(Reason.BAD_METADATA), "detail": detail}
+    written = _written(values)
+    entry: dict[str, Any] = {
+        "embedded": values.get(EMBEDDED) is True,
+        "md5": _text(values.get("md5") or _inner(values, "md5")),
+        "id": _text(values.get("id")),
+        "written": written,
+        "row": row,
+        "size": len(row),
+        "version": hashlib.blake2b(row, digest_size=8).hexdigest(),
+    }
+    if written is not None and not entry["embedded"]:
+        try:
+            entry["image"] = safe_join(folder, written, root)
+            entry["from_root"] = safe_join("", written, root)
+        except UnsafePathError as error:
+            entry |= {"reason": str(Reason.UNSAFE_PATH), "detail": f"{written[:200]!r}: {error}"}
+    return entry
+
+
+def _short(values: dict[str, Any]) -> bytes:
+    """What a row says about its image, in a form that changes only when that does."""
+    kept = {key: value for key, value in values.items() if value is not None and is_row_key(key)}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def _written(values: dict[str, Any]) -> str | None:
+    """The image's name as the row has it."""
+    for key in _NAMES:
+        value = values.get(key)
+        if isinstance(value, dict):
+            value = value.get("path")
+        if isinstance(value, str) and value:
+            # A lone surrogate, legal in JSON, can stand in no table.
+            return value.encode("utf-8", "backslashreplace").decode()
+    return None
+
+
+def _inner(values: dict[str, Any], key: str) -> Any:
+    file = values.get("file")
+    return file.get(key) if isinstance(file, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        return None
+    try:
+        return str(value).encode("utf-8", "backslashreplace").decode()[:200]
+    except ValueError:  # an integer of thousands of digits
+        return None

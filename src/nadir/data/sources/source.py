@@ -1,0 +1,154 @@
+"""The source: a store read by a layout."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nadir.data.quarantine import Reason
+from nadir.data.sources.base import Content, Listing
+from nadir.data.sources.cells import read_cell
+from nadir.data.sources.columns import matching, problem_table
+from nadir.data.sources.layouts import detect
+from nadir.data.sources.metadata import METADATA_NAMES, list_rows, metadata_files
+from nadir.data.sources.paths import CONTAINER_NAME, place_of
+from nadir.data.sources.rows import read_row
+from nadir.data.sources.sidecars import list_folder, list_tars
+from nadir.data.sources.tars import find_member, read_member
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nadir.data.sources.base import Store
+
+_ANY_LENGTH = 1 << 62
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """Images of a store.
+
+    Args:
+        store: Where the files lie.
+        format: The layout; `auto` detects it when the images are listed.
+        memory: Folder for what is known about tars and metadata files; None keeps it in this
+            process only.
+    """
+
+    store: Store
+    format: str
+    memory: Path | None = None
+
+    @property
+    def location(self) -> str:
+        """The store's."""
+        return self.store.location
+
+    @property
+    def remote(self) -> bool:
+        """The store's."""
+        return self.store.remote
+
+    def list_images(self) -> Listing:
+        """List every image with where its tags are.
+
+        Raises:
+            NadirError: There is no image, or something cannot be read.
+        """
+        files, passed_over = self.store.list_files()
+        odd = matching(files, CONTAINER_NAME)
+        detail = "`.tar::` and `.parquet::` in a name stand for what lies inside such a file"
+        odd_paths = files.filter(odd).column("path").to_pylist()
+        files = files.filter(pc.invert(odd))
+        layouts = detect(files, self.store) if self.format == "auto" else [self.format]
+        table, ignored = self._list(files, layouts[0])
+        ignored += Counter(passed_over)
+        problems = problem_table((path, str(Reason.BAD_NAME), detail) for path in odd_paths)
+        table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
+        notes = tuple(_notes(ignored, layouts))
+        if not table.num_rows:
+            raise _empty(self.location, layouts[0], notes)
+        return Listing(table, layouts[0], notes)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a path of the listing for reading.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        place = place_of(path)
+        if place == (path, None, None, None):
+            return self.store.open(path)
+        return io.BytesIO(self.read(path, _ANY_LENGTH).data)
+
+    def read(self, path: str, limit: int) -> Content:
+        """The first `limit` bytes of a path of the listing.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        place = place_of(path)
+        if place.member is not None:
+            return read_member(self.store, place.file, place.member, limit, self.memory)
+        if place.cell is not None:
+            return read_cell(self.store, place.file, place.cell, limit)
+        if place.row is not None:
+            return read_row(self.store, place.file, place.row, self.memory)
+        return self.store.read(path, limit)
+
+    def version(self, path: str) -> tuple[int, str]:
+        """Size and version of a path of the listing as they are now.
+
+        Raises:
+            OSError: It is gone.
+        """
+        place = place_of(path)
+        if place.member is not None:
+            span = find_member(self.store, place.file, place.member, self.memory)
+            return span.size, span.version
+        if place.cell is not None:
+            return -1, self.store.stat(place.file)[1]
+        if place.row is not None:
+            content = read_row(self.store, place.file, place.row, self.memory)
+            return len(content.data), content.version
+        return self.store.stat(path)
+
+    def _list(self, files: pa.Table, layout: str) -> tuple[pa.Table, Counter[str]]:
+        if layout == "webdataset":
+            return list_tars(self.store, files, self.memory)
+        if layout == "folder":
+            return list_folder(files)
+        if not metadata_files(files, layout):
+            raise NadirError(
+                f"no metadata file of the layout {layout} (a path like "
+                f"{METADATA_NAMES[layout].removeprefix('(?is)')})",
+                where=self.location,
+                fix="set ingest.format to auto, or to the layout it has",
+            )
+        return list_rows(self.store, files, layout, self.memory)
+
+
+def _notes(ignored: Counter[str], layouts: list[str]) -> list[str]:
+    notes = []
+    if ignored:
+        counts = ", ".join(f"{count:,} {why}" for why, count in sorted(ignored.items()))
+        notes.append(f"not listed: {counts}")
+    if len(layouts) > 1:
+        others = ", ".join(layouts[1:])
+        notes.append(f"read as {layouts[0]}; it could be {others}, too: ingest.format chooses")
+    return notes
+
+
+def _empty(location: str, layout: str, notes: tuple[str, ...]) -> NadirError:
+    return NadirError(
+        f"no image files in {location}, read as {layout}" + "".join(f"; {note}" for note in notes),
+        where="params.yaml ingest.source",
+        fix="set it to a folder with images (.png, .jpg, .webp ...), tars, parquet files or an "
+        "s3:// prefix of them",
+    )

@@ -1,0 +1,108 @@
+"""One encoding process; `accelerate launch -m nadir.stages.encode_part` starts as many as wanted.
+
+The job lies in a folder of its own: `rows.parquet` says what to encode, and a fault that the user
+can act on is left in `failure.json` for the stage to tell once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import torch
+
+from nadir.config.compute import ComputeParams
+from nadir.config.encode import EncodeParams
+from nadir.config.reader import read_section
+from nadir.config.validate import ValidateParams
+from nadir.data.latents import LatentStore
+from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.files import write_json
+from nadir.ground.parent import die_with_parent
+from nadir.ground.workspace import work_folder
+from nadir.model.autoencoder import DTYPES
+from nadir.model.devices import pick_device
+from nadir.model.encoding import ImageOpener, encode_missing
+from nadir.model.sdxl import load_vae
+from nadir.stages.source import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+    from diffusers import AutoencoderKL
+
+ROWS = "rows.parquet"
+FAILURE = "failure.json"
+
+# A process waits for the slowest one at the end; a large part may take days.
+_PATIENCE = timedelta(days=30)
+
+
+def encode_part(
+    job: pa.Table, vae: AutoencoderKL, device: torch.device, *, rank: int = 0, ranks: int = 1
+) -> None:
+    """Encode part `rank` of `ranks` of a job into `work/latents`, as the parameters say.
+
+    Raises:
+        NadirError: An image is gone or has changed since `validate`, or has no finite latent.
+    """
+    validate = read_section("validate", ValidateParams)
+    encode_missing(
+        job,
+        vae=vae.to(device),
+        store=LatentStore(work_folder("latents")),
+        params=read_section("encode", EncodeParams),
+        open_row=ImageOpener(
+            source=source_of(),
+            alpha_background=validate.alpha_background,
+            max_pixels=validate.max_pixels,
+        ),
+        workers=read_section("compute", ComputeParams).workers,
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Encode this process' part of the job; exits 1 on a fault."""
+    from accelerate import PartialState
+
+    parser = argparse.ArgumentParser(description="one encoding process")
+    parser.add_argument("--job", type=Path, required=True, help="the job's folder")
+    folder = parser.parse_args(arguments).job
+    die_with_parent()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    name = read_section("compute", ComputeParams).device
+    on_cpu = name == "cpu" or not (torch.cuda.is_available() or torch.xpu.is_available())
+    state = PartialState(cpu=several and on_cpu, timeout=_PATIENCE)
+    try:
+        vae = load_vae(
+            Path("models/base"), dtype=DTYPES[read_section("encode", EncodeParams).precision]
+        )
+        encode_part(
+            pq.read_table(folder / ROWS),
+            vae,
+            state.device if several else pick_device(name),
+            rank=state.process_index,
+            ranks=state.num_processes,
+        )
+        # The first machine ends the stage, so it must not be done before the others are.
+        state.wait_for_everyone()
+    except Exception as error:
+        fault = error if isinstance(error, NadirError) else disk_full_error(error, where="encode")
+        if fault is None:
+            raise
+        write_json(folder / FAILURE, {"what": fault.what, "where": fault.where, "fix": fault.fix})
+        sys.exit(1)
+    finally:
+        state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""A supplied table gives tags their classes, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nadir.data.sources.tag_table import load_tag_classes
+from nadir.data.tables import TAG_CLASSES
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def loaded(path: Path, data: bytes) -> dict[str, str]:
+    path.write_bytes(data)
+    table = load_tag_classes(str(path))
+    assert table.schema.equals(TAG_CLASSES)
+    names, classes = (column.to_pylist() for column in table.columns)
+    assert names == sorted(names)
+    return dict(zip(names, classes, strict=True))
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def test_no_table_is_an_empty_one() -> None:
+    assert load_tag_classes(None).equals(TAG_CLASSES.empty_table())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"tag,class\nSome One,artist\nsaber,char\nx,general\n",
+        b"\xef\xbb\xbfclass,count,tag\nartist,4,some_one\nCharacter,5,saber\ngeneral,1,x\n",
+        b"name,category,post_count\nsome_one,1,9\nsaber,4,8\nx,0,7\n",
+    ],
+)
+def test_csv_of_several_kinds_is_read(tmp_path: Path, data: bytes) -> None:
+    expected = {"some_one": "artist", "saber": "character", "x": "general"}
+    assert loaded(tmp_path / "t.csv", data) == expected
+
+
+def test_parquet_is_read(tmp_path: Path) -> None:
+    data = parquet(name=["a b", "c"], category=[1, 5])
+    assert loaded(tmp_path / "t.parquet", data) == {"a_b": "artist", "c": "meta"}
+
+
+def test_of_tags_that_become_the_same_the_first_counts(tmp_path: Path) -> None:
+    assert loaded(tmp_path / "t.csv", b"tag,class\nA b,artist\na_b,meta\n,meta\n") == {
+        "a_b": "artist"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("t.csv", b"tag,class\na,artist\nb,painter\n",
+         r"t\.csv line 3: unknown class 'painter'; known: general, character, copyright, artist"),
+        ("t.csv", b"word,kind\na,artist\n",
+         r"has the columns word, kind, not tag and class\n  fix: name the columns tag and class"),
+        ("t.csv", b"", r"has the columns \(none\), not tag and class"),
+        ("t.csv", b"tag,class\nb\n", r"t\.csv line 2: the line has too few cells"),
+        ("t.csv", b"tag,class\n\xff,meta\n", "is no UTF-8 CSV"),
+        ("t.parquet", b"nonsense", "the tag table is no parquet file"),
+        ("t.parquet", parquet(tag=["a"], **{"class": [2]}), r"t\.parquet row 1: unknown class '2'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_table_says_where_and_what(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    with pytest.raises(NadirError, match=message):
+        loaded(tmp_path / name, data)
+
+
+def test_a_missing_table_is_one_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path / "no" / "where.csv"):
+        with pytest.raises(NadirError, match=r"ingest\.tag_table: the tag table .* cannot be read"):
+            load_tag_classes(str(path))
+
+
+def test_a_table_may_lie_on_s3(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="t/tags.csv", Body=b"tag,class\na,meta\n")
+    assert load_tag_classes(f"s3://{bucket}/t/tags.csv").to_pylist() == [
+        {"tag": "a", "class": "meta"}
+    ]
+    with pytest.raises(NadirError, match="cannot be read"):
+        load_tag_classes(f"s3://{bucket}/t/none.csv")
