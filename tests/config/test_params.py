@@ -60,7 +60,7 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
     edit(params_file, "prediction: v", "prediction: vv")
     edit(params_file, "  weight_decay:", "  weight_decai:")
     edit(params_file, "workers: 0", "workers: -1")
-    edit(params_file, "learning_rate: 0.001", "learning_rate: '0.001'")
+    edit(params_file, "  learning_rate: 0.002", "  learning_rate: '0.002'")
     with pytest.raises(NadirError) as caught:
         read_params(params_file)
     text = str(caught.value)

@@ -74,12 +74,12 @@ def check_a_second_run(project: MiniProject, parent: Run) -> None:
 
 
 def test_only_what_changed_runs_and_the_way_back_is_restored(quick: MiniProject) -> None:
-    quick.set("learning_rate: 0.001", "learning_rate: 0.002")
+    quick.set("  learning_rate: 0.002", "  learning_rate: 0.003")
     changed = states(run(quick, "two"))
     assert changed["encode"] == "unchanged"
     assert changed["train"] == "executed"
     assert changed["evaluate"] == "unchanged", "the same checkpoint came out"
-    quick.set("learning_rate: 0.002", "learning_rate: 0.001")
+    quick.set("  learning_rate: 0.003", "  learning_rate: 0.002")
     back = states(run(quick, "three"))
     assert back["train"] == "restored"
     assert len(runs_of(quick, "pipeline")) == 1, "restoring is no computation"
