@@ -9,27 +9,25 @@ training does before: join the latent index with the manifest and read every tag
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from bench.bucketing import preset
-from bench.performance import PAGE, alone, manifests_from_arguments, seconds, table, write
+from bench.performance import PAGE, alone, cost, manifests_from_arguments, seconds, table, write
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.config.train import TrainParams
+from nadir.data.batches import BatchPlan
 from nadir.data.fitting import fit_images
 from nadir.data.latents import LatentReader
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, read_table, write_table
 from nadir.data.tags import tag_statistics
-from nadir.training.feed import batch_plan, load_samples
+from nadir.training.feed import Samples, batch_plan, load_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from nadir.data.batches import BatchPlan
 
 _BATCHES, _JUMPS = 20_000, 200
 
@@ -73,16 +71,19 @@ def prepare(_: Path, target: Path, manifest: Path) -> dict[str, Any]:
 def measure(_: Path, folder: Path, manifest: Path) -> dict[str, Any]:
     """Seconds of each part."""
     params = read_section("train", TrainParams, PAGE.parents[1] / "presets" / "sdxl.yaml")
-    started = time.perf_counter()
-    samples = load_samples(
-        LatentReader(folder).index,
-        manifest=manifest,
-        tags=folder / "t.parquet",
-        tag_weighting=True,
+    loaded: list[Samples] = []
+    loading = cost(
+        lambda: loaded.append(
+            load_samples(
+                LatentReader(folder).index,
+                manifest=manifest,
+                tags=folder / "t.parquet",
+                tag_weighting=True,
+            )
+        )
     )
-    loading = time.perf_counter() - started
-    plans: list[BatchPlan] = []
-    opening = seconds(lambda: plans.append(_opened(batch_plan(samples, params))))
+    samples, plans = loaded[0], list[BatchPlan]()
+    opening = cost(lambda: plans.append(_opened(batch_plan(samples, params))))
     each = [seconds(lambda step=step: plans[0].batch(step)) for step in range(_BATCHES)]
     jumps = np.random.default_rng(0).integers(0, 10**6, _JUMPS).tolist()
     jumping = seconds(lambda: [plans[0].batch(step) for step in jumps]) / _JUMPS
@@ -122,15 +123,16 @@ def main() -> None:
             [
                 f"{posts:,}",
                 str(found["buckets"]),
-                f"{found['opening']:.2f}",
+                *(f"{part:.2f}" for part in found["opening"]),
                 f"{found['batch'] * 1e6:.0f}",
                 f"{found['p99'] * 1e6:.0f}",
                 f"{found['jump'] * 1e3:.1f}",
-                f"{found['loading']:.1f}",
+                *(f"{part:.1f}" for part in found["loading"]),
                 f"{found['peak_gb']:.1f}",
             ]
         )
-    header = ["images", "buckets", "open, s", "batch, µs", "99 %, µs", "jump, ms", "samples, s"]
+    header = ["images", "buckets", "open, s", "CPU, s", "batch, µs", "99 %, µs", "jump, ms"]
+    header += ["samples, s", "CPU, s"]
     body = (__doc__ or "").split("\n\n", 1)[1].replace("2,000 at", f"{_JUMPS} at")
     write("Batch plan", body + "\n" + table([*header, "GB"], rows))
 

@@ -1,14 +1,15 @@
 """Reading latents of random images, against a plain copy out of `numpy.memmap`.
 
-Shards of fp16 latents of 1024x1024 canvases, [4, 128, 128], 131 kB each; batches of 64 images
-anywhere in them, from the page cache. Copy: each row of a batch copied out of one `numpy.memmap` to
-an fp16 array. Ours: `LatentReader.rows`, which finds each row's shard and place and gives fp32;
-beside it the same copy with that conversion. Opening is `LatentReader(folder)` on an index of that
-many rows, of which all but the first name no row of these shards.
+Shards of latents of 1024x1024 canvases, [4, 128, 128]; batches of 64 images anywhere in them, from
+the page cache. Copy: each row of a batch copied out of one `numpy.memmap` as it is. Ours:
+`LatentReader.rows`, which finds each row's shard and place and gives fp32; beside it the same copy
+with that conversion. GB are of stored bytes. Opening is `LatentReader(folder)` on an index of that
+many rows, of which most name the same rows of these shards.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHAPE = (4, 128, 128)
-_ROWS, _SHARDS = 1500, 8
+_ROWS, _SHARDS = 1000, 8
 _BATCH, _BATCHES, _ROUNDS = 64, 60, 5
 
 
-def make_latents(folder: Path, posts: int) -> None:
+def make_latents(folder: Path, posts: int, dtype: str) -> None:
     """Shards, an index that names their rows first, and the same latents as one plain file."""
     rng, shards = np.random.default_rng(0), []
     store = LatentStore(folder)
     with (folder / "plain.bin").open("wb") as plain:
         for shard in range(_SHARDS):
-            values = rng.standard_normal((_ROWS, *_SHAPE), dtype=np.float32).astype(np.float16)
+            values = rng.standard_normal((_ROWS, *_SHAPE), dtype=np.float32).astype(dtype)
             keys = [f"{shard}-{row}" for row in range(_ROWS)]
             shards.append(store.write_shard("1024x1024", keys, torch.from_numpy(values)))
             values.tofile(plain)
@@ -56,17 +57,17 @@ def make_latents(folder: Path, posts: int) -> None:
     write_table(pa.table(columns), folder / "index.parquet", LATENT_INDEX)
 
 
-def measure(folder: Path, posts: int) -> dict[str, Any]:
+def measure(folder: Path, posts: int, dtype: str) -> dict[str, Any]:
     """Bytes per second of each way, the best of several rounds taken in turn."""
     torch.set_num_threads(1)
-    make_latents(folder, posts)
+    make_latents(folder, posts, dtype)
     readers: list[LatentReader] = []
     opening = seconds(lambda: readers.append(LatentReader(folder)))
     there = min(_ROWS * _SHARDS, posts)
-    plain = np.memmap(folder / "plain.bin", np.float16, "r").reshape(-1, *_SHAPE)
+    plain = np.memmap(folder / "plain.bin", dtype, "r").reshape(-1, *_SHAPE)
     order = np.random.default_rng(1).integers(0, there, (_BATCHES, _BATCH))
     ways: dict[str, Callable[[NDArray[np.int64]], Any]] = {
-        "copy": lambda rows: _copied(plain, rows, np.float16),
+        "copy": lambda rows: _copied(plain, rows, dtype),
         "converted": lambda rows: _copied(plain, rows, np.float32),
         "ours": readers[0].rows,
     }
@@ -74,11 +75,11 @@ def measure(folder: Path, posts: int) -> dict[str, Any]:
     for _ in range(_ROUNDS):
         for name, way in ways.items():
             times[name].append(seconds(lambda way=way: [way(rows) for rows in order]))
-    size = order.size * int(np.prod(_SHAPE)) * 2
+    size = order.size * int(np.prod(_SHAPE)) * np.dtype(dtype).itemsize
     return {"opening": opening} | {name: size / min(took) for name, took in times.items()}
 
 
-def _copied(plain: NDArray[Any], rows: NDArray[np.int64], dtype: type) -> NDArray[Any]:
+def _copied(plain: NDArray[Any], rows: NDArray[np.int64], dtype: Any) -> NDArray[Any]:
     latents = np.empty((len(rows), *_SHAPE), dtype)
     for place, row in enumerate(rows.tolist()):
         latents[place] = plain[row]
@@ -88,11 +89,12 @@ def _copied(plain: NDArray[Any], rows: NDArray[np.int64], dtype: type) -> NDArra
 def main() -> None:
     """Measure and write the section."""
     rows = []
-    for posts in posts_from_arguments(__doc__):
-        found = alone(measure, posts)
+    asked = posts_from_arguments(__doc__)
+    for posts, dtype in itertools.product(asked, ("float16", "float32")):
+        found = alone(measure, posts, dtype)
         rows.append(
             [
-                f"{posts:,}",
+                f"{posts:,}, {dtype}",
                 f"{found['opening']:.1f}",
                 *(f"{found[name] / 1e9:.2f}" for name in ("copy", "converted", "ours")),
                 f"{found['ours'] / found['copy']:.2f}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.booru import TagModel
-from bench.performance import PAGE, alone, manifests_from_arguments, seconds, table, write
+from bench.performance import PAGE, alone, cost, manifests_from_arguments, table, write
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
@@ -34,7 +34,7 @@ def measure(folder: Path, manifest: Path, *, with_rules: bool) -> dict[str, Any]
     params = read_section("tag_statistics", TagStatisticsParams, PAGE.parents[1] / "params.yaml")
     chosen = rules() if with_rules else None
     found: list[Any] = []
-    took = seconds(
+    took = cost(
         lambda: found.append(tag_statistics(manifest, params, rules=chosen, scratch=folder))
     )
     return {
@@ -66,13 +66,13 @@ def main() -> None:
                     f"{posts:,}{name}",
                     f"{found['uses']:,}",
                     f"{found['tags']:,}",
-                    f"{found['seconds']:.1f}",
-                    f"{found['seconds'] / posts * 1e6:.1f}",
+                    *(f"{part:.1f}" for part in found["seconds"]),
+                    f"{found['seconds'][1] / posts * 1e6:.1f}",
                     f"{found['effective']:.0%}",
                     f"{found['peak_gb']:.1f}",
                 ]
             )
-    header = ["images", "uses", "tags", "s", "µs/image", "effective sample", "GB"]
+    header = ["images", "uses", "tags", "s", "CPU, s", "CPU µs/image", "effective sample", "GB"]
     write("Tag statistics", (__doc__ or "").split("\n\n", 1)[1] + "\n" + table(header, rows))
 
 

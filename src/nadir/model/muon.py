@@ -6,14 +6,12 @@ matrices only; this one takes convolutions as well, as matrices of output channe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from nadir.model.threads import one_thread
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
     from torch.nn import Parameter
@@ -28,6 +26,7 @@ _MOMENTUM = 0.95
 _ADAMW_RMS = 0.2
 # The output layer has fewer rows (4 latent channels): too thin to have directions to balance.
 _FEWEST = 8
+_MOST_NUMBERS = 1 << 26  # in one product of many matrices: a quarter of a gigabyte
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -73,25 +72,31 @@ class MuonAdamW(torch.optim.Optimizer):
         if closure is not None:
             msg = "MuonAdamW takes no closure"
             raise ValueError(msg)
-        with one_thread():  # many small products, which threads only slow down
-            for group in self.param_groups:
-                self._update(group)
-
-    def _update(self, group: dict[str, Any]) -> None:
-        rule = self._muon if group["muon"] else self._adamw
-        for weight in group["params"]:
-            if weight.grad is not None:
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                rule(weight, weight.grad, group)
+            if group["muon"]:
+                for alike in _alike(weights):
+                    self._muon(alike, group["lr"])
+            else:
+                for weight in weights:
+                    self._adamw(weight, weight.grad, group)
 
-    def _muon(self, weight: Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
+    def _muon(self, weights: list[Parameter], rate: float) -> None:
+        """Update weights that are matrices of one shape, all at once."""
+        updates = torch.stack([self._momentum(weight).flatten(1) for weight in weights])
+        size = _ADAMW_RMS * max(updates.shape[1:]) ** 0.5
+        for weight, update in zip(weights, orthogonalise(updates), strict=True):
+            weight.sub_(update.view_as(weight), alpha=rate * size)
+
+    def _momentum(self, weight: Parameter) -> Tensor:
+        """The gradient, smoothed over the steps before (Nesterov)."""
+        gradient, state = cast("Tensor", weight.grad), self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         running = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
-        update = orthogonalise(torch.lerp(gradient, running, _MOMENTUM).flatten(1))
-        size = _ADAMW_RMS * max(update.shape) ** 0.5
-        weight.sub_(update.view_as(weight), alpha=group["lr"] * size)
+        return torch.lerp(gradient, running, _MOMENTUM)
 
     def _adamw(self, weight: Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (beta1, beta2) = self.state[weight], group["betas"]
@@ -104,24 +109,36 @@ class MuonAdamW(torch.optim.Optimizer):
         weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["count"]))
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """The matrix with all its singular values brought near 1, by Newton-Schulz iteration.
+def _alike(weights: list[Parameter]) -> Iterator[list[Parameter]]:
+    """Weights that are matrices of one shape together, but not too many at once."""
+    groups: dict[torch.Size, list[Parameter]] = {}
+    for weight in weights:
+        groups.setdefault(weight.flatten(1).shape, []).append(weight)
+    for shape, members in groups.items():
+        count = max(1, _MOST_NUMBERS // shape.numel())
+        for start in range(0, len(members), count):
+            yield members[start : start + count]
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Matrices with all their singular values brought near 1, by Newton-Schulz iteration.
 
     Every round multiplies by a polynomial of the Gram matrix, and such polynomials commute. So the
     rounds work on the small Gram matrix alone, and the matrix itself is multiplied once.
 
     Args:
-        matrix: [m, n], not all zero.
+        matrices: [B, m, n], none all zero.
     """
-    wide = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
-    wide = wide / (wide.norm() + 1e-7)
+    upright = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if upright else matrices
+    wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
     a, b, c = _QUINTIC
     gram = wide @ wide.mT
-    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     for _ in range(_ROUNDS):
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
         product = factor @ product
         gram = factor @ (factor @ gram)
     result: Tensor = product @ wide
-    return result.mT if matrix.shape[0] > matrix.shape[1] else result
+    return result.mT if upright else result

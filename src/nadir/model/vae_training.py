@@ -71,9 +71,7 @@ def train_vae(
     optimizer = MuonAdamW(
         vae.parameters(), lr=params.vae_learning_rate, betas=(0.9, 0.95), weight_decay=0.0
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, _learning_rate_shape(params.vae_steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate_shape(params.vae_steps))
     generator = torch.Generator().manual_seed(params.seed)
     vae.train()
     batches = texture_batches(
