@@ -3,8 +3,8 @@
 Time is of `fit_images` (nearest bucket, merging, resize, crop window, report) on columns in memory,
 the best of three; `by seed` is with crop windows drawn from each image's hash. The stage adds
 reading the manifest and writing its table. The aspect
-mix is `nadir.data.aspects`: k-means centroids of a booru's images, 0.17 to 1.86, half of them
-between 0.63 and 0.92.
+mix is `nadir.data.aspects`: k-means centroids of a booru's images, 0.17 to 1.86, nearly half
+of them between 0.63 and 0.92.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 
+_IMAGES_AT_ONCE = 1 << 17
+
+
 @dataclass(frozen=True)
 class BucketUse:
     """What one bucket holds.
@@ -82,38 +85,47 @@ def fit_images(manifest: pa.Table, params: BucketParams) -> FittedImages:
         params: Bucket list, limits, merging and crop rule.
     """
     images = _Images(
-        widths=manifest["width"].to_numpy().astype(np.int64),
-        heights=manifest["height"].to_numpy().astype(np.int64),
+        widths=manifest["width"].to_numpy(),
+        heights=manifest["height"].to_numpy(),
         is_train=np.asarray(pc.equal(manifest["split"], "train")),
         buckets=np.array(bucket_sizes(params), dtype=np.int64),
         params=params,
     )
     chosen = _merge_small_buckets(images)
-    near, fits = images.is_near(chosen), images.fits(chosen)
-    sha256 = manifest["sha256"]
-    if not fits.all():
-        kept = np.flatnonzero(fits)
-        sha256, images, chosen = sha256.take(pa.array(kept)), images.some(kept), chosen[kept]
-    table = _fitted_table(sha256, images, chosen)
-    return FittedImages(table, ~near, near & ~fits, _uses(images, chosen, table))
+    tables, near, fits = [], [np.zeros(0, bool)], [np.zeros(0, bool)]
+    sums = np.zeros((4, len(images.buckets)))
+    for piece in images.pieces():
+        part, of_part = images.some(piece), chosen[piece]
+        near.append(part.is_near(of_part))
+        fits.append(part.fits(of_part))
+        sha256 = manifest["sha256"].slice(piece.start, piece.stop - piece.start)
+        if not fits[-1].all():
+            kept = np.flatnonzero(fits[-1])
+            sha256, part, of_part = sha256.take(pa.array(kept)), part.some(kept), of_part[kept]
+        tables.append(_fitted_table(sha256, part, of_part))
+        sums += _sums(part, of_part, tables[-1])
+    is_near, fitting = np.concatenate(near), np.concatenate(fits)
+    table = (
+        pa.concat_tables(tables) if tables else _fitted_table(manifest["sha256"], images, chosen)
+    )
+    return FittedImages(table, ~is_near, is_near & ~fitting, _uses(images.buckets, sums))
 
 
-def _uses(images: _Images, chosen: Integers, table: pa.Table) -> tuple[BucketUse, ...]:
+def _sums(images: _Images, chosen: Integers, table: pa.Table) -> NDArray[np.float64]:
+    """[4, M] images, training images, upscaled ones and sum of the retained areas by bucket."""
     size = len(images.buckets)
-    counts = np.bincount(chosen, minlength=size)
-    train = np.bincount(chosen[images.is_train], minlength=size)
-    upscaled = np.bincount(chosen[images.is_small(chosen)], minlength=size)
+    parts = (chosen, chosen[images.is_train], chosen[images.is_small(chosen)])
+    counts = [np.bincount(part, minlength=size) for part in parts]
     retained = np.bincount(chosen, table["retained_area"].to_numpy(), minlength=size)
+    return np.array([*counts, retained])
+
+
+def _uses(buckets: Integers, sums: NDArray[np.float64]) -> tuple[BucketUse, ...]:
+    rows = zip(buckets.tolist(), sums.T.tolist(), strict=True)
     return tuple(
-        BucketUse(
-            width=int(images.buckets[bucket, 0]),
-            height=int(images.buckets[bucket, 1]),
-            images=int(counts[bucket]),
-            train=int(train[bucket]),
-            upscaled=int(upscaled[bucket]),
-            retained_area=float(retained[bucket] / counts[bucket]),
-        )
-        for bucket in np.flatnonzero(counts).tolist()
+        BucketUse(width, height, int(images), int(train), int(upscaled), retained / images)
+        for (width, height), (images, train, upscaled, retained) in rows
+        if images
     )
 
 
@@ -131,7 +143,10 @@ def bucket_sizes(params: BucketParams) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Images:
-    """Sizes of N images and the M buckets they may go to."""
+    """Sizes of N images and the M buckets they may go to.
+
+    Millions of images are dealt with in pieces that stay in the processor's cache.
+    """
 
     widths: Integers
     heights: Integers
@@ -139,11 +154,18 @@ class _Images:
     buckets: Integers
     params: BucketParams
 
-    def some(self, members: Integers) -> _Images:
-        """A part of the images."""
+    def pieces(self) -> list[slice]:
+        """Where each piece lies."""
+        count = len(self.widths)
+        return [
+            slice(at, min(at + _IMAGES_AT_ONCE, count)) for at in range(0, count, _IMAGES_AT_ONCE)
+        ]
+
+    def some(self, members: Integers | slice) -> _Images:
+        """A part of the images, its sides as 64-bit numbers, whose products do not overflow."""
         return _Images(
-            self.widths[members],
-            self.heights[members],
+            self.widths[members].astype(np.int64),
+            self.heights[members].astype(np.int64),
             self.is_train[members],
             self.buckets,
             self.params,
@@ -177,8 +199,11 @@ def _merge_small_buckets(images: _Images) -> Integers:
     however small, when one of its images would then no longer fit: merging never loses an image.
     """
     alive = np.arange(len(images.buckets))
-    chosen = images.nearest(alive)
-    fits = images.fits(chosen)
+    chosen, fits = np.zeros(len(images.widths), np.int64), np.zeros(len(images.widths), bool)
+    for piece in images.pieces():
+        part = images.some(piece)
+        chosen[piece] = part.nearest(alive)
+        fits[piece] = part.fits(chosen[piece])
     counts = np.bincount(chosen[fits & images.is_train], minlength=len(alive))
     candidates = set(alive.tolist())
     while len(alive) > 1:
