@@ -53,7 +53,7 @@ class TrainParams(Section):
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
     optimizer: Literal["adamw", "adafactor", "muon"]
-    """`muon` learns most per image, `adafactor` needs least memory, `adamw` is the usual one."""
+    """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     learning_rate_schedule: Literal["constant", "cosine"]

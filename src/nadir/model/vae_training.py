@@ -121,8 +121,8 @@ def _loss(
 def _distance_to_picture(latents_BCHW: torch.Tensor, pixels_BCHW: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of the first three latent channels and the shrunk picture.
 
-    Free latents are almost noise to the eye, and a U-Net needs many images to make sense of them;
-    latents that look like the picture cost about 1 dB and are learnt in a fraction of the steps.
+    Left free, the latents of neighbouring places have little in common, which a U-Net must learn
+    first; held near the picture they are smooth where it is.
     """
     factor = pixels_BCHW.shape[-1] // latents_BCHW.shape[-1]
     small_BCHW = torch.nn.functional.avg_pool2d(pixels_BCHW, factor)

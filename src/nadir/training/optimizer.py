@@ -43,8 +43,8 @@ def make_optimizer(
 
     Biases and normalisation scales get no weight decay. AdamW runs fused, in one kernel over all
     parameters. Adafactor keeps factored second moments (a fraction of AdamW's memory) and no
-    momentum; its step is the learning rate times the size of the matrix it changes. Muon learns
-    most from few images and costs some more time per step; its learning rate is AdamW's or twice.
+    momentum; its step is the learning rate times the size of the matrix it changes. Muon
+    orthogonalises its steps, which takes more time per step; its learning rate is AdamW's or twice.
     """
     if params.optimizer == "muon":
         return MuonAdamW(
