@@ -198,11 +198,17 @@ def test_rows_come_back_in_the_order_asked_for_across_shards(tmp_path: Path) -> 
     assert reader.rows([0]).dtype == torch.float32
 
 
-def test_half_precision_shards_are_read_as_float32(tmp_path: Path) -> None:
-    store, latents = LatentStore(tmp_path), latents_of(2).half()
-    name = store.write_shard("48x32", keys_of(0, 1), latents)
-    write_index(tmp_path, [(name, 0, "48x32"), (name, 1, "48x32")])
-    torch.testing.assert_close(LatentReader(tmp_path).rows([1, 0]), latents.float().flip(0))
+def test_rows_keep_the_type_they_are_stored_in_and_a_mixed_batch_takes_the_wider(
+    tmp_path: Path,
+) -> None:
+    store, latents = LatentStore(tmp_path), latents_of(3)
+    half = store.write_shard("48x32", keys_of(0, 1), latents[:2].half())
+    full = store.write_shard("48x32", keys_of(2), latents[2:])
+    write_index(tmp_path, [(half, 0, "48x32"), (half, 1, "48x32"), (full, 0, "48x32")])
+    reader, halves = LatentReader(tmp_path), latents[:2].half()
+    torch.testing.assert_close(reader.rows([1, 0]), halves.flip(0), rtol=0, atol=0)
+    mixed = torch.cat([halves.float(), latents[2:]])
+    torch.testing.assert_close(reader.rows([0, 1, 2]), mixed, rtol=0, atol=0)
 
 
 def test_a_batch_may_be_changed_without_touching_the_shard(tmp_path: Path) -> None:

@@ -232,7 +232,9 @@ class LatentReader:
         positions: Sequence[int] | NDArray[np.int64],
         flipped: NDArray[np.bool_] | None = None,
     ) -> torch.Tensor:
-        """Latents [B, C, h, w] in float32, of B rows of the index that share one bucket.
+        """Latents [B, C, h, w] as they are stored, of B rows of the index that share one bucket.
+
+        fp16 stays fp16, so that half as many bytes go to the device; whoever computes widens there.
 
         Args:
             positions: [B] rows of the index.
@@ -251,7 +253,9 @@ class LatentReader:
         if len(shapes) != 1:
             msg = f"rows of one bucket are wanted, got latents of shapes {sorted(shapes)}"
             raise ValueError(msg)
-        latents = np.empty((len(maps), *shapes.pop()), dtype=np.float32)
+        # A store may hold shards of both types; the wider one loses nothing.
+        dtype = max((mapped.dtype for mapped in maps), key=lambda one: one.itemsize)
+        latents = np.empty((len(maps), *shapes.pop()), dtype)
         # Row by row, so that bytes go from the map to their place in one copy.
         for place, (mapped, row) in enumerate(zip(maps, rows.tolist(), strict=True)):
             latents[place] = mapped[row]

@@ -131,13 +131,19 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     upright = matrices.shape[-2] > matrices.shape[-1]
     wide = matrices.mT if upright else matrices
     wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
-    a, b, c = _QUINTIC
     gram = wide @ wide.mT
-    product = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    for _ in range(_ROUNDS):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = factor @ product
+    product = factor = _round(gram)
+    for _ in range(_ROUNDS - 1):
         gram = factor @ (factor @ gram)
+        factor = _round(gram)
+        product = factor @ product
     result: Tensor = product @ wide
     return result.mT if upright else result
+
+
+def _round(gram: Tensor) -> Tensor:
+    """What a round multiplies by, [B, m, m], given the Gram matrices at its start."""
+    a, b, c = _QUINTIC
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor

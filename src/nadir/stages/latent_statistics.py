@@ -100,7 +100,7 @@ def measure(
     images: list[ImageMoments] = []
     progress = Progress("latent_statistics", len(positions), "images")
     for part in _parts(reader, positions):
-        latents = reader.rows(part).numpy()
+        latents = reader.rows(part).float().numpy()
         moments = ChannelMoments.of(latents)
         total = moments if total is None else total.merge(moments)
         if population is not None:

@@ -219,7 +219,7 @@ class Feed:
         )
         device = self._device
         return Batch(
-            latents_BCHW=self._scaling.normalise(latents_BCHW).to(device),
+            latents_BCHW=self._scaling.normalise(latents_BCHW.to(device).float()),
             noise_BCHW=randomness.noise(seed, step, places, shape).to(device),
             timesteps_B=timesteps[places.start : places.stop],
             hidden_BSD=hidden_BSD,
