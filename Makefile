@@ -32,8 +32,9 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 	@$(BIN)/nadir run
 
+# A file of tests stays on one worker, and the longest file starts first.
 test: $(STAMP) ## The whole test suite
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## The tests that need no whole pipeline
 	@$(BIN)/pytest -m "not system"

@@ -23,6 +23,9 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     GX_ANALYTICS_ENABLED="false",
 )
+# Workers side by side share the cores; several threads each would only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 S3_SECRET = "wJalrXUtnFEMI-not-to-be-seen"
@@ -41,7 +44,8 @@ def params_text() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long forms out unless they are asked for."""
+    """Leave the long forms out unless they are asked for; the longest file goes first."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
     if "evidence" in str(config.option.markexpr):
         return
     long = [item for item in items if item.get_closest_marker("evidence")]

@@ -12,7 +12,7 @@ from nadir.config.base_model import BaseModelParams
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.data.latents import LatentStore
-from nadir.data.tables import LATENT_INDEX, MANIFEST, write_table
+from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
 from nadir.model.checkpoint import LatentScaling, save_checkpoint
 from nadir.model.sdxl import load_unet
 from nadir.model.tiny import make_tiny
@@ -71,10 +71,22 @@ def write_holdout(data: Path, *, images: int) -> None:
     write_table(_table(rows, LATENT_INDEX), data / "latents" / "index.parquet", LATENT_INDEX)
     manifest = [_manifest_row(name, turn) for turn, name in enumerate(names)]
     write_table(_table(manifest, MANIFEST), data / "manifest.parquet", MANIFEST)
+    tags = [
+        _tag_row("1girl", []),
+        _tag_row("red_hair", []),
+        _tag_row("blue_hair", []),
+        _tag_row("happy", ["smile"]),
+    ]
+    write_table(_table(tags, TAGS), data / "tags.parquet", TAGS)
 
 
 def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _tag_row(name: str, from_names: list[str]) -> dict[str, object]:
+    plain = {"count": 10, "document_frequency": 0.1, "rarity": "common", "weight": 1.0}
+    return {"tag": name, "class": "general", "weighted": True, "from_names": from_names, **plain}
 
 
 def _manifest_row(name: str, turn: int) -> dict[str, object]:

@@ -171,6 +171,7 @@ def test_an_epoch_shows_each_image_as_often_as_it_repeats_and_spreads_its_visits
     repeats = np.ones(300, dtype=np.int64)
     repeats[:10] = 10
     plan = BatchPlan([300], 10, 0, [repeats])
+    assert plan.epoch_images == 390
     shown = np.concatenate([plan.batch(step)[1] for step in range(39)])
     np.testing.assert_array_equal(np.bincount(shown), repeats)
     for image in range(10):

@@ -59,6 +59,7 @@ def evaluated(pipeline, checkpoint, params, holdout):
     if holdout is not None:
         images = load_heldout(
             manifest=holdout / "manifest.parquet",
+            tags=holdout / "tags.parquet",
             latents=holdout / "latents",
             captions=Habits.of({}).captions,
             limit=params.loss_images,

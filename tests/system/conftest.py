@@ -56,7 +56,7 @@ class Project:
             "PYTHONPATH": str(self.folder / "src"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": "1",
         }
 
     def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,10 @@ import pytest
 from nadir.training.history import History
 
 
+def history_of(steps: int, batch_size: int) -> History:
+    return History(steps, images_before=lambda step: step * batch_size)
+
+
 def fill(history: History, first: int, last: int) -> list[int]:
     """Add steps and return those that gave means."""
     return [
@@ -19,25 +23,25 @@ def fill(history: History, first: int, last: int) -> list[int]:
 
 
 def test_a_row_holds_the_mean_of_ten_steps_and_the_last_step_always_makes_one() -> None:
-    history = History(steps=205, batch_size=4)
+    history = history_of(205, batch_size=4)
     assert fill(history, 1, 205) == [*range(10, 201, 10), 205]
 
 
 def test_means_cover_the_steps_since_the_last_row() -> None:
-    history = History(steps=200, batch_size=4)
+    history = history_of(200, batch_size=4)
     fill(history, 1, 19)
     means = history.add(20, loss=20.0, unweighted=40.0, gradient_norm=3.0)
     assert means == pytest.approx({"loss": 15.5, "unweighted_loss": 31.0, "gradient_norm": 1.2})
 
 
 def test_an_infinite_gradient_of_a_skipped_fp16_step_belongs_to_no_mean() -> None:
-    history = History(steps=2, batch_size=1)
+    history = history_of(2, batch_size=1)
     means = history.add(1, loss=1.0, unweighted=1.0, gradient_norm=math.inf)
     assert means == {"loss": 1.0, "unweighted_loss": 1.0}
 
 
 def test_the_summary_tells_steps_images_and_the_mean_of_the_last_hundred() -> None:
-    history = History(steps=300, batch_size=8)
+    history = history_of(300, batch_size=8)
     fill(history, 1, 300)
     assert history.summary() == pytest.approx(
         {"steps": 300, "images": 2400, "loss": 295.5, "loss_last_100": 250.5}
@@ -45,11 +49,11 @@ def test_the_summary_tells_steps_images_and_the_mean_of_the_last_hundred() -> No
 
 
 def test_a_history_that_went_through_json_goes_on_exactly(tmp_path: Path) -> None:
-    whole, first = History(200, 4), History(200, 4)
+    whole, first = history_of(200, batch_size=4), history_of(200, batch_size=4)
     for history, until in ((whole, 200), (first, 77)):
         for step in range(1, until + 1):
             history.add(step, loss=1 / step, unweighted=0.1 * step, gradient_norm=1.0)
-    second = History(200, 4)
+    second = history_of(200, batch_size=4)
     second.load(json.loads(json.dumps(first.state())))
     for step in range(78, 201):
         second.add(step, loss=1 / step, unweighted=0.1 * step, gradient_norm=1.0)
@@ -60,9 +64,15 @@ def test_a_history_that_went_through_json_goes_on_exactly(tmp_path: Path) -> Non
 
 
 def test_the_csv_has_images_and_loss_for_the_plot(tmp_path: Path) -> None:
-    history = History(steps=40, batch_size=4)
+    history = history_of(40, batch_size=4)
     fill(history, 1, 40)
     history.write_csv(tmp_path / "loss.csv")
     lines = (tmp_path / "loss.csv").read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ["step,images,loss,unweighted_loss", "2,8,1.5,3"]
     assert len(lines) == 21
+
+
+def test_images_are_those_of_batches_of_different_sizes() -> None:
+    history = History(steps=2, images_before=[0, 8, 20].__getitem__)
+    fill(history, 1, 2)
+    assert history.summary()["images"] == 20

@@ -120,6 +120,11 @@ class BatchPlan:
             node, count = (node.left, before) if after > before else (node.right, count - before)
         return node.bucket, count
 
+    @property
+    def epoch_images(self) -> int:
+        """Images of one pass over all buckets, repetitions included."""
+        return sum(self._lengths)
+
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""
         images, nodes = 0, [(self._root, step)]

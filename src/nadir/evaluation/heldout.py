@@ -6,11 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from nadir.data.captions import render_caption
 from nadir.data.latents import LatentReader
-from nadir.data.tables import MANIFEST, read_table
+from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.tag_uses import TagCoder, tag_batches
 from nadir.evaluation.metrics.loss import HeldOut
 
 if TYPE_CHECKING:
@@ -49,12 +52,15 @@ class HeldOutImage:
 
 
 def load_heldout(
-    *, manifest: Path, latents: Path, captions: CaptionParams, limit: int
+    *, manifest: Path, tags: Path, latents: Path, captions: CaptionParams, limit: int
 ) -> list[HeldOutImage]:
     """The first `limit` held-out images by hash, which is a fixed random choice.
 
+    Their tags are those that training knows, aliases and implications applied as there.
+
     Args:
         manifest: `data/manifest.parquet`.
+        tags: `data/tags.parquet`.
         latents: Folder `data/latents`.
         captions: How the checkpoint writes tags; nothing is dropped or shuffled here.
         limit: Images at most.
@@ -62,30 +68,43 @@ def load_heldout(
     Returns:
         Possibly none: the dataset may be too small for a hold-out, or the buckets left it out.
     """
-    rows = read_table(manifest, MANIFEST, ["sha256", "split", "tags"]).to_pylist()
-    tags = {row["sha256"]: row["tags"] for row in rows if row["split"] == "holdout"}
+    splits = read_table(manifest, MANIFEST, ["sha256", "split"])
+    heldout = splits.filter(pc.equal(splits["split"], "holdout"))["sha256"].to_pylist()
     reader = LatentReader(latents)
     index = reader.index.reset_index(drop=True)
-    chosen = index[index["sha256"].isin(set(tags))].sort_values("sha256").head(limit)
-    images = []
-    for position, row in zip(chosen.index, chosen.itertuples(), strict=True):
-        pairs = [(tag["name"], tag["class"]) for tag in tags[row.sha256]]
-        images.append(
-            HeldOutImage(
-                sha256=str(row.sha256),
-                caption=render_caption(pairs, captions, None),
-                latents_CHW=reader.rows([position])[0].float(),
-                time_ids=(
-                    int(row.original_height),
-                    int(row.original_width),
-                    int(row.crop_top),
-                    int(row.crop_left),
-                    int(row.bucket_height),
-                    int(row.bucket_width),
-                ),
-            )
+    chosen = index[index["sha256"].isin(heldout)].sort_values("sha256").head(limit)
+    pairs = _tags_of(list(chosen["sha256"]), manifest, read_table(tags, TAGS))
+    return [
+        HeldOutImage(
+            sha256=str(row.sha256),
+            caption=render_caption(pairs[row.sha256], captions, None),
+            latents_CHW=reader.rows([position])[0].float(),
+            time_ids=(
+                int(row.original_height),
+                int(row.original_width),
+                int(row.crop_top),
+                int(row.crop_left),
+                int(row.bucket_height),
+                int(row.bucket_width),
+            ),
         )
-    return images
+        for position, row in zip(chosen.index, chosen.itertuples(), strict=True)
+    ]
+
+
+def _tags_of(
+    hashes: Sequence[str], manifest: Path, tags: pa.Table
+) -> dict[str, list[tuple[str, str]]]:
+    """(name, class) of each tag of some images."""
+    wanted, coder = pa.array(hashes, pa.string()), TagCoder(tags)
+    names = list(zip(tags["tag"].to_pylist(), tags["class"].to_pylist(), strict=True))
+    found = {}
+    for batch, lists in tag_batches(manifest, ["sha256"]):
+        chosen = pc.is_in(batch.column("sha256"), value_set=wanted)
+        uses = coder.encode(lists.filter(chosen))
+        for image, sha256 in enumerate(batch.column("sha256").filter(chosen).to_pylist()):
+            found[sha256] = [names[row] for row in uses.of(image)]
+    return found
 
 
 def loss_batches(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.errors import NadirError
 from nadir.model.quiet import hide_progress_bars
+from nadir.model.scheduler import stock_scheduler
+from nadir.model.single_file import STOCK_NOISE
 from nadir.model.threads import one_thread
 from nadir.model.tiny_text import build_text_encoder
 from nadir.model.tokenizer import build_tokenizer
@@ -123,9 +125,7 @@ def _assemble(params: TinyParams) -> StableDiffusionXLPipeline:
         tokenizer=tokenizer,
         tokenizer_2=build_tokenizer(tags),
         unet=build_unet(params),
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False
-        ),
+        scheduler=stock_scheduler(STOCK_NOISE),
         force_zeros_for_empty_prompt=False,
         add_watermarker=False,
     )

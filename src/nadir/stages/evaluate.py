@@ -60,6 +60,7 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
     habits = Habits.of(info.training)
     holdout = load_heldout(
         manifest=Path("data/manifest.parquet"),
+        tags=Path("data/tags.parquet"),
         latents=Path("data/latents"),
         captions=habits.captions,
         limit=max(params.loss_images, params.holdout_prompts),

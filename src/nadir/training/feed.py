@@ -228,6 +228,11 @@ class Feed:
             weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
         )
 
+    @property
+    def epoch_images(self) -> int:
+        """Images of one pass over the samples, repetitions included."""
+        return self._plan.epoch_images
+
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""
         return self._plan.images_before(step)

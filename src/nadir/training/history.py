@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.files import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _LAST = 100
@@ -20,13 +21,13 @@ class History:
     Args:
         steps: Optimizer steps of the whole run; sets how many of them make a row (10, fewer in a
             run of less than 200).
-        batch_size: Images per step.
+        images_before: Images in all batches before a step.
     """
 
-    def __init__(self, steps: int, batch_size: int) -> None:
+    def __init__(self, steps: int, images_before: Callable[[int], int]) -> None:
         self.every = max(1, min(10, steps // 20))
         self._steps = steps
-        self._batch_size = batch_size
+        self._images_before = images_before
         self._rows: list[tuple[int, int, float, float]] = []
         self._window: list[tuple[float, float, float]] = []
         self._recent: list[float] = []
@@ -48,7 +49,7 @@ class History:
         norms = [norm for *_, norm in self._window if math.isfinite(norm)]
         mean_loss = math.fsum(row[0] for row in self._window) / count
         mean_unweighted = math.fsum(row[1] for row in self._window) / count
-        self._rows.append((step, step * self._batch_size, mean_loss, mean_unweighted))
+        self._rows.append((step, self._images_before(step), mean_loss, mean_unweighted))
         self._window = []
         means = {"loss": mean_loss, "unweighted_loss": mean_unweighted}
         return means | ({"gradient_norm": math.fsum(norms) / len(norms)} if norms else {})

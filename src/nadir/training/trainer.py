@@ -47,7 +47,7 @@ class Trainer:
             keep=run.train.keep_checkpoints,
             warn=self._say,
         )
-        self._history = History(run.train.steps, run.train.batch_size)
+        self._history = History(run.train.steps, run.feed.images_before)
         self._step = self._saved_step = 0
 
     def train(self) -> None:
@@ -62,13 +62,14 @@ class Trainer:
         if self._step == 0:
             self._preview()
         progress = Progress("train", train.steps, "steps", done=self._step)
-        start, start_step = time.monotonic(), self._step
+        images_before = self._run.feed.images_before
+        start, images_then = time.monotonic(), images_before(self._step)
         while self._step < train.steps:
             result = self._advance()
             if self._main:
-                rate = (self._step - start_step) / max(time.monotonic() - start, 1e-9)
-                self._report(result, rate * train.batch_size)
-                images = self._step * train.batch_size
+                images = images_before(self._step)
+                rate = (images - images_then) / max(time.monotonic() - start, 1e-9)
+                self._report(result, images, rate)
                 progress.advance(note=f"{images} images, loss {result.loss:.3f}")
             if self._step == train.steps:
                 break
@@ -97,7 +98,7 @@ class Trainer:
         """Tell the log and the tracker what is about to run."""
         run = self._run
         shares = weight_shares(run.objective.schedule, run.objective.weights_T)
-        epochs = run.train.steps * run.train.batch_size / len(run.samples)
+        epochs = run.feed.images_before(run.train.steps) / run.feed.epoch_images
         parameters = sum(p.numel() for p in self._learner.unet.parameters())
         self._say(
             f"train: {parameters / 1e6:.2f} M parameters, {len(run.samples)} images in "
@@ -130,7 +131,7 @@ class Trainer:
         self._step += 1
         return result
 
-    def _report(self, result: StepResult, images_per_second: float) -> None:
+    def _report(self, result: StepResult, images: int, images_per_second: float) -> None:
         """Note the step; tell the tracker the means when a row is due."""
         means = self._history.add(
             self._step,
@@ -143,7 +144,7 @@ class Trainer:
                 "learning_rate": result.learning_rate,
                 "images_per_second": images_per_second,
             }
-            self._run.reporter.step(self._step, self._step * self._run.train.batch_size, means)
+            self._run.reporter.step(self._step, images, means)
 
     def _preview(self) -> None:
         """Draw previews with the weights that would be published now."""

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.small_checkpoint import write_holdout
+
+from nadir.evaluation.habits import Habits
+from nadir.evaluation.heldout import load_heldout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def heldout(data: Path, limit: int):
+    return load_heldout(
+        manifest=data / "manifest.parquet",
+        tags=data / "tags.parquet",
+        latents=data / "latents",
+        captions=Habits.of({}).captions,
+        limit=limit,
+    )
+
+
+def test_captions_have_the_names_that_training_used(tmp_path: Path) -> None:
+    # The manifest says smile; the tag table knows it as another name of happy.
+    write_holdout(tmp_path, images=4)
+    captions = {image.caption for image in heldout(tmp_path, 4)}
+    assert captions == {"1girl, red_hair, happy", "1girl, blue_hair, happy"}
+
+
+def test_the_choice_is_the_first_by_hash_and_keeps_their_latents(tmp_path: Path) -> None:
+    write_holdout(tmp_path, images=4)
+    some, all_of_them = heldout(tmp_path, 2), heldout(tmp_path, 4)
+    assert [image.sha256 for image in some] == sorted(i.sha256 for i in all_of_them)[:2]
+    assert all(
+        (a.latents_CHW == b.latents_CHW).all() for a, b in zip(some, all_of_them, strict=False)
+    )
