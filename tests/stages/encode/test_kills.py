@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from tests.stages.test_encode import PLACE, assert_equal, describe, edit, latents, read_index
+from tests.encode_project import PLACE, assert_equal, describe, edit, latents, read_index
 from tests.training_project import make_base
 
 from nadir.data.latent_checks import verify
