@@ -32,8 +32,7 @@ What millions of images cost, measured by the modules of `bench/` (`make bench`)
 of 0.06, 0.6 and 6 million synthetic posts to show how cost grows. The posts are drawn from a small
 model (`bench/booru.py`) that was fitted to the public tag counts of a large booru; aspect ratios
 follow `nadir.data.aspects`. Peak memory is of the measuring process, Python and its libraries
-included. Others worked on the machine's two cores while this was measured, at higher priority: wall
-times are upper bounds, and processor times (CPU, of all threads) tell what the work costs.
+included. CPU is the processor time of all threads: what the work costs, however busy the machine.
 """
 
 

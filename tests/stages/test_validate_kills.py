@@ -71,10 +71,9 @@ def kill_and_rerun(undisturbed: dict[str, bytes], span_s: float, chance: random.
     with start() as process:
         time.sleep(chance.uniform(0, span_s))
         hit = process.poll() is None
-        if chance.random() < 0.5:
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
+        alone = chance.random() < 0.5
+        if hit:
+            process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
     assert finish() == undisturbed
     return hit
 
