@@ -82,6 +82,8 @@ def gate(params: ValidateParams, result: Screened, folder: Path, listed: int) ->
         ({"tags": []}, "no_tags", "0 tags; at least 1 wanted"),
         ({"tags": [(f"t{i}", "") for i in range(1001)]}, "too_many_tags", "1,001 tags"),
         ({"tags": [], "tags_reason": "bad_tags_file"}, "bad_tags_file", "why"),
+        ({"tags": [], "tags_reason": "crashed"}, "cannot_open", "tags could not be read: why"),
+        ({"tags": [], "tags_reason": "timed_out"}, "cannot_open", "tags could not be read: why"),
     ],
 )
 def test_each_fault_has_its_reason(
@@ -103,6 +105,9 @@ def test_ratings_are_excluded_by_name_and_unrated_images_have_one_too(
     result = screened(policy, *images)
     assert reasons(result) == {"000.png": "rating_excluded", "003.png": "rating_excluded"}
     assert "its rating is explicit" in result.quarantine.column("detail").to_pylist()
+    # As some boorus write it.
+    letters = params.model_copy(update={"exclude_ratings": ("e", "Banned")})
+    assert reasons(screened(letters, *images)) == reasons(result)
     policy = params.model_copy(update={"exclude_ratings": ("unrated",)})
     assert reasons(screened(policy, *images)) == {"002.png": "rating_excluded"}
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+DECODING = 1
+"""Raise when a rule here gives other pixels, so that no latent of the old ones is used again."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What may be decoded, in Pillow's names; no format that runs programs or reads other files."""
 

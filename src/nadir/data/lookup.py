@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from nadir.data.fact_cache import KEY, FactCache, match
 from nadir.data.quarantine import PASSING
+from nadir.data.rows import take_rows
 from nadir.ground.events import Progress
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def complete(wanted: pa.Table, cache: FactCache, work: Work, *, unit: str) -> tu
         passing = _look(missing, cache, work, unit)
         known = pa.concat_tables([cache.known(), passing])
     rows = match(wanted, known)
-    return known.take(pa.array(rows, mask=rows < 0)).drop_columns(KEY), missing.num_rows
+    return take_rows(known, rows).drop_columns(KEY), missing.num_rows
 
 
 def missing_files(wanted: pa.Table, known: pa.Table) -> pa.Table:

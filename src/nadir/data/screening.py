@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
+from nadir.data.rows import take_rows
 from nadir.data.sources.columns import record_names
+from nadir.data.survey import LOST
 from nadir.data.tables import MANIFEST, QUARANTINE, TAG_LIST
+from nadir.data.tags_text import rating_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,6 +175,12 @@ def _judge_tags(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
     details = frame["tags_detail"].to_numpy()
     for reason in (Reason.VANISHED, Reason.CANNOT_OPEN, Reason.BAD_TAGS_FILE):
         verdicts.give(reason, frame["tags_reason"] == str(reason), lambda row: details[row])
+    # The reader itself was lost, with every tag file in its hands.
+    verdicts.give(
+        Reason.CANNOT_OPEN,
+        frame["tags_reason"].isin([str(reason) for reason in LOST]),
+        lambda row: f"its tags could not be read: {details[row]}",
+    )
     counts = frame["tag_count"].to_numpy()
     verdicts.give(
         Reason.NO_TAGS,
@@ -186,10 +195,10 @@ def _judge_tags(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
 
 
 def _judge_rating(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
-    ratings = frame["rating"].to_numpy()
+    ratings, excluded = frame["rating"].to_numpy(), [rating_word(r) for r in params.exclude_ratings]
     verdicts.give(
         Reason.RATING_EXCLUDED,
-        frame["rating"].isin(params.exclude_ratings),
+        frame["rating"].isin(excluded),
         lambda row: f"its rating is {ratings[row]}",
     )
 
@@ -214,23 +223,26 @@ def _manifest(
     columns |= {
         "path": paths,
         "split": pa.array(["train"] * len(paths), pa.string()),
-        "tags": _classified(tags.combine_chunks(), vocabulary),
+        "tags": _classified(tags, vocabulary),
         "record_id": ids,
         "rating": found.tags.column("rating").filter(mask),
     }
     table = pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
-    return table.sort_by("sha256")
+    return take_rows(table, pc.sort_indices(table, [("sha256", "ascending")]).to_numpy())
 
 
-def _classified(tags: pa.Array, vocabulary: Sequence[tuple[str, str]]) -> pa.Array:
+def _classified(tags: pa.ChunkedArray, vocabulary: Sequence[tuple[str, str]]) -> pa.ChunkedArray:
     """Lists of tags, each without a class given the vocabulary's, else `general`; null is empty."""
-    lists = pc.fill_null(tags, pa.scalar([], TAG_LIST)) if tags.null_count else tags
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.combine_chunks()
-    flat = lists.flatten()
-    names, given = flat.field("name"), flat.field("class")
     known = pa.array([tag for tag, _ in vocabulary], pa.string())
     classes = pa.array([kind for _, kind in vocabulary], pa.string())
+    # Chunk by chunk: as one array a few million images' tags are more than 2 GiB of text.
+    return pa.chunked_array([_with_classes(part, known, classes) for part in tags.chunks], TAG_LIST)
+
+
+def _with_classes(tags: pa.ListArray, known: pa.Array, classes: pa.Array) -> pa.ListArray:
+    lists = pc.fill_null(tags, pa.scalar([], TAG_LIST)) if tags.null_count else tags
+    flat = lists.flatten()
+    names, given = flat.field("name"), flat.field("class")
     looked_up = classes.take(pc.index_in(names, known)).fill_null("general")
     final = pc.if_else(pc.equal(given, ""), looked_up, given)
     structs = pa.StructArray.from_arrays([names, final], ["name", "class"])

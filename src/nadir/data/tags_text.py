@@ -193,8 +193,13 @@ def _rating(value: Any, tags: Iterable[str]) -> str | None:
     if not isinstance(given, str) or not given.strip():
         prefix = "rating:"
         given = next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), "")
-    word = normalise_tag(given)[:MAX_TAG_CHARACTERS]
-    return RATINGS.get(word, word) or None
+    return rating_word(given) or None
+
+
+def rating_word(text: str) -> str:
+    """A rating as it stands in the manifest, a booru's letter as its word; "" for none."""
+    word = normalise_tag(text)[:MAX_TAG_CHARACTERS]
+    return RATINGS.get(word, word)
 
 
 def _score(value: Any) -> int | None:

@@ -14,6 +14,7 @@ from nadir.data.profile import drift, profile
 from nadir.data.screening import UNRATED
 from nadir.data.splits import MIN_IMAGES, assign_splits
 from nadir.data.tag_sanity import tag_sanity
+from nadir.data.tags_text import rating_word
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def _counts(
 ) -> dict[str, int]:
     wants_holdout = params.holdout_share > 0 and len(held) >= MIN_IMAGES
     ratings = screened.manifest.column("rating").fill_null(UNRATED)
-    unwanted = pc.is_in(ratings, pa.array(params.warn_ratings, pa.string()))
+    unwanted = pc.is_in(
+        ratings, pa.array([rating_word(r) for r in params.warn_ratings], pa.string())
+    )
     return {
         "usable_images": len(held),
         "train_images": int((~held).sum()),

@@ -18,7 +18,7 @@ import torch
 from PIL import ImageOps
 
 from nadir.data.buckets import fit_image
-from nadir.data.decoding import open_image
+from nadir.data.decoding import DECODING, open_image
 from nadir.data.latent_shards import shard_rows
 from nadir.data.latents import LatentStore, latent_key
 from nadir.ground.errors import NadirError
@@ -107,7 +107,7 @@ class Recipe:
         tiles = f";tiles={self.tiling.tile_px}/{self.tiling.overlap_px}"
         geometry = pc.binary_join_element_wise(
             pc.binary_join_element_wise(*(rows[name].cast("string") for name in GEOMETRY), ","),
-            f";alpha={self.background}",
+            f";alpha={self.background};decoding={DECODING}",
             pc.if_else(tiled, tiles, ""),
             pc.if_else(rows["flipped"], ";flip", ""),
             "",
@@ -157,12 +157,15 @@ def encode_missing(
     unit = "images" if ranks == 1 else f"images of process {rank + 1} of {ranks}"
     progress = Progress("encode", sum(stop - start for start, stop in batches), unit)
     writer = _ShardWriter(store, params.shard_bytes)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for rows, images in _opened(pool, open_row, job, batches):
-            latents_NCHW = _encode(vae, rows, images, params)
-            writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)
-            progress.advance(len(rows))
-    writer.flush()
+    try:
+        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            for rows, images in _opened(pool, open_row, job, batches):
+                latents_NCHW = _encode(vae, rows, images, params)
+                writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)
+                progress.advance(len(rows))
+    finally:
+        # An image that is gone must not cost the latents of those before it.
+        writer.flush()
 
 
 def _encode(

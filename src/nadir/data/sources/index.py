@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Entries = Callable[[Store, str, str], Iterable[pa.RecordBatch]]
 
-RULES = 1
+RULES = 2
 """Raise when what is kept about a file changes, so that all are read anew."""
 GROUP = 8192
 """Entries per row group of an index: what one look-up of a row has to read."""

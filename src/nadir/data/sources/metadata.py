@@ -5,7 +5,7 @@
 - `kohya`: of each folder `meta_lat.json`, else `meta_cap.json`, else another `meta_*.json`; the
   image is the entry's key: a path with or without its ending, or a bare name.
 - `booru`: `*.jsonl`, `*.ndjson`, `posts*.json`, `*.csv`, `*.parquet`; the image is a path in the
-  row, else the file named like `md5` or `id`.
+  row, else the file named like `md5` or `id`. Files without posts are passed over.
 - `parquet`: `*.parquet`; the image is in the row, else a path in it, from the file's folder or the
   root.
 
@@ -94,7 +94,9 @@ def list_rows(
         NadirError: A metadata file cannot be understood.
     """
     described = metadata_files(files, layout)
-    rows = pa.concat_tables([_rows_of_file(store, files, path, memory) for path in described])
+    rows = pa.concat_tables(
+        [_rows_of_file(store, files, path, layout, memory) for path in described]
+    )
     position = _positions(rows, files, layout)
     bad = _mask(rows.column("reason"))
     cell = ~bad & rows.column("embedded").fill_null(False).to_numpy()
@@ -114,7 +116,9 @@ def list_rows(
     return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {})
 
 
-def _rows_of_file(store: Store, files: pa.Table, path: str, memory: Path | None) -> pa.Table:
+def _rows_of_file(
+    store: Store, files: pa.Table, path: str, layout: str, memory: Path | None
+) -> pa.Table:
     """The rows of one file that are not blank, with their paths and the file's version."""
     try:
         table = read_rows(store, path, memory)
@@ -130,7 +134,16 @@ def _rows_of_file(store: Store, files: pa.Table, path: str, memory: Path | None)
         paths = pc.binary_join_element_wise(pa.scalar(path), numbers, mark)
         table = table.append_column(name, paths)
     table = table.append_column("file_version", pa.repeat(version, table.num_rows))
+    if layout == "booru" and not _has_posts(table):
+        return table.slice(0, 0)
     return table.filter(pa.array(_mask(table.column("version")) | _mask(table.column("reason"))))
+
+
+def _has_posts(rows: pa.Table) -> bool:
+    """Whether any row is about an image: dumps hold pools, comments and tags as well."""
+    named = (_mask(rows.column(name)) for name in ("image", "md5", "id", "reason"))
+    embedded = rows.column("embedded").fill_null(False).to_numpy()
+    return bool(np.logical_or.reduce([embedded, *named]).any())
 
 
 def _positions(rows: pa.Table, files: pa.Table, layout: str) -> Integers:
@@ -143,16 +156,59 @@ def _positions(rows: pa.Table, files: pa.Table, layout: str) -> Integers:
     if layout == "parquet":
         _fill(found, _rows(rows.column("from_root"), everything))
     if layout in ("kohya", "booru"):
-        bare = stems(names(paths))
+        # All exact paths first: no vaguer name may take an image that has a row of its own.
         _fill(found, _rows(written, stems(paths)), images)
-        _fill(found, _rows(stems(names(written)), bare), images)
+        _fill_by_name(found, rows, paths, images, layout)
+    return found
+
+
+def _fill_by_name(
+    found: Integers, rows: pa.Table, paths: Column, images: Integers, layout: str
+) -> None:
+    """Find images no row has yet by the end of a path, its last name alone, md5 or id.
+
+    A name that several such images have finds none of them. Kohya's rows name images of their own
+    folder and below it, wherever the dataset lay when they were written.
+    """
+    written, bare = rows.column("image"), stems(names(paths))
+    wanted = [(_tails(stems(written)), _tails(stems(paths))), (stems(names(written)), bare)]
     if layout == "kohya":
         # A bare name may hold dots of its own.
-        _fill(found, _rows(names(written), bare), images)
+        wanted.append((names(written), bare))
     if layout == "booru":
-        for key in ("md5", "id"):
-            _fill(found, _rows(rows.column(key), bare), images)
-    return found
+        wanted += [(rows.column(key), bare) for key in ("md5", "id")]
+    for names_wanted, names_known in wanted:
+        taken = np.isin(images, found[found >= 0])
+        other = _rows(names_wanted, _unambiguous(names_known, taken))
+        if layout == "kohya":
+            other = _within_folder(other, rows, paths)
+        _fill(found, other, images)
+
+
+def _tails(paths: Column) -> Column:
+    """The last two parts of paths; null for those with one."""
+    whole = pc.match_substring(paths, "/")
+    tails = pc.replace_substring_regex(paths, r"(?s)^.*/([^/]*/[^/]*)$", r"\1")
+    return pc.if_else(whole, tails, pa.scalar(None, pa.string()))
+
+
+def _unambiguous(known: Column, taken: Mask) -> Column:
+    """The names with null where an image has a row already, or shares its name with another."""
+    free = pc.if_else(pa.array(taken), pa.scalar(None, pa.string()), known)
+    counts = pc.value_counts(free)
+    several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    return pc.if_else(pc.is_in(free, several), pa.scalar(None, pa.string()), free)
+
+
+def _within_folder(other: Integers, rows: pa.Table, paths: Column) -> Integers:
+    """The finds that lie in or below the folder of their metadata file; else -1."""
+    folder = pc.replace_substring_regex(rows.column("row_path"), r"(?s)[^/]*$", "")
+    path = paths.take(pa.array(other, mask=other < 0))
+    inside = [
+        where is not None and where.startswith(of_row)
+        for where, of_row in zip(path.to_pylist(), folder.to_pylist(), strict=True)
+    ]
+    return np.where(inside, other, -1)
 
 
 def _rows(wanted: Column, known: Column) -> Integers:

@@ -97,7 +97,7 @@ def _entry(
     entry: dict[str, Any] = {
         "embedded": values.get(EMBEDDED) is True,
         "md5": _text(values.get("md5") or _inner(values, "md5")),
-        "id": _text(values.get("id")),
+        "id": _text(values.get("id")) if _is_post(values) else None,
         "written": written,
         "row": row,
         "size": len(row),
@@ -110,6 +110,12 @@ def _entry(
         except UnsafePathError as error:
             entry |= {"reason": str(Reason.UNSAFE_PATH), "detail": f"{written[:200]!r}: {error}"}
     return entry
+
+
+def _is_post(values: dict[str, Any]) -> bool:
+    """Whether a row's id is an image's: pools, comments and tags have ids of their own."""
+    keys = {str(key).lower() for key in values}
+    return bool(keys & {"md5", "tags", "file"}) or any(k.startswith("tag_string") for k in keys)
 
 
 def _short(values: dict[str, Any]) -> bytes:
