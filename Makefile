@@ -81,4 +81,5 @@ lock: ## Resolve the dependencies anew
 	scripts/lock.sh $(PYTHON)
 
 clean: ## Remove everything the pipeline made, the sample pictures and the cache included
-	rm -rf data models reports work .dvc/cache .dvc/tmp dvc.lock
+	rm -rf data/sample data/latents data/*.parquet data/*.json
+	rm -rf models reports work .dvc/cache .dvc/tmp dvc.lock

@@ -158,17 +158,21 @@ class _ProgressBar:
     def event(self, event: dict[str, Any]) -> None:
         if event["kind"] != "progress" or not event["total"]:
             return
-        percent = 100.0 * event["done"] / event["total"]
-        if self._id is None:
-            key = self._stage.replace("_", "-")
-            text = f"{self._stage}: {event['total']} {event['unit']}"
-            self._id = create_progress_artifact(percent, key=key, description=text)
-        else:
-            update_progress_artifact(self._id, percent)
+        self._show(100.0 * event["done"] / event["total"], f"{event['total']} {event['unit']}")
 
     def finish(self) -> None:
         if self._id is not None:
-            update_progress_artifact(self._id, 100.0)
+            self._show(100.0)
+
+    def _show(self, percent: float, of: str = "") -> None:
+        try:
+            if self._id is None:
+                key, text = self._stage.replace("_", "-"), f"{self._stage}: {of}"
+                self._id = create_progress_artifact(percent, key=key, description=text)
+            else:
+                update_progress_artifact(self._id, percent)
+        except Exception as error:  # noqa: BLE001 - a server that is away must not end a training
+            get_run_logger().warning("progress is not shown: %s", error)
 
 
 def _publish(status: dict[str, Any], root: Path) -> None:

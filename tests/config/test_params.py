@@ -94,6 +94,11 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
         (["noise.beta_end=0.0001"], "beta_end must be greater"),
         (["compute.processes=3"], "multiple of compute.processes"),
         (["train.preview_prompts=[]"], "preview_every needs at least one"),
+        (["evaluate.steps=30", "noise.timesteps=20"], "evaluate.steps must not be more"),
+        (
+            ["train.batch_size=15", "train.gradient_accumulation=2", "train.warmup_steps=5000"],
+            "gradient_accumulation; warmup_steps must be less",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused_and_change_nothing(
@@ -142,6 +147,14 @@ def test_an_unknown_key_or_a_malformed_assignment_is_named(params_file: Path) ->
         set_values(["nothing.at.all=1"], params_file)
     with pytest.raises(NadirError, match="`steps` is no assignment"):
         set_values(["steps"], params_file)
+    for value in ("[0.9", "@x"):
+        with pytest.raises(NadirError, match="is not valid YAML"):
+            set_values([f"train.preview_prompts={value}"], params_file)
+
+
+def test_what_yaml_takes_for_a_date_is_text(params_file: Path) -> None:
+    set_values(["base_model.revision=2024-01-01"], params_file)
+    assert read_params(params_file).base_model.revision == "2024-01-01"
 
 
 def test_a_stage_reads_its_own_section_though_another_is_wrong(params_file: Path) -> None:
@@ -156,6 +169,10 @@ def test_a_missing_file_section_or_broken_yaml_is_one_clear_error(tmp_path: Path
     broken.write_text("train:\n  steps: [1\n", encoding="utf-8")
     with pytest.raises(NadirError, match=r"broken\.yaml:3:1.*not valid YAML"):
         read_yaml(broken)
+    for garbled in (b"a: caf\xe9\n", b"a: \x07\n"):
+        broken.write_bytes(garbled)
+        with pytest.raises(NadirError, match=r"broken\.yaml.*not readable as YAML in UTF-8"):
+            read_yaml(broken)
     broken.write_text("noise: {}\n", encoding="utf-8")
     with pytest.raises(NadirError, match="section `train` is missing"):
         read_section("train", TrainParams, broken)

@@ -242,7 +242,7 @@ def test_low_shares_warn_or_stop_as_the_parameters_say(
     result = screened(params, {}, {"reason": "unreadable"}, {"reason": "unreadable"}, {"tags": []})
     outcomes = gate(params, result, tmp_path, 4)
     failed = {name for name, outcome in outcomes.items() if not outcome.passed}
-    assert failed == {"usable_share", "tagged_share"}
+    assert failed == {"decodable_share", "usable_share", "tagged_share"}
     assert outcomes["usable_share"].text == (
         "expected: at least 50 % of the listed images are usable; found: 25.0 %"
     )
@@ -279,6 +279,7 @@ def test_a_leak_a_lost_image_and_a_double_entry_stop(
         "unaccounted_images": 1,
         "leaking_groups": 2,
         "missing_holdout": 1,
+        "decodable_share": 1.0,
         "usable_share": 1.0,
         "tagged_share": None,
         "tag_vocabulary_share": 0.95,
@@ -320,8 +321,8 @@ def test_metrics_are_numbers_and_short_texts(params: ValidateParams, tmp_path: P
         "holdout": 0,
     }
     assert found["quarantined"] == {"no_tags": 1, "unreadable": 1}
-    assert found["expectations"]["warnings"] == 2
-    assert len(found["warnings"]) == 2
+    assert found["expectations"]["warnings"] == 3
+    assert len(found["warnings"]) == 3
 
 
 def test_worst_examples_show_each_reason_before_a_second_of_the_first() -> None:

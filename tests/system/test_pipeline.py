@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_clear_error_that_loses_nothing(project: Project) -> 
         (["--data", "nowhere"], "no such folder"),
         (["--set", "train.stepz=3"], "no parameter `train.stepz`"),
         (["--set", "noise.prediction=vv"], "did you mean v?"),
-        (["--until", "trian"], "did you mean train"),
+        (["--set", "train.steps=7", "--until", "trian"], "did you mean train"),
     ],
 )
 def test_a_wrong_command_is_one_clear_error_and_changes_nothing(

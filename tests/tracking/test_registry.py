@@ -67,6 +67,18 @@ def test_the_evaluation_is_on_the_run_that_trained(trained: MiniProject) -> None
     assert not registered(trained).published, "once per evaluation"
 
 
+def test_another_verdict_on_the_same_pictures_replaces_the_one_on_the_run(
+    trained: MiniProject,
+) -> None:
+    run_id = registered(trained).version.run_id
+    path = trained.root / "reports/evaluation.json"
+    report = read_json(path)
+    report["gate"]["verdict"] = "reject"
+    write_json(path, report)
+    assert registered(trained).published
+    assert connect(trained.root).get_run(run_id).data.tags["nadir.gate"] == "reject"
+
+
 def test_what_the_gate_said_of_the_dataset_is_on_the_run_too(trained: MiniProject) -> None:
     found = {
         "images": {"used": 7, "listed": 9},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from PIL import Image
 from tests.mini.project import MiniProject
 
@@ -224,9 +225,17 @@ def test_the_reporter_needs_a_run(project: MiniProject) -> None:
         MlflowReporter()
 
 
-def test_only_faults_that_pass_by_themselves_are_worth_a_retry() -> None:
+def test_only_faults_that_pass_by_themselves_are_worth_a_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     outer = RuntimeError("outer")
     outer.__cause__ = ConnectionError("refused")
     assert is_transient(outer)
     assert is_transient(Exception("(sqlite3) database is locked"))
+    # MLflow's own way: a new error while the network's is being handled.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    client = MlflowClient("http://127.0.0.1:9")
+    with pytest.raises(MlflowException) as refused:
+        client.get_experiment("0")
+    assert is_transient(refused.value)
     assert not is_transient(NadirError("no evaluated checkpoint"))

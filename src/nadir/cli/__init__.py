@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,7 +18,7 @@ from nadir.cli.sample_data import sample_data
 from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
-from nadir.ground.errors import NadirError
+from nadir.ground.errors import NadirError, disk_full_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,12 @@ def main() -> None:
         app()
     except NadirError as error:
         sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from None
+    except OSError as error:
+        full = disk_full_error(error, where=str(error.filename or Path.cwd()))
+        if full is None:
+            raise
+        sys.stderr.write(f"error: {full}\n")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")

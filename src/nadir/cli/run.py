@@ -41,9 +41,10 @@ def run(
       nadir run --set train.learning_rate=5e-4 --set train.steps=2000
       nadir run --until validate
     """
-    root = project_root()
+    root, source = project_root(), _source_assignment(data) if data else None
     os.chdir(root)
-    _write_params(data, set_ or [])
+    _check_stage(root, until)
+    _write_params([*(set_ or []), *([source] if source else [])])
     _make_sample_if_missing()
     from nadir.cli.status import print_summary
     from nadir.pipeline.status import read_status
@@ -52,10 +53,19 @@ def run(
     print_summary(read_status(root))
 
 
-def _write_params(data: str | None, assignments: list[str]) -> None:
+def _check_stage(root: Path, until: str | None) -> None:
+    """Refuse a wrong name before anything is written."""
+    from nadir.pipeline.graph import stage_order
+    from nadir.pipeline.session import REGISTER
+
+    if until not in {None, REGISTER}:
+        stage_order(root, until)
+
+
+def _write_params(assignments: list[str]) -> None:
     from nadir.config.edit import read_params, set_values
 
-    changes = set_values([*assignments, *([_source_assignment(data)] if data else [])])
+    changes = set_values(assignments)
     for change in changes:
         sys.stdout.write(f"params.yaml  {change}\n")
     sys.stdout.flush()
@@ -69,7 +79,7 @@ def _source_assignment(data: str) -> str:
     path = Path(data).expanduser().resolve()
     if not path.exists():
         raise NadirError("no such folder", where=data, fix="give an existing folder of images")
-    root = Path.cwd()
+    root = project_root()
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return f"ingest.source='{str(inside).replace(chr(39), chr(39) * 2)}'"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from nadir.config.params import Params
 from nadir.config.reader import read_model, read_yaml
@@ -67,7 +68,13 @@ def _assign(tree: Any, text: str, path: Path) -> str | None:
         tree = tree[part]
     if not isinstance(tree, dict) or parts[-1] not in tree:
         raise _unknown(key, path)
-    value = YAML().load(raw)  # not the safe loader, so that [1, 2] stays on its line
+    try:
+        value = YAML().load(raw)  # not the safe loader, so that [1, 2] stays on its line
+    except YAMLError as error:
+        raise NadirError(
+            f"the value of `{text}` is not valid YAML",
+            fix="close every bracket, and put text with special characters in quotes",
+        ) from error
     old = tree[parts[-1]]
     if old == value and isinstance(old, bool) == isinstance(value, bool):
         return None

@@ -37,12 +37,15 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Params:
-        if self.train.batch_size % self.compute.processes:
-            msg = "train.batch_size must be a multiple of compute.processes"
-            raise ValueError(msg)
         parts = self.compute.processes * self.train.gradient_accumulation
-        if self.train.batch_multiple and self.train.batch_multiple % parts:
-            msg = "train.batch_multiple must be a multiple of compute.processes x "
-            msg += "train.gradient_accumulation"
-            raise ValueError(msg)
+        faults = {
+            "train.batch_size must be a multiple of compute.processes x "
+            "train.gradient_accumulation": self.train.batch_size % parts,
+            "train.batch_multiple must be a multiple of compute.processes x "
+            "train.gradient_accumulation": (self.train.batch_multiple or 0) % parts,
+            "evaluate.steps must not be more than noise.timesteps": self.evaluate.steps
+            > self.noise.timesteps,
+        }
+        if any(faults.values()):
+            raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))
         return self

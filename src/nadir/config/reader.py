@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
@@ -42,6 +42,12 @@ def read_yaml(path: Path) -> Any:
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise NadirError(
             f"not valid YAML: {error.problem}", where=where, fix="correct the line"
+        ) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise NadirError(
+            f"not readable as YAML in UTF-8: {str(error).splitlines()[0]}",
+            where=str(path),
+            fix="save the file as UTF-8, without control characters",
         ) from error
     if not isinstance(tree, dict):
         raise NadirError(
@@ -79,7 +85,8 @@ def read_model(model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:
 def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Path) -> Model:
     try:
         # Through JSON, where strict mode takes a list for a tuple but still no "3" for a 3.
-        return model.model_validate_json(json.dumps(value))
+        # What YAML takes for a date is text to every parameter.
+        return model.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
         lines = [_describe(fault, model, tree, prefix, path) for fault in error.errors()]
         count = f"{len(lines)} faults" if len(lines) > 1 else "1 fault"

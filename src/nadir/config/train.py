@@ -93,16 +93,15 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> TrainParams:
-        if self.batch_size % self.gradient_accumulation:
-            msg = "batch_size must be a multiple of gradient_accumulation"
-            raise ValueError(msg)
-        if self.batch_multiple and self.batch_size % self.batch_multiple:
-            msg = "batch_size must be a multiple of batch_multiple"
-            raise ValueError(msg)
-        if self.warmup_steps >= self.steps:
-            msg = "warmup_steps must be less than steps"
-            raise ValueError(msg)
-        if self.preview_every and not self.preview_prompts:
-            msg = "preview_every needs at least one entry in preview_prompts"
-            raise ValueError(msg)
+        faults = {
+            "batch_size must be a multiple of gradient_accumulation": self.batch_size
+            % self.gradient_accumulation,
+            "batch_size must be a multiple of batch_multiple": self.batch_multiple
+            and self.batch_size % self.batch_multiple,
+            "warmup_steps must be less than steps": self.warmup_steps >= self.steps,
+            "preview_every needs at least one entry in preview_prompts": self.preview_every
+            and not self.preview_prompts,
+        }
+        if any(faults.values()):
+            raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))
         return self

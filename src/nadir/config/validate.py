@@ -57,6 +57,8 @@ class ValidateParams(Section):
     """Share of near-duplicate groups kept out of training."""
     split_seed: int
     """Changes which groups are held out."""
+    decodable_share: ShareGate
+    """Images that can be decoded, of all that were listed."""
     usable_share: ShareGate
     """Images that are usable, of all that were listed."""
     tagged_share: ShareGate

@@ -184,6 +184,7 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             unit="images have one",
             **none,
         ),
+        _share("decodable_share", "of the listed images can be decoded", params.decodable_share),
         _share("usable_share", "of the listed images are usable", params.usable_share),
         _share("tagged_share", "of the images have enough tags", params.tagged_share),
         _share(

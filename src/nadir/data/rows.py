@@ -28,9 +28,9 @@ def take_rows(table: pa.Table, rows: NDArray[np.integer[Any]]) -> pa.Table:
     """
     batches = table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
     starts = np.cumsum([0, *(len(batch) for batch in batches[:-1])])
-    rows = rows.astype(np.int64)  # unsigned ones less signed ones would be floats
+    wanted = rows.astype(np.int64)  # unsigned numbers less signed ones would be floats
     pieces = [
-        _take(batches, starts, rows[start : start + _AT_ONCE])
+        _take(batches, starts, wanted[start : start + _AT_ONCE])
         for start in range(0, len(rows), _AT_ONCE)
     ]
     return pa.concat_tables(pieces) if pieces else table.slice(0, 0)

@@ -88,6 +88,7 @@ def split(
     about = profile(manifest)
     totals = {
         **_counts(screened, held, groups, listed=listed, params=params),
+        "decodable_share": _share(screened.decoded, listed),
         "usable_share": _share(len(held), listed),
         "tagged_share": _share(screened.tagged, screened.decoded),
         "tag_vocabulary_share": _share(screened.tags_well_formed, screened.tags_written),

@@ -132,7 +132,7 @@ def hard_checks(
             decision.get("brightness_error", math.inf),
             params.max_brightness_error,
             "Root mean square distance between asked and drawn luminance at CFG "
-            f"{params.decision_cfg:g}. A model that cannot leave middle grey has 0.4 or more.",
+            f"{params.decision_cfg:g}. A model that cannot reach black has 0.2 or more.",
         ),
     ]
     return gate(checks)

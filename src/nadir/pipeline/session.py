@@ -64,6 +64,7 @@ class Session:
         self.stages = order(self._graph, None if self.registers else until)
         self.results: dict[str, StageResult] = {}
         self.registration: Registration | None = None
+        self._register_fault = ""
         definitions = load_yaml(root / "dvc.yaml")["stages"]
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
@@ -107,9 +108,13 @@ class Session:
     def register(self) -> Registration:
         """Register the trained and evaluated checkpoint."""
         fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
-        self.registration = register(
-            self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
-        )
+        try:
+            self.registration = register(
+                self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
+            )
+        except Exception as error:
+            self._register_fault = str(error)
+            raise
         return self.registration
 
     def close(self, status: RunStatus) -> None:
@@ -162,6 +167,8 @@ class Session:
         }
         if failed is not None:
             tags |= {"nadir.failed_stage": failed.stage, "nadir.error": failed.error[:5000]}
+        elif self.registration is None and self._register_fault:
+            tags |= {"nadir.failed_stage": REGISTER, "nadir.error": self._register_fault[:5000]}
         if self.registration is not None:
             version = self.registration.version
             tags["nadir.model_version"] = f"{version.name}/{version.version}"

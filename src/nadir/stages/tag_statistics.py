@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MANIFEST = Path("data/manifest.parquet")
 _RULES = Path("data/tag_rules.parquet")
 _PLOTTED_RANKS = 1000
+_FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def work() -> None:
@@ -98,7 +99,10 @@ def _write_ranks(tags: pa.Table, path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["rank", "count", "tag", "class"])
-        writer.writerows((int(rank), *row) for rank, row in zip(ranks, rows, strict=True))
+        for rank, (count, tag, tag_class) in zip(ranks, rows, strict=True):
+            # A spreadsheet would take such a tag for a formula and run it.
+            shown_tag = f"'{tag}" if tag.startswith(_FORMULA_STARTS) else tag
+            writer.writerow([int(rank), count, shown_tag, tag_class])
 
 
 def main() -> None:

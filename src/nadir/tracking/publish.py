@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.ground.files import read_json
+from nadir.ground.files import file_hash, read_json
 from nadir.tracking.lineage import FINGERPRINT_TAG
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.runs import set_tags
@@ -56,7 +56,9 @@ def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
     Returns:
         Whether anything was logged: false when this very evaluation already is on the run.
     """
-    md5 = output_hashes(read_lock(root)).get(_TABLE, "none")
+    # The verdict hangs on the limits as well, which only the report knows.
+    table = output_hashes(read_lock(root)).get(_TABLE, "none")
+    md5 = f"{table}/{file_hash(root / EVALUATION)[:16]}"
     if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == md5:
         return False
     report = read_json(root / EVALUATION)

@@ -92,7 +92,8 @@ def is_transient(error: BaseException | None) -> bool:
             return True
         if type(error).__name__ == "OperationalError" or "database is locked" in str(error):
             return True
-        error = error.__cause__
+        # MLflow raises its own error while it handles the network's, without naming it as cause.
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
 
 

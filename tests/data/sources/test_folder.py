@@ -13,6 +13,7 @@ from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -33,6 +34,29 @@ def test_the_listing_has_every_image_with_subfolders_sorted_by_path(tmp_path: Pa
     assert table.schema.equals(tables.LISTING)
     paths = table.column("path").to_pylist()
     assert paths == ["a.webp", "b/c/three.avif", "b/two.jpeg", "photo.heic", "z.PNG"]
+
+
+def test_a_folder_that_cannot_be_read_is_listed_with_its_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.png", "broken/b.png")
+    scandir = os.scandir
+
+    def faulty(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "broken":
+            raise OSError(5, "Input/output error")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", faulty)
+    row = listed(tmp_path)["broken/"]
+    assert row["problem"] == "cannot_open"
+    assert "Input/output error" in str(row["detail"])
+
+
+def test_endings_of_tag_files_may_be_upper_case(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "a.TXT", "b.png", "b.Json")
+    rows = listed(tmp_path)
+    assert [rows[name]["tags_path"] for name in ("a.png", "b.png")] == ["a.TXT", "b.Json"]
 
 
 def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:

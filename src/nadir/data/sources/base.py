@@ -23,16 +23,21 @@ class Content(NamedTuple):
     version: str
 
 
+Fault = tuple[str, str, str]
+
+
 class Files(NamedTuple):
     """What a store holds.
 
     Attributes:
         table: Of schema `FILES`, sorted by path.
         ignored: What was passed over, by reason.
+        faults: (path, reason, detail) of what should have been listed and could not be.
     """
 
     table: pa.Table
     ignored: Mapping[str, int]
+    faults: tuple[Fault, ...] = ()
 
 
 class Store(Protocol):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from nadir.data.sources.base import Content, FileChangedError, Files
+from nadir.data.quarantine import Reason
+from nadir.data.sources.base import Content, Fault, FileChangedError, Files
 from nadir.data.sources.columns import file_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class LocalStore:
         ignored: Counter[str] = Counter()
         if self.only:
             return Files(file_table([(self.only, *self.stat(self.only))]), ignored)
-        return Files(file_table(_walk(self.location, ignored)), ignored)
+        faults: list[Fault] = []
+        table = file_table(_walk(self.location, ignored, faults))
+        return Files(table, ignored, tuple(faults))
 
     def stat(self, path: str) -> tuple[int, str]:
         """Size (bytes) and time of the last change (ns).
@@ -100,23 +103,24 @@ def _stamp(stat: os.stat_result) -> tuple[int, str]:
     return stat.st_size, str(stat.st_mtime_ns)
 
 
-def _walk(root: str, ignored: Counter[str]) -> Iterator[Stamp]:
+def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Stamp]:
     """Every visible regular file below `root` as (path, size, version)."""
     folders = [""]
     while folders:
         folder = folders.pop()
         try:
-            entries = list(os.scandir(Path(root) / folder))
+            # Not a list: entries keep what the system told of them, a kilobyte for each file.
+            with os.scandir(Path(root) / folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        ignored["hidden"] += 1
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{folder}{entry.name}/")
+                    elif (stamp := _visit(entry, root, folder, ignored)) is not None:
+                        yield stamp
         except OSError as error:
-            ignored[f"folders not readable ({error.strerror})"] += 1
-            continue
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                ignored["hidden"] += 1
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(f"{folder}{entry.name}/")
-            elif (stamp := _visit(entry, root, folder, ignored)) is not None:
-                yield stamp
+            detail = f"the folder cannot be read: {error.strerror}; its images are not used"
+            faults.append((_text(folder), str(Reason.CANNOT_OPEN), detail))
 
 
 def _visit(entry: os.DirEntry[str], root: str, folder: str, ignored: Counter[str]) -> Stamp | None:
@@ -129,9 +133,12 @@ def _visit(entry: os.DirEntry[str], root: str, folder: str, ignored: Counter[str
     except OSError:
         ignored["gone meanwhile"] += 1
         return None
-    # Names that are no UTF-8 cannot stand in a table; validate finds and quarantines them.
-    path = os.fsencode(folder + entry.name).decode("utf-8", "backslashreplace")
-    return path, *_stamp(stat)
+    return _text(folder + entry.name), *_stamp(stat)
+
+
+def _text(path: str) -> str:
+    """Names that are no UTF-8 cannot stand in a table; validate finds and quarantines them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _why_not(entry: os.DirEntry[str], root: str) -> str:

@@ -68,6 +68,8 @@ def tag_columns(paths: pa.ChunkedArray, files: pa.Table) -> dict[str, pa.Chunked
         files: Tag files among others, of schema `FILES`.
     """
     known, stem = files.column("path"), stems(paths)
+    for ending in _ENDINGS:
+        known = pc.replace_substring_regex(known, rf"(?is)\{ending}$", ending)
     found = pa.nulls(len(paths), pa.int32())
     for ending in _ENDINGS:
         for base in (paths, stem):

@@ -61,7 +61,7 @@ class StoredSource:
         Raises:
             NadirError: There is no image, or something cannot be read.
         """
-        files, passed_over = self.store.list_files()
+        files, passed_over, faults = self.store.list_files()
         odd = matching(files, CONTAINER_NAME)
         detail = "`.tar::` and `.parquet::` in a name stand for what lies inside such a file"
         odd_paths = files.filter(odd).column("path").to_pylist()
@@ -69,7 +69,8 @@ class StoredSource:
         layouts = detect(files, self.store) if self.format == "auto" else [self.format]
         table, ignored = self._list(files, layouts[0])
         ignored += Counter(passed_over)
-        problems = problem_table((path, str(Reason.BAD_NAME), detail) for path in odd_paths)
+        bad_names = [(path, str(Reason.BAD_NAME), detail) for path in odd_paths]
+        problems = problem_table([*bad_names, *faults])
         table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
         notes = tuple(_notes(ignored, layouts))
         if not table.num_rows:
