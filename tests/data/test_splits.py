@@ -78,6 +78,17 @@ def test_a_growing_dataset_keeps_its_holdout() -> None:
     assert after[:1000].tolist() == before.tolist()
 
 
+def test_look_alikes_that_come_later_leave_held_out_images_held_out() -> None:
+    hashes = random_hashes(1000)
+    before, _ = assign_splits(hashes, share=0.1, seed=0)
+    # One bit less and one bit more: smaller and larger hashes than those of the images.
+    alike = [f"{int(text, 16) & (int(text, 16) - 1):016x}" for text in hashes[:200]]
+    alike += [f"{int(text, 16) | (int(text, 16) + 1):016x}" for text in hashes[200:400]]
+    after, _ = assign_splits(hashes + alike, share=0.1, seed=0)
+    assert after[:1000][before].all()
+    assert after[1000:].tolist() == after[:400].tolist()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_small_datasets_hold_out_at_least_one_image_and_at_most_twice_the_share(seed: int) -> None:
     splits, _ = assign_splits(random_hashes(20, seed), share=0.05, seed=0)

@@ -195,3 +195,13 @@ def test_status_after_a_run_names_model_metrics_and_outputs(quick: MiniProject) 
     assert train["outputs"] == ["models/checkpoint", "models/run.json", "reports/training.json"]
     assert train["state"] == "unchanged"
     assert status["training"]["loss"] == 0.5
+
+
+def test_status_marks_results_that_were_made_of_other_inputs(quick: MiniProject) -> None:
+    def outdated() -> list[str]:
+        return [stage["name"] for stage in read_status(quick.root)["stages"] if stage["outdated"]]
+
+    run(quick)
+    assert outdated() == []
+    quick.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    assert outdated() == ["train", "evaluate"]

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDEST = 100
-_STATE_STYLES = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
+_STATE_STYLES = {
+    "executed": "green",
+    "restored": "cyan",
+    "unchanged": "dim",
+    "failed": "bold red",
+    "outdated": "yellow",
+}
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 # The order people read them in; further metrics follow as long as the terminal is wide enough.
 _FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
@@ -69,11 +75,18 @@ def _stages(status: dict[str, Any]) -> Table:
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("result", overflow="fold", style="dim")
     for stage in status["stages"]:
-        state = stage["state"] or "not run"
+        state = _state(stage)
         style = _STATE_STYLES.get(state, "dim")
         took = _duration(stage["duration_s"])
         table.add_row(stage["name"], f"[{style}]{state}[/]", took, _outputs(stage["outputs"]))
     return table
+
+
+def _state(stage: dict[str, Any]) -> str:
+    """What became of it last time, unless its inputs have changed since."""
+    if stage["outdated"] and stage["state"] != "failed":
+        return "outdated"
+    return stage["state"] or "not run"
 
 
 def _facts(status: dict[str, Any]) -> Table:
@@ -89,6 +102,10 @@ def _facts(status: dict[str, Any]) -> Table:
     if verdict:
         table.add_row("gate", f"[{_VERDICT_STYLES.get(verdict, '')}]{verdict}[/]")
     table.add_row("model", _model(status["model"]))
+    outdated = [stage["name"] for stage in status["stages"] if stage["outdated"]]
+    if outdated:
+        names = ", ".join(outdated)
+        table.add_row("[yellow]outdated[/]", f"{names}: made of other inputs; run `nadir run`")
     return table
 
 

@@ -1,7 +1,8 @@
 """Train and hold-out: near-duplicates always fall on the same side.
 
-A group's side is a hash of its name, so it does not depend on the other images, and a growing
-dataset keeps its hold-out.
+Images are drawn by a hash of their own perceptual hash, and their look-alikes go with them. So no
+image's side depends on images that look different, and a growing dataset keeps its hold-out: new
+look-alikes of a held-out image are held out too, as long as there is room for them.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ MIN_IMAGES = 20
 def assign_splits(hashes: Sequence[str], *, share: float, seed: int) -> tuple[Mask, Integers]:
     """Split images by group.
 
-    About `share` of the groups are held out, never more than twice that share of the images: large
-    groups, and in tiny datasets bad luck, stay in training.
+    About `share` of the distinct images are drawn and held out with their look-alikes, never more
+    than twice that share of all images: groups too large for that, and in tiny datasets bad luck,
+    stay in training.
 
     Args:
         hashes: Perceptual hashes, 16 hex digits each.
-        share: Share of groups to hold out, 0 to below 1.
+        share: Share of images to draw for the hold-out, 0 to below 1.
         seed: Chooses which.
 
     Returns:
@@ -42,12 +44,12 @@ def assign_splits(hashes: Sequence[str], *, share: float, seed: int) -> tuple[Ma
     groups = near_duplicate_groups(values)
     if share <= 0 or len(values) == 0:
         return np.zeros(len(values), dtype=bool), groups
-    sizes = np.bincount(groups)
-    # A group is named after its smallest hash.
-    order = np.lexsort((values, groups))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    scores = np.array([_score(f"{value:016x}", seed) for value in values[order][starts].tolist()])
-    return _held_out(scores, sizes, share)[groups], groups
+    distinct, first = np.unique(values, return_index=True)
+    scores = np.ones(int(groups.max()) + 1)
+    drawn = np.array([_score(f"{value:016x}", seed) for value in distinct.tolist()])
+    # The least of its members': one that joins a group can only lower it.
+    np.minimum.at(scores, groups[first], drawn)
+    return _held_out(scores, np.bincount(groups), share)[groups], groups
 
 
 def _held_out(scores: Floats, sizes: Integers, share: float) -> Mask:

@@ -87,7 +87,7 @@ def split(
     )
     about = profile(manifest)
     totals = {
-        **_counts(screened, held, groups, listed=listed, params=params),
+        **_counts(screened, manifest, groups, listed=listed, params=params),
         "decodable_share": _share(screened.decoded, listed),
         "usable_share": _share(len(held), listed),
         "tagged_share": _share(screened.tagged, screened.decoded),
@@ -102,14 +102,15 @@ def split(
 
 def _counts(
     screened: Screened,
-    held: np.ndarray[Any, np.dtype[np.bool_]],
+    manifest: pa.Table,
     groups: np.ndarray[Any, np.dtype[Any]],
     *,
     listed: int,
     params: ValidateParams,
 ) -> dict[str, int]:
+    held = pc.equal(manifest.column("split"), "holdout").to_numpy()
     wants_holdout = params.holdout_share > 0 and len(held) >= MIN_IMAGES
-    ratings = screened.manifest.column("rating").fill_null(UNRATED)
+    ratings = manifest.column("rating").fill_null(UNRATED)
     unwanted = pc.is_in(
         ratings, pa.array([rating_word(r) for r in params.warn_ratings], pa.string())
     )

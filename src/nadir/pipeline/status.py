@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.graph import order, stage_graph
+from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
+from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.tracking.lineage import CHECKPOINT
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
 from nadir.tracking.registry import find_version, model_name, newest_version
@@ -28,7 +29,7 @@ def read_status(root: Path) -> dict[str, Any]:
         root: The project's root.
 
     Returns:
-        `stages` (list of name, state, duration_s, outputs), `images` (used, quarantined by
+        `stages` (list of name, state, duration_s, outdated, outputs), `images` (used, quarantined by
         reason), `buckets` (their number), `training` (steps, images seen, mean loss of the last
         100 steps), `model` (name, version, aliases), `report` (path), `verdict`, `metrics` (by
         CFG scale) and `mlflow` (uri, run_id).
@@ -58,17 +59,37 @@ def _stages(root: Path) -> list[dict[str, Any]]:
     definitions = load_yaml(root / "dvc.yaml")["stages"]
     record = _json(main_workspace(root) / "work" / "pipeline" / "last.json").get("stages", {})
     rows = []
-    for name in order(stage_graph(root)):
+    graph = stage_graph(root)
+    outdated = _outdated(root, graph)
+    for name in order(graph):
         known = record.get(name, {})
         rows.append(
             {
                 "name": name,
                 "state": known.get("state"),
                 "duration_s": known.get("duration_s"),
+                "outdated": name in outdated,
                 "outputs": _outputs(definitions[name]),
             }
         )
     return rows
+
+
+def _outdated(root: Path, graph: StageGraph) -> set[str]:
+    """Stages whose results were made of other inputs than `dvc.lock` and params.yaml hold now."""
+    lock = read_lock(root)
+    found: set[str] = set()
+    for name in order(graph):
+        if name in lock and (graph[name] & found or _has_other_inputs(name, root, lock[name])):
+            found.add(name)
+    return found
+
+
+def _has_other_inputs(name: str, root: Path, entry: dict[str, Any]) -> bool:
+    try:
+        return stage_fingerprint(name, root) != entry_fingerprint(entry)
+    except NadirError:
+        return True  # an input is gone
 
 
 def _outputs(definition: dict[str, Any]) -> list[str]:
