@@ -29,8 +29,8 @@ def read_status(root: Path) -> dict[str, Any]:
         root: The project's root.
 
     Returns:
-        `stages` (list of name, state, duration_s, outdated, outputs), `images` (used, quarantined by
-        reason), `buckets` (their number), `training` (steps, images seen, mean loss of the last
+        `stages` (list of name, state, duration_s, outdated, outputs), `images` (used, quarantined
+        by reason), `buckets` (their number), `training` (steps, images seen, mean loss of the last
         100 steps), `model` (name, version, aliases), `report` (path), `verdict`, `metrics` (by
         CFG scale) and `mlflow` (uri, run_id).
     """
