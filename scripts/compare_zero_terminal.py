@@ -158,7 +158,8 @@ def _head(params: EvaluateParams, steps: int | None) -> str:
         "# Zero terminal SNR against the stock schedule\n\n"
         f"Measured {today} by `{command}` on {machine}. Training: {trained}. Luminance (0-1), mean "
         f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
-        "`evaluate.brightness`, and the error is the root mean square over all of their images."
+        "`evaluate.brightness`, and the error is the root mean square over all of their images. "
+        "Epsilon-prediction has the loss weight that is usual for it, `min_snr`; all else is equal."
     )
 
 
