@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nadir.training.guard import StopRequest
 from nadir.training.learner import Learner
 from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.reporter import NoReporter
+from nadir.training.run import Run
 from nadir.training.trainer import Trainer
 
 FINGERPRINT = "f" * 64
@@ -190,6 +192,22 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_whole_one(
     damaged.write_bytes(damaged.read_bytes()[:-1])
     train(tmp_path / "parts")
     assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_that_dies_while_it_publishes_trains_no_step_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_outputs", full)
+        with pytest.raises(OSError, match="no space"):
+            train(tmp_path / "w")
+    again = train(tmp_path / "w")
+    assert again.steps == []
+    assert weights(tmp_path / "w")
+    assert read_json(tmp_path / "w/output/training.json")["steps"] == 12
 
 
 def test_a_stop_at_the_last_step_still_finishes(project: Path, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class Progress:
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more units; says so when it is time or the loop has ended."""
+        if not count:
+            return
         self.done += count
         now = time.monotonic()
         if now - self._last < self.every_s and self.done < self.total:

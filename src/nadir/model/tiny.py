@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _IMAGE_PX = 64  # what stock programs draw when no size is asked for
 _TIME_ID_CHANNELS = 32
 _GROUPS = 8
+_BRANCH_ENDS = (".conv2", ".proj_out", "conv_out")
 
 
 def make_tiny(
@@ -79,12 +80,17 @@ def check_sizes(params: TinyParams) -> None:
 
 
 def build_unet(params: TinyParams) -> UNet2DConditionModel:
-    """The untrained U-Net with SDXL's conditioning; weights from torch's global generator."""
+    """The untrained U-Net with SDXL's conditioning; weights from torch's global generator.
+
+    The last layer of every residual branch, and of the whole, starts at zero, so that the network
+    begins as the identity it is to depart from (as Dhariwal & Nichol 2105.05233 do):
+    with few steps to train for, those it takes to undo random branches count.
+    """
     levels = list(zip(params.unet_channels, params.unet_transformer_layers, strict=True))
     down = ["CrossAttnDownBlock2D" if layers else "DownBlock2D" for _, layers in levels]
     up = ["CrossAttnUpBlock2D" if layers else "UpBlock2D" for _, layers in reversed(levels)]
     factor = 2 ** (len(params.vae_channels) - 1)
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=_IMAGE_PX // factor,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -101,6 +107,11 @@ def build_unet(params: TinyParams) -> UNet2DConditionModel:
         addition_time_embed_dim=_TIME_ID_CHANNELS,
         projection_class_embeddings_input_dim=6 * _TIME_ID_CHANNELS + params.text_hidden[1],
     )
+    for name, layer in unet.named_modules():
+        if name.endswith(_BRANCH_ENDS):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    return unet
 
 
 def _assemble(params: TinyParams) -> StableDiffusionXLPipeline:

@@ -80,6 +80,7 @@ class Trainer:
                 self._save()
             if train.preview_every and self._step % train.preview_every == 0:
                 self._preview()
+        self._save()  # publishing takes long with a large model, and may fail or be killed
         self._preview()
         self._publish()
 
