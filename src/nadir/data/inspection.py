@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nadir.data.decoding import ImageError, glance, open_image
 from nadir.data.measuring import measure
 from nadir.data.quarantine import Reason
+from nadir.data.sources.base import DamagedError
 
 if TYPE_CHECKING:
     from nadir.data.sources.base import Source
@@ -99,6 +100,8 @@ def _read(source: Source, path: str, size: int, version: str, max_bytes: int) ->
         if "\\x" in path:
             raise ImageError(Reason.BAD_NAME, "the file's name is not valid UTF-8") from error
         raise ImageError(Reason.VANISHED, "the file is gone since it was listed") from error
+    except DamagedError as error:
+        raise ImageError(Reason.BAD_ARCHIVE, f"the table: {error.strerror}") from error
     except OSError as error:
         raise ImageError(Reason.CANNOT_OPEN, str(error.strerror)) from error
     if content.version != version or size not in (-1, len(content.data)):

@@ -10,7 +10,8 @@
   root.
 
 Images without a row may have a tag file beside them. A row without its image is listed with a
-problem, and so is a second row for the same image.
+problem, and so is a second row for the same image. A file that cannot be read is, too, while others
+can.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from nadir.data.sources.columns import (
     rows_of,
     stems,
 )
+from nadir.data.sources.documents import TableError
 from nadir.data.sources.paths import IMAGE_NAME
 from nadir.data.sources.rows import read_rows
 from nadir.data.sources.sidecars import NO_IMAGE, TAG_NAME, tag_columns
-from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def _kohya_rank(path: str) -> tuple[int, str]:
 
 def list_rows(
     store: Store, files: pa.Table, layout: str, memory: Path | None
-) -> tuple[pa.Table, Counter[str]]:
+) -> tuple[pa.Table, Counter[str], list[TableError]]:
     """Every image of the source with its row, and every row without an image.
 
     Args:
@@ -90,13 +91,16 @@ def list_rows(
         layout: One of `METADATA_NAMES`.
         memory: Folder for what is known about metadata files.
 
+    Returns:
+        A table of schema `LISTING`, how many files were passed over, by reason, and what is wrong
+        with the metadata files that cannot be read, though others can.
+
     Raises:
-        NadirError: A metadata file cannot be understood.
+        TableError: No metadata file can be read.
     """
     described = metadata_files(files, layout)
-    rows = pa.concat_tables(
-        [_rows_of_file(store, files, path, layout, memory) for path in described]
-    )
+    tables, broken = _tables(store, files, described, layout, memory)
+    rows = pa.concat_tables(tables)
     position = _positions(rows, files, layout)
     bad = _mask(rows.column("reason"))
     cell = ~bad & rows.column("embedded").fill_null(False).to_numpy()
@@ -110,10 +114,27 @@ def list_rows(
         problem_table(_faults(rows.filter(pa.array(bad)))),
         problem_table(_missing(rows.filter(pa.array(~bad & ~cell & ~found)), layout)),
         problem_table(_repeated(rows.filter(pa.array(again)), files, position[again])),
+        problem_table((error.where, str(error.reason), error.what) for error in broken),
     ]
     known = _mask_of(files, IMAGE_NAME) | _mask_of(files, TAG_NAME)
     others = int((~known).sum()) - sum(1 for path in described if not re.search(TAG_NAME, path))
-    return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {})
+    return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {}), broken
+
+
+def _tables(
+    store: Store, files: pa.Table, described: list[str], layout: str, memory: Path | None
+) -> tuple[list[pa.Table], list[TableError]]:
+    """The rows of each file that can be read, and the errors of the others."""
+    tables, errors = [], []
+    for path in described:
+        try:
+            tables.append(_rows_of_file(store, files, path, layout, memory))
+        except TableError as error:
+            errors.append(error)
+    if not tables:
+        raise errors[0]
+    # A dump's folder holds tables of other things, too.
+    return tables, [error for error in errors if not (error.stray and layout == "booru")]
 
 
 def _rows_of_file(
@@ -123,11 +144,8 @@ def _rows_of_file(
     try:
         table = read_rows(store, path, memory)
     except OSError as error:
-        raise NadirError(
-            f"the metadata file cannot be read: {error.strerror}",
-            where=f"{store.location}/{path}",
-            fix="check the permissions of the file",
-        ) from error
+        fix = "check the permissions of the file, and the disk"
+        raise TableError(str(error.strerror), path, Reason.CANNOT_OPEN, fix=fix) from error
     numbers = pc.utf8_lpad(pa.array(range(1, table.num_rows + 1)).cast(pa.string()), 6, "0")
     version = files.column("version")[files.column("path").index(path).as_py()]
     for name, mark in (("row_path", "#"), ("cell_path", "::")):
@@ -140,10 +158,16 @@ def _rows_of_file(
 
 
 def _has_posts(rows: pa.Table) -> bool:
-    """Whether any row is about an image: dumps hold pools, comments and tags as well."""
-    named = (_mask(rows.column(name)) for name in ("image", "md5", "id", "reason"))
+    """Whether any row is about an image: dumps hold pools, comments and tags as well.
+
+    Where no row can be understood, nothing says that none is.
+    """
+    named = (_mask(rows.column(name)) for name in ("image", "md5", "id"))
     embedded = rows.column("embedded").fill_null(False).to_numpy()
-    return bool(np.logical_or.reduce([embedded, *named]).any())
+    unsafe = pc.equal(rows.column("reason"), str(Reason.UNSAFE_PATH)).fill_null(False).to_numpy()
+    if np.logical_or.reduce([embedded, unsafe, *named]).any():
+        return True
+    return bool(_mask(rows.column("reason")).any() and not _mask(rows.column("version")).any())
 
 
 def _positions(rows: pa.Table, files: pa.Table, layout: str) -> Integers:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.data.sources.base import Store
+    from nadir.data.sources.documents import TableError
 
 _ANY_LENGTH = 1 << 62
 
@@ -67,7 +68,7 @@ class StoredSource:
         odd_paths = files.filter(odd).column("path").to_pylist()
         files = files.filter(pc.invert(odd))
         layouts = detect(files, self.store) if self.format == "auto" else [self.format]
-        table, ignored = self._list(files, layouts[0])
+        table, ignored, broken = self._list(files, layouts[0])
         ignored += Counter(passed_over)
         bad_names = [(path, str(Reason.BAD_NAME), detail) for path in odd_paths]
         problems = problem_table([*bad_names, *faults])
@@ -75,7 +76,7 @@ class StoredSource:
         notes = tuple(_notes(ignored, layouts))
         if not table.num_rows:
             raise _empty(self.location, layouts[0], notes)
-        return Listing(table, layouts[0], notes)
+        return Listing(table, layouts[0], notes, tuple(_left_out(error) for error in broken))
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.
@@ -120,11 +121,13 @@ class StoredSource:
             return len(content.data), content.version
         return self.store.stat(path)
 
-    def _list(self, files: pa.Table, layout: str) -> tuple[pa.Table, Counter[str]]:
+    def _list(
+        self, files: pa.Table, layout: str
+    ) -> tuple[pa.Table, Counter[str], list[TableError]]:
         if layout == "webdataset":
-            return list_tars(self.store, files, self.memory)
+            return *list_tars(self.store, files, self.memory), []
         if layout == "folder":
-            return list_folder(files)
+            return *list_folder(files), []
         if not metadata_files(files, layout):
             raise NadirError(
                 f"no metadata file of the layout {layout} (a path like "
@@ -133,6 +136,10 @@ class StoredSource:
                 fix="set ingest.format to auto, or to the layout it has",
             )
         return list_rows(self.store, files, layout, self.memory)
+
+
+def _left_out(error: TableError) -> str:
+    return f"the rows of {error.where} are left out: {error.what}; {error.fix}"
 
 
 def _notes(ignored: Counter[str], layouts: list[str]) -> list[str]:
