@@ -97,8 +97,6 @@ def _read(source: Source, path: str, size: int, version: str, max_bytes: int) ->
     try:
         content = source.read(path, max_bytes + 1 if size < 0 else size + 1)
     except FileNotFoundError as error:
-        if "\\x" in path:
-            raise ImageError(Reason.BAD_NAME, "the file's name is not valid UTF-8") from error
         raise ImageError(Reason.VANISHED, "the file is gone since it was listed") from error
     except DamagedError as error:
         raise ImageError(Reason.BAD_ARCHIVE, f"the table: {error.strerror}") from error
