@@ -31,13 +31,11 @@ from nadir.data.sources.columns import (
     TAGS,
     listing_table,
     matching,
-    names,
     problem_table,
-    rows_of,
-    stems,
 )
 from nadir.data.sources.documents import TableError
 from nadir.data.sources.paths import IMAGE_NAME
+from nadir.data.sources.row_matching import find_images
 from nadir.data.sources.rows import read_rows
 from nadir.data.sources.sidecars import NO_IMAGE, TAG_NAME, tag_columns
 
@@ -101,7 +99,7 @@ def list_rows(
     described = metadata_files(files, layout)
     tables, broken = _tables(store, files, described, layout, memory)
     rows = pa.concat_tables(tables)
-    position = _positions(rows, files, layout)
+    position = find_images(rows, files, layout)
     bad = _mask(rows.column("reason"))
     cell = ~bad & rows.column("embedded").fill_null(False).to_numpy()
     found = ~bad & ~cell & (position >= 0)
@@ -168,81 +166,6 @@ def _has_posts(rows: pa.Table) -> bool:
     if np.logical_or.reduce([embedded, unsafe, *named]).any():
         return True
     return bool(_mask(rows.column("reason")).any() and not _mask(rows.column("version")).any())
-
-
-def _positions(rows: pa.Table, files: pa.Table, layout: str) -> Integers:
-    """Row of `files` that each metadata row is about; -1 without one."""
-    everything = files.column("path")
-    images = np.flatnonzero(_mask_of(files, IMAGE_NAME))
-    paths = everything.take(pa.array(images))
-    written = rows.column("image")
-    found = _rows(written, everything)
-    if layout == "parquet":
-        _fill(found, _rows(rows.column("from_root"), everything))
-    if layout in ("kohya", "booru"):
-        # All exact paths first: no vaguer name may take an image that has a row of its own.
-        _fill(found, _rows(written, stems(paths)), images)
-        _fill_by_name(found, rows, paths, images, layout)
-    return found
-
-
-def _fill_by_name(
-    found: Integers, rows: pa.Table, paths: Column, images: Integers, layout: str
-) -> None:
-    """Find images no row has yet by the end of a path, its last name alone, md5 or id.
-
-    A name that several such images have finds none of them. Kohya's rows name images of their own
-    folder and below it, wherever the dataset lay when they were written.
-    """
-    written, bare = rows.column("image"), stems(names(paths))
-    wanted = [(_tails(stems(written)), _tails(stems(paths))), (stems(names(written)), bare)]
-    if layout == "kohya":
-        # A bare name may hold dots of its own.
-        wanted.append((names(written), bare))
-    if layout == "booru":
-        wanted += [(rows.column(key), bare) for key in ("md5", "id")]
-    for names_wanted, names_known in wanted:
-        taken = np.isin(images, found[found >= 0])
-        other = _rows(names_wanted, _unambiguous(names_known, taken))
-        if layout == "kohya":
-            other = _within_folder(other, rows, paths)
-        _fill(found, other, images)
-
-
-def _tails(paths: Column) -> Column:
-    """The last two parts of paths; null for those with one."""
-    whole = pc.match_substring(paths, "/")
-    tails = pc.replace_substring_regex(paths, r"(?s)^.*/([^/]*/[^/]*)$", r"\1")
-    return pc.if_else(whole, tails, pa.scalar(None, pa.string()))
-
-
-def _unambiguous(known: Column, taken: Mask) -> Column:
-    """The names with null where an image has a row already, or shares its name with another."""
-    free = pc.if_else(pa.array(taken), pa.scalar(None, pa.string()), known)
-    counts = pc.value_counts(free)
-    several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    return pc.if_else(pc.is_in(free, several), pa.scalar(None, pa.string()), free)
-
-
-def _within_folder(other: Integers, rows: pa.Table, paths: Column) -> Integers:
-    """The finds that lie in or below the folder of their metadata file; else -1."""
-    folder = pc.replace_substring_regex(rows.column("row_path"), r"(?s)[^/]*$", "")
-    path = paths.take(pa.array(other, mask=other < 0))
-    inside = [
-        where is not None and where.startswith(of_row)
-        for where, of_row in zip(path.to_pylist(), folder.to_pylist(), strict=True)
-    ]
-    return np.where(inside, other, -1)
-
-
-def _rows(wanted: Column, known: Column) -> Integers:
-    return np.asarray(rows_of(wanted, known).fill_null(-1).to_numpy(), dtype=np.int64)
-
-
-def _fill(found: Integers, other: Integers, positions: Integers | None = None) -> None:
-    """Put other finds where there is none yet; they count in `positions` when these are given."""
-    open_ = (found < 0) & (other >= 0)
-    found[open_] = other[open_] if positions is None else positions[other[open_]]
 
 
 def _first_of_each(position: Integers, found: Mask) -> Mask:
