@@ -59,11 +59,12 @@ def empty_cells(stream: BinaryIO, file: pq.ParquetFile, group: int, column: str)
     Raises:
         DamagedError: The column cannot be read.
     """
-    rows = file.metadata.row_group(group)
-    for leaf in leaves(rows, [column]):
-        refuse_bomb(leaf)
-        if leaf.is_stats_set and leaf.statistics.has_null_count and not leaf.statistics.null_count:
-            return frozenset()
+    with parsing():
+        for leaf in leaves(file.metadata.row_group(group), [column]):
+            refuse_bomb(leaf)
+            stats = leaf.statistics if leaf.is_stats_set else None
+            if stats is not None and stats.has_null_count and not stats.null_count:
+                return frozenset()
     empty, before = set[int](), 0
     for batch in group_batches(stream, file, group, [column], rows=_BATCH):
         nulls = pc.is_null(_bytes_of(batch, column)).to_numpy(zero_copy_only=False)
@@ -119,10 +120,10 @@ def _shape(store: Store, path: str, version: str) -> tuple[str, list[int], list[
         file = open_table(stream)
         with parsing():
             column = image_cells(file.schema_arrow) or ""
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        ends = np.cumsum([group.num_rows for group in groups]).tolist()
-        sizes = [sum(x.total_uncompressed_size for x in leaves(g, [column])) for g in groups]
-        return column, ends, sizes
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            ends = np.cumsum([group.num_rows for group in groups]).tolist()
+            sizes = [sum(x.total_uncompressed_size for x in leaves(g, [column])) for g in groups]
+            return column, ends, sizes
 
 
 def _whole(

@@ -72,8 +72,8 @@ def _looks_like(store: Store, path: str) -> str:
             if path.lower().endswith(".parquet"):
                 table = open_table(file)
                 with parsing():
-                    schema = table.schema_arrow
-                keys, embedded = set(schema.names), image_cells(schema) is not None
+                    keys = set(table.schema_arrow.names)
+                    embedded = image_cells(table.schema_arrow) is not None
             else:
                 first = next(itertools.islice(read_documents(file, path), 1), (None, None))
                 keys, embedded = set(first[0] or ()), False

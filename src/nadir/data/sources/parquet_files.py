@@ -74,11 +74,11 @@ def group_batches(
     Raises:
         DamagedError: They cannot be unpacked, or would fill the memory.
     """
-    parts = leaves(file.metadata.row_group(group), columns)
-    for leaf in parts:
-        refuse_bomb(leaf)
-    folded = [leaf.path_in_schema for leaf in parts if _folds(leaf)]
     with parsing():
+        parts = leaves(file.metadata.row_group(group), columns)
+        for leaf in parts:
+            refuse_bomb(leaf)
+        folded = [leaf.path_in_schema for leaf in parts if _folds(leaf)]
         reader = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=folded)
         batches = reader.iter_batches(rows, row_groups=[group], columns=list(columns))
     while True:

@@ -35,9 +35,8 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
         DamagedError: The file as a whole is no parquet file.
     """
     file = open_table(stream)
-    with parsing():
-        schema = file.schema_arrow
-    cells, columns = image_cells(schema), _used_columns(schema)
+    with parsing():  # a name of a column may be no text
+        cells, columns = image_cells(file.schema_arrow), _used_columns(file.schema_arrow)
     before = 0
     for group in range(file.num_row_groups):
         count, sound = file.metadata.row_group(group).num_rows, 0
