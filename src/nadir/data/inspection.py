@@ -149,11 +149,12 @@ def _boxes_end_early(data: bytes) -> bool:
 def _tiff_ends_early(data: bytes) -> bool:
     """TIFF: a directory says where its values and the strips of the image lie (TIFF 6.0 §2)."""
     order = "<" if data[:2] == b"II" else ">"
-    entry = np.dtype([("tag", "u2"), ("kind", "u2"), ("count", "u4"), ("at", "u4")])
+    kinds = (("tag", "u2"), ("kind", "u2"), ("count", "u4"), ("at", "u4"))
+    entry = np.dtype([(name, order + kind) for name, kind in kinds])
     try:
         start = int(np.frombuffer(data, f"{order}u4", 1, 4)[0])
         entries = int(np.frombuffer(data, f"{order}u2", 1, start)[0])
-        table = np.frombuffer(data, entry.newbyteorder(order), entries, start + 2)
+        table = np.frombuffer(data, entry, entries, start + 2)
         sizes = _TIFF_BYTES[np.minimum(table["kind"], len(_TIFF_BYTES) - 1)] * table["count"]
         # What fits the four bytes of `at` stands there itself.
         places = np.where(sizes > 4, table["at"], start + 10 + 12 * np.arange(entries))
