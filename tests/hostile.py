@@ -25,6 +25,7 @@ GOOD = {
     "turned.jpg": "jpeg",
     "naïve 名前 🎨.png": "png",
     "two\nlines.png": "png",
+    "caf\\xe9.png": "png",
     "sub/dir/deep.webp": "webp",
 }
 """Usable files and their real formats."""
@@ -47,7 +48,12 @@ BAD = {
     "latin1_tags.png": "bad_tags_file",
     "broken_json.png": "bad_tags_file",
     "photo.heic": "unreadable",
-    "caf\\xe9.png": "bad_name",
+    "$'caf\\xe9.png'": "bad_name",
+    "leaves.png": "unsafe_path",
+    "loop": "unsafe_path",
+    "nowhere.png": "missing_image",
+    "itself.png": "missing_image",
+    "pipe.png": "unsafe_path",
 }
 """Files for quarantine and their reasons."""
 
@@ -122,7 +128,7 @@ def add_bombs(folder: Path) -> None:
 
 
 def make_hostile_folder(folder: Path) -> None:
-    """Write the files of `GOOD` and `BAD`, and things that must be left alone, into `folder`."""
+    """Write the files and links of `GOOD` and `BAD`, and what is left alone, into `folder`."""
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(picture(42), "PNG"))
     for name, data in {**_good_files(), **_bad_files()}.items():
         path = folder / name
@@ -157,6 +163,8 @@ def _good_files() -> dict[str, bytes]:
         "turned.jpg": encoded(picture(11), "JPEG", exif=turned),
         "naïve 名前 🎨.png": encoded(picture(12), "PNG"),
         "two\nlines.png": encoded(picture(13), "PNG"),
+        # Beside the name of these bytes, which is no text.
+        "caf\\xe9.png": encoded(picture(15), "PNG"),
         "sub/dir/deep.webp": encoded(picture(14), "WEBP"),
     }
 
@@ -192,6 +200,7 @@ def _leave_alone(folder: Path) -> None:
     (outside / "secret.png").write_bytes(encoded(picture(40), "PNG"))
     (folder / "leaves.png").symlink_to(outside / "secret.png")
     (folder / "loop").symlink_to(folder)
+    (folder / "itself.png").symlink_to(folder / "itself.png")
     (folder / "nowhere.png").symlink_to(folder / "missing")
     (folder / ".hidden.png").write_bytes(encoded(picture(41), "PNG"))
     (folder / "notes.docx").write_bytes(b"x")

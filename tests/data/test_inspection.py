@@ -85,6 +85,33 @@ def test_no_format_passes_when_a_part_of_it_is_missing(form: str, kept: float) -
         glance(io.BytesIO(part), (255, 255, 255), 1_000_000)
 
 
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("TIFF", {}),
+        *(("TIFF", {"compression": f"tiff_{kind}"}) for kind in ("lzw", "adobe_deflate")),
+        ("TIFF", {"compression": "jpeg"}),
+        *((form, {}) for form in ("AVIF", "WEBP", "PNG", "JPEG", "GIF", "BMP")),
+    ],
+)
+def test_what_is_cut_is_called_truncated(form: str, options: dict[str, str]) -> None:
+    whole = encoded(picture(0), form, **options)
+    for part in range(4, 20):
+        data = whole[: len(whole) * part // 20]
+        facts = inspect_file(Memory(data), "x", len(data), "1", limits=LIMITS)
+        assert (part, facts.reason) == (part, "truncated")
+
+
+def test_whole_files_of_nonsense_are_not_called_truncated() -> None:
+    tiff = bytearray(encoded(picture(0), "TIFF", compression="tiff_lzw"))
+    avif = bytearray(encoded(picture(0), "AVIF"))
+    tiff[1000:1400] = bytes(400)
+    avif[60:200] = b"\xff" * 140
+    for data in (bytes(tiff), bytes(avif), b"II*\0" + b"\x08\0\0\0" + bytes(60)):
+        facts = inspect_file(Memory(data), "x", len(data), "1", limits=LIMITS)
+        assert facts.reason == "unreadable"
+
+
 def test_transparency_is_flattened_on_the_stated_colour() -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     half = Image.new("LA", (8, 8), (0, 128))

@@ -87,13 +87,18 @@ def test_no_tables_are_an_empty_one() -> None:
     ("name", "data", "message"),
     [
         ("r.csv", b"from,to\na,b\n", "has the columns from, to, not name and tag"),
-        ("r.csv", b"name,tag\na,\n", "row 1: a rule needs a name and a tag"),
-        ("r.csv", b"name,tag\na\n", "row 1: a rule needs a name and a tag"),
+        ("r.csv", b"name,tag\na,\n", "line 2: a rule needs a name and a tag"),
+        ("r.csv", b"name,tag\na\n", "line 2: the line has too few cells"),
+        ("r.csv", b"name,tag,status\na,b,active\nc,d\n", "line 3: the line has too few cells"),
+        ("r.csv", b"name,tag,status\na,b,\n", "line 2: the rule has no status"),
+        ("r.csv", b'name,tag\na,"b\nc,d\n', "table of aliases is no UTF-8 CSV: unexpected end"),
+        ("r.parquet", parquet(name=["a"], tag=["b"], status=pa.array([None], pa.string())),
+         "row 1: the rule has no status"),
         ("r.csv", b"\xff\xfe\x00", "no UTF-8 CSV"),
         ("r.parquet", b"nothing", "no parquet file"),
         ("r.csv", b"name,tag\na,b\nb,a\n", "aliases go in a circle"),
     ],
-)
+)  # fmt: skip
 def test_a_table_that_makes_no_sense_is_one_clear_error(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
@@ -103,6 +108,18 @@ def test_a_table_that_makes_no_sense_is_one_clear_error(
         load_tag_rules(str(path), None)
 
 
-def test_a_missing_table_names_its_parameter(tmp_path: Path) -> None:
-    with pytest.raises(NadirError, match=r"ingest\.tag_implications: .*cannot be read"):
-        load_tag_rules(None, str(tmp_path / "none.csv"))
+def test_a_missing_table_is_called_what_it_is(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.csv")
+    text = r"params.yaml ingest\.tag_implications: the table of implications .* cannot be read"
+    with pytest.raises(NadirError, match=text):
+        load_tag_rules(None, missing)
+    with pytest.raises(NadirError, match=r"ingest\.tag_aliases: the table of aliases .* cannot"):
+        load_tag_rules(missing, None)
+
+
+def test_a_table_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/blob").write_text("name,tag\na,b\n")
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/r.csv").symlink_to(tmp_path / "far/blob")
+    assert load_tag_rules(str(tmp_path / "near/r.csv"), None).num_rows == 1

@@ -107,6 +107,16 @@ def test_a_missing_or_empty_folder_is_one_clear_error(
     assert not (project / "data/listing.parquet").exists()
 
 
+def test_a_broken_table_beside_a_sound_one_is_said_aloud(project: Path) -> None:
+    (project / "images/metadata.jsonl").write_text('{"file_name": "0.png", "text": "solo"}\n')
+    (project / "images/sub").mkdir()
+    (project / "images/sub/metadata.parquet").write_bytes(b"")
+    done = stage(project)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING ingest: the rows of sub/metadata.parquet are left out: " in done.stdout
+    assert "cannot be used (bad_archive 1)" in done.stdout
+
+
 def set_ingest(project: Path, **values: str) -> None:
     text = (project / "params.yaml").read_text()
     for key, value in values.items():

@@ -89,7 +89,7 @@ def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
     assert next(r["width"] for r in manifest if r["path"] == "turned.jpg") == 64
     said = capsys.readouterr().out
     assert "WARNING validate: expected: at least 50 % of the listed images are usable" in said
-    assert "11 of 29 images are used" in said
+    assert "12 of 35 images are used" in said
     page = outputs[OUTPUTS[2]].decode()
     assert "<script>alert(1)</script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -7,9 +7,12 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nadir.data.decoding import ImageError, glance, open_image
 from nadir.data.measuring import measure
 from nadir.data.quarantine import Reason
+from nadir.data.sources.base import DamagedError
 
 if TYPE_CHECKING:
     from nadir.data.sources.base import Source
@@ -18,6 +21,10 @@ __all__ = ["Facts", "ImageError", "Limits", "inspect_file", "open_image"]
 
 RULES = 2
 """Raise when a rule of decoding or measuring changes, so that remembered facts are made anew."""
+
+_TIFF_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 0])
+_SHORT = 3
+_OFFSETS, _LENGTHS = 273, 279  # of the strips; tiles are left to the decoder
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,9 @@ def _read(source: Source, path: str, size: int, version: str, max_bytes: int) ->
     try:
         content = source.read(path, max_bytes + 1 if size < 0 else size + 1)
     except FileNotFoundError as error:
-        if "\\x" in path:
-            raise ImageError(Reason.BAD_NAME, "the file's name is not valid UTF-8") from error
         raise ImageError(Reason.VANISHED, "the file is gone since it was listed") from error
+    except DamagedError as error:
+        raise ImageError(Reason.BAD_ARCHIVE, f"the table: {error.strerror}") from error
     except OSError as error:
         raise ImageError(Reason.CANNOT_OPEN, str(error.strerror)) from error
     if content.version != version or size not in (-1, len(content.data)):
@@ -118,4 +125,50 @@ def _ends_early(data: bytes) -> bool:
         return b"IEND" not in data[-64:]
     if data.startswith(b"\xff\xd8"):
         return b"\xff\xd9" not in data[-64:]
+    if data[4:8] == b"ftyp":
+        return _boxes_end_early(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return _tiff_ends_early(data)
     return data.startswith(b"GIF8") and not data.rstrip(b"\0").endswith(b";")
+
+
+def _boxes_end_early(data: bytes) -> bool:
+    """AVIF: boxes that each begin with their length and kind (ISO/IEC 14496-12 §4.2)."""
+    at, kinds = 0, set()
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[at + 8 : at + 16], "big")
+        if length < 8:  # 0 is "to the end"; others are no lengths
+            return False
+        kinds.add(data[at + 4 : at + 8])
+        at += length
+    return at != len(data) or b"mdat" not in kinds
+
+
+def _tiff_ends_early(data: bytes) -> bool:
+    """TIFF: a directory says where its values and the strips of the image lie (TIFF 6.0 §2)."""
+    order = "<" if data[:2] == b"II" else ">"
+    kinds = (("tag", "u2"), ("kind", "u2"), ("count", "u4"), ("at", "u4"))
+    entry = np.dtype([(name, order + kind) for name, kind in kinds])
+    try:
+        start = int(np.frombuffer(data, f"{order}u4", 1, 4)[0])
+        entries = int(np.frombuffer(data, f"{order}u2", 1, start)[0])
+        table = np.frombuffer(data, entry, entries, start + 2)
+        sizes = _TIFF_BYTES[np.minimum(table["kind"], len(_TIFF_BYTES) - 1)] * table["count"]
+        # What fits the four bytes of `at` stands there itself.
+        places = np.where(sizes > 4, table["at"], start + 10 + 12 * np.arange(entries))
+        if (places + sizes > len(data)).any():
+            return True
+        parts = {
+            int(row["tag"]): np.frombuffer(
+                data, f"{order}u{2 if row['kind'] == _SHORT else 4}", row["count"], place
+            )
+            for row, place in zip(table, places, strict=True)
+            if row["tag"] in (_OFFSETS, _LENGTHS)
+        }
+    except ValueError:  # numpy's, when the bytes end before
+        return True
+    if len(parts) < 2 or len(parts[_OFFSETS]) != len(parts[_LENGTHS]):
+        return False
+    return bool((parts[_OFFSETS].astype(np.int64) + parts[_LENGTHS] > len(data)).any())

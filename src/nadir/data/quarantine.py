@@ -31,10 +31,12 @@ class Reason(StrEnum):
 
 
 FIXES: dict[Reason, str] = {
-    Reason.BAD_METADATA: "correct or delete the row of the metadata file",
-    Reason.UNSAFE_PATH: "give the image a plain path inside the source: relative, without `..`",
-    Reason.MISSING_IMAGE: "add the image, or delete the row of the metadata file",
-    Reason.BAD_ARCHIVE: "copy the archive again, or pack it anew as a plain .tar",
+    Reason.BAD_METADATA: "correct or delete the row or the metadata file, or copy the file again",
+    Reason.UNSAFE_PATH: "give the image a plain path inside the source: relative, without `..`; in "
+    "place of a link, put what it leads to",
+    Reason.MISSING_IMAGE: "add the image, or delete the row of the metadata file or the link",
+    Reason.BAD_ARCHIVE: "copy the archive or the table again, or pack it anew as a plain .tar or "
+    "as .parquet",
     Reason.VANISHED: "run again; ingest lists the source anew",
     Reason.BAD_NAME: "rename the file so that its name is valid UTF-8",
     Reason.CANNOT_OPEN: "check the permissions of the file, and the disk",

@@ -1,11 +1,11 @@
 """Tag files: from whatever people write beside an image to booru tags with classes.
 
-Text files hold tags between commas or line breaks, or, when there is no comma, between any white
-space. JSON files hold `{"tags": [...]}` or a list per class: `{"general": [...], "artist": [...]}`
-(`tag_string_general` and the like, as boorus write them, too). Rows of metadata files are such JSON
-and may have a `caption` or `text` instead. A tag's class comes from the file, else from a prefix
-(`artist:someone`), else from the supplied tag table, else from the vocabulary that ships with the
-project, else it is `general`.
+Text files hold tags between commas and line breaks; one line without a comma holds them between any
+white space. JSON files hold `{"tags": [...]}` or a list per class: `{"general": [...],
+"artist": [...]}` (`tag_string_general` and the like, as boorus write them, too). Rows of metadata
+files are such JSON and may have a `caption` or `text` instead. A tag's class comes from the file,
+else from a prefix (`artist:someone`), else from the supplied tag table, else from the vocabulary
+that ships with the project, else it is `general`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 20
 """Longest tag file that is read."""
 MAX_TAG_CHARACTERS = 120
 """A longer "tag" is a sentence; it counts as malformed."""
-RULES = 2
+RULES = 3
 """Raise when parsing changes, so that remembered tags are made anew."""
 
 RATINGS = {"g": "general", "s": "sensitive", "q": "questionable", "e": "explicit"}
@@ -135,7 +135,9 @@ def _decode(data: bytes) -> str:
 
 
 def _from_text(text: str) -> Iterable[tuple[str, str]]:
-    parts = re.split(r"[,\n\r]", text) if "," in text else text.split()
+    parts = re.split(r"[,\n\r]", text.strip())
+    # A lone caption of booru tags; in several lines or with commas, spaces are parts of tags.
+    parts = parts if len(parts) > 1 else text.split()
     return ((part.strip(), "") for part in parts if part.strip())
 
 

@@ -48,6 +48,8 @@ def work() -> None:
     write_table(rules, RULES, TAG_RULES)
     for note in listing.notes:
         say(f"ingest: {note}")
+    for warning in listing.warnings:
+        say(f"WARNING ingest: {warning}")
     if params.tag_table is not None:
         say(f"ingest: classes of {classes.num_rows:,} tags from {params.tag_table}")
     _tell(listing, params)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.data.sources.datasets import tar, write
 from tests.hostile import make_hostile_folder
 
 from nadir.data import tables
@@ -84,16 +85,48 @@ def test_tags_are_looked_for_beside_the_image(
     assert listed(tmp_path)["x.jpg"]["tags_path"] == chosen
 
 
-def test_links_hidden_files_and_pipes_are_not_listed_and_said(tmp_path: Path) -> None:
+def test_links_and_pipes_named_like_images_have_a_fault_and_others_are_counted(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     make_hostile_folder(folder)
+    (folder / "ok.json").symlink_to(tmp_path / "outside" / "secret.png")
+    (folder / "shard.tar").symlink_to(tmp_path / "outside" / "secret.png")
     listing = open_source(str(folder), "folder").list_images()
-    paths = set(listing.table.column("path").to_pylist())
-    assert not paths & {"leaves.png", "nowhere.png", ".hidden.png", "pipe.png"}
-    assert not any(path.startswith("loop") for path in paths)
-    for words in ("1 links that leave the folder", "1 links to a folder", "1 hidden"):
-        assert words in listing.notes[0]
+    rows = {row["path"]: row for row in listing.table.to_pylist()}
+    details = {
+        "leaves.png": "the link leads out of the source and is not followed",
+        "shard.tar": "the link leads out of the source and is not followed",
+        "loop": "it is a link to a folder, which is not followed",
+        "nowhere.png": "the link leads nowhere",
+        "itself.png": "the link leads nowhere",
+        "pipe.png": "it is a pipe, a socket or a device",
+    }
+    assert {path: rows[path]["detail"] for path in details} == details
+    assert {rows[path]["problem"] for path in details} == {"unsafe_path", "missing_image"}
+    assert not any(path.startswith("loop/") for path in rows)
+    assert ".hidden.png" not in rows
+    assert rows["ok.png"]["tags_path"] == "ok.txt"
+    assert "not listed: 1 hidden, 1 links that leave the folder, 1 not named" in listing.notes[0]
+
+
+def test_a_file_that_became_a_link_out_of_the_folder_is_not_opened(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "secret.png")
+    source = open_source(str(tmp_path / "images"), "folder")
+    assert source.read("a.png", 9).data == b"content"
+    (tmp_path / "images/a.png").unlink()
+    (tmp_path / "images/a.png").symlink_to(tmp_path / "secret.png")
+    for ask in (source.open, source.version, lambda path: source.read(path, 9)):
+        with pytest.raises(PermissionError, match="leads out of the source"):
+            ask("a.png")
+
+
+def test_a_single_file_may_be_a_link(tmp_path: Path) -> None:
+    write(tmp_path, {"blob": tar({"a.png": b"content"})})
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot/x.tar").symlink_to(tmp_path / "blob")
+    assert set(listed(tmp_path / "snapshot/x.tar")) == {"x.tar::a.png"}
 
 
 def test_a_link_to_a_file_inside_the_folder_counts(tmp_path: Path) -> None:
@@ -108,9 +141,14 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert set(listed(tmp_path / "link")) == {"a.png"}
 
 
-def test_names_that_are_no_utf8_are_listed_readably(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"bad\xff.png")).write_bytes(b"content")
-    assert set(listed(tmp_path)) == {"bad\\xff.png"}
+def test_names_that_are_no_utf8_are_listed_readably_and_as_nothing_else(tmp_path: Path) -> None:
+    for name in (b"bad\xff.png", rb"bad\xff.png", b"it's\xff.png", b"d\xff/a.png", b"n\xff.txt"):
+        touch(tmp_path, os.fsdecode(name))
+    rows = listed(tmp_path)
+    bad = {r"$'bad\xff.png'", r"$'it\'s\xff.png'", r"$'d\xff/a.png'"}
+    assert set(rows) == bad | {r"bad\xff.png"}
+    assert {rows[path]["problem"] for path in bad} == {"bad_name"}
+    assert rows[r"bad\xff.png"]["problem"] is None
 
 
 @pytest.mark.parametrize(

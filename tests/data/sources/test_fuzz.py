@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.data.sources.datasets import image, tar, write
 
+from nadir.data.sources.base import DamagedError
 from nadir.data.sources.detect import open_source
 from nadir.data.sources.documents import read_documents
 from nadir.data.sources.paths import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import TypeVar
+
+    from nadir.data.sources.base import Source
 
     T = TypeVar("T")
 
@@ -104,30 +107,46 @@ def attempt(work: Callable[[], T]) -> tuple[T | None, NadirError | None]:
         return None, error
 
 
-def check(folder: Path, layout: str) -> None:
-    """List, read every tag row and image; nothing but stated errors, and a row for every thing."""
+def check(folder: Path, layout: str) -> set[str] | None:
+    """List, read every tag row and image; nothing but stated errors, and a row for every thing.
+
+    Returns:
+        The paths, or None when there was an error.
+    """
     source = open_source(str(folder), layout)
     listing, error = attempt(source.list_images)
     if listing is None:
         assert error is not None
         assert error.fix
-        return
+        return None
     assert listing.table.schema.equals(LISTING)
     for row in listing.table.to_pylist():
         assert (row["problem"] is None) == (row["detail"] is None)
         if row["problem"] is None:
             assert ".." not in row["path"].split("::")[-1].split("/")
-            assert row["size"] in (-1, len(source.read(row["path"], 1 << 20).data))
+            size = len(content(source, row["path"]))
+            assert row["size"] in (-1, size)
         if row["tags_path"]:
-            content = source.read(row["tags_path"], 1 << 20)
-            assert content.version == row["tags_version"]
+            tags = source.read(row["tags_path"], 1 << 20)
+            assert tags.version == row["tags_version"]
             try:
-                found = parse_tag_file(content.data, row["tags_path"])
+                found = parse_tag_file(tags.data, row["tags_path"])
             except TagsFileError:
                 continue
             assert all(tag and kind in ("", *CLASSES) for tag, kind in found.tags)
             for word in (found.rating, found.record_id):
                 assert word is None or word.encode()
+    return set(listing.table.column("path").to_pylist())
+
+
+def content(source: Source, path: str) -> bytes:
+    """An image; of a table it may turn out damaged only now."""
+    try:
+        return source.read(path, 1 << 20).data
+    except DamagedError:
+        if ".parquet::" not in path:
+            raise
+        return b""
 
 
 @pytest.fixture
@@ -160,9 +179,14 @@ COLUMNS = {
     "file_name": pa.string(),
     "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     "tags": pa.list_(pa.string()),
-    "md5": pa.string(),
+    "md5": pa.large_string(),
     "rating": pa.float64(),
     "id": pa.int64(),
+    "score": pa.timestamp("s"),
+    "general": pa.timestamp("us", tz="Mars/Base"),
+    "created_at": pa.timestamp("s", tz="UTC"),
+    # Any bytes, written as if they were text.
+    "text": pa.binary(),
 }
 BYTES = st.none() | st.binary(max_size=9)
 CELLS = {
@@ -172,17 +196,65 @@ CELLS = {
     "md5": st.none() | NAMES,
     "rating": st.none() | st.floats(),
     "id": st.none() | st.integers(-(1 << 62), 1 << 62),
+    "score": st.none() | st.integers(-(1 << 52), 1 << 52),
+    "general": st.none() | st.integers(-(1 << 52), 1 << 52),
+    "created_at": st.none() | st.integers(-(1 << 52), 1 << 52),
+    "text": BYTES,
 }
 
 
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, unique=True))
+    rows = draw(st.lists(st.fixed_dictionaries({c: CELLS[c] for c in names}), max_size=5))
+    table = pa.Table.from_pylist(rows, schema=pa.schema([(c, COLUMNS[c]) for c in names]))
+    if "text" in names:
+        column = table.column("text").combine_chunks()
+        text = pa.Array.from_buffers(pa.string(), len(column), column.buffers())
+        table = table.set_column(names.index("text"), "text", text)
+    return table
+
+
+LAYOUT = st.sampled_from(["parquet", "booru", "imagefolder"])
+
+
 @FUZZ
-@given(data=st.data(), layout=st.sampled_from(["parquet", "booru"]))
-def test_no_parquet_breaks_the_listing(folder: Path, data: st.DataObject, layout: str) -> None:
-    columns = data.draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, unique=True))
-    rows = data.draw(st.lists(st.fixed_dictionaries({c: CELLS[c] for c in columns}), max_size=5))
-    table = pa.Table.from_pylist(rows, schema=pa.schema([(c, COLUMNS[c]) for c in columns]))
-    pa.parquet.write_table(table, folder / "x.parquet", row_group_size=2)
+@given(table=tables(), layout=LAYOUT)
+def test_no_parquet_breaks_the_listing(folder: Path, table: pa.Table, layout: str) -> None:
+    pa.parquet.write_table(table, folder / "metadata.parquet", row_group_size=2)
     check(folder, layout)
+
+
+DAMAGE = st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8)
+
+
+@FUZZ
+@given(
+    table=tables(),
+    layout=LAYOUT,
+    damage=DAMAGE,
+    codec=st.sampled_from(["none", "snappy", "zstd"]),
+    pages=st.booleans(),
+)
+def test_no_damage_to_parquet_breaks_the_listing(
+    folder: Path, table: pa.Table, layout: str, damage: list[Any], codec: str, pages: bool
+) -> None:
+    """Behind a footer that is sound, so that the pages are read; or in the footer itself."""
+    sink = io.BytesIO()
+    pa.parquet.write_table(table, sink, row_group_size=2, compression=codec)
+    data = bytearray(sink.getvalue())
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    start, end = (4, footer) if pages and footer > 4 else (footer, len(data))
+    for at, value in damage:
+        data[start + int(at * (end - start))] = value
+    (folder / "metadata.parquet").write_bytes(data)
+    (folder / "sound").mkdir(exist_ok=True)
+    pa.parquet.write_table(pa.table({"file_name": ["../a.png"], "text": ["solo"]}),
+                           folder / "sound" / "metadata.parquet")  # fmt: skip
+    found = check(folder, layout)
+    # However damaged it is, the sound table beside it is read.
+    assert found is not None
+    assert "a.png" in found
 
 
 @FUZZ

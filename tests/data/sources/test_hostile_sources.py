@@ -161,7 +161,7 @@ def test_a_booru_row_says_by_what_its_image_was_looked_for(tmp_path: Path, root:
     row = result.quarantine.to_pylist()[0]
     assert row["reason"] == "missing_image"
     assert row["detail"] == f"the source holds no image named like md5 '{'ab' * 16}' or id '7'"
-    assert row["fix"] == "add the image, or delete the row of the metadata file"
+    assert row["fix"] == "add the image, or delete the row of the metadata file or the link"
 
 
 def test_broken_lines_cost_themselves_only(tmp_path: Path, root: Path) -> None:
@@ -333,12 +333,13 @@ def test_a_table_of_images_may_have_holes_and_vast_row_groups(
         }
 
 
-def test_files_named_like_what_lies_in_a_tar_are_quarantined(tmp_path: Path, root: Path) -> None:
-    folder = write(
-        tmp_path / "source", {"a.tar::b.png": image(0), "c.png": image(1), "c.txt": b"x"}
-    )
-    _, result = run(folder, root, "folder")
+def test_images_named_like_what_lies_in_a_tar_are_quarantined(tmp_path: Path, root: Path) -> None:
+    odd = {"a.tar::b.png": image(0), "a.tar::b.txt": b"x", "a.tar::b.json": b"{}"}
+    folder = write(tmp_path / "source", odd | {"c.png": image(1), "c.txt": b"x"})
+    source, result = run(folder, root, "folder")
     assert reasons(result) == {"a.tar::b.png": "bad_name"}
+    notes = source.list_images().notes
+    assert notes == ("not listed: 2 named like what lies in a tar or table",)
 
 
 def test_a_layout_that_is_not_there_is_told(tmp_path: Path) -> None:

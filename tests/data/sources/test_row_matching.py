@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from tests.data.sources.datasets import examined, image, reasons, write
+import pytest
+from tests.data.sources.datasets import examined, image, lines, reasons, write
 
 from nadir.data.sources.detect import open_source
 
@@ -77,3 +79,38 @@ def test_pools_beside_posts_are_passed_over(tmp_path: Path, root: Path) -> None:
     )
     assert tags_of(result) == {"5.png": ["red_hair"]}
     assert reasons(result) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("metadata.jsonl", '{"file_name": "café/ガ.png", "text": "of_ga"}\n'),
+        ("meta_cap.json", '{"café/ガ": {"tags": "of_ga"}}'),
+        ("posts.jsonl", '{"file_name": "elsewhere/ガ.png", "tag_string": "of_ga"}\n'),
+    ],
+)
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_match_whether_their_accents_are_composed_or_not(
+    tmp_path: Path, root: Path, name: str, data: str, forms: Any
+) -> None:
+    path = unicodedata.normalize(forms[0], "café/ガ.png")
+    files = {path: image(0), name: unicodedata.normalize(forms[1], data)}
+    result = screened(tmp_path, root, files)
+    assert tags_of(result) == {path: ["of_ga"]}
+    assert reasons(result) == {}
+
+
+def test_of_both_forms_of_a_name_each_has_its_own_row(tmp_path: Path, root: Path) -> None:
+    both = [unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")]
+    rows = [{"file_name": path, "text": f"tag_{n}"} for n, path in enumerate(both)]
+    files = {path: image(3 * n) for n, path in enumerate(both)}
+    result = screened(tmp_path, root, files | {"metadata.jsonl": lines(rows[::-1])})
+    assert tags_of(result) == {both[0]: ["tag_0"], both[1]: ["tag_1"]}
+
+
+def test_a_row_in_another_form_takes_no_image_that_has_its_own(tmp_path: Path, root: Path) -> None:
+    apart = unicodedata.normalize("NFD", "é.png")
+    rows = [{"file_name": "é.png", "text": "stale"}, {"file_name": apart, "text": "right"}]
+    result = screened(tmp_path, root, {apart: image(0), "metadata.jsonl": lines(rows)})
+    assert tags_of(result) == {apart: ["right"]}
+    assert reasons(result) == {"metadata.jsonl#000001": "missing_image"}

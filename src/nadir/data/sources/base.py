@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
@@ -84,6 +85,13 @@ class FileChangedError(FileNotFoundError):
     """The version of a file that was listed is gone."""
 
 
+class DamagedError(OSError):
+    """A file can be read, but what lies in it cannot be understood; `strerror` says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EBADMSG, why)
+
+
 @dataclass(frozen=True)
 class Listing:
     """What a source holds.
@@ -93,11 +101,13 @@ class Listing:
             but does not hold have a row with a problem.
         format: The layout it was read by, one of `ingest.format`.
         notes: What was passed over and why, one sentence each, for the log.
+        warnings: The same, of what should not have been.
     """
 
     table: pa.Table
     format: str
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Source(Protocol):

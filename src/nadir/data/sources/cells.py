@@ -5,16 +5,24 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nadir.data.sources.base import Content
+from nadir.data.sources.parquet_files import (
+    group_batches,
+    leaves,
+    open_table,
+    parsing,
+    refuse_bomb,
+)
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
     from nadir.data.sources.base import Store
 
     Key = tuple[Store, str, str, int]
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 _USUAL = ["image", "img", "image_bytes", "bytes", "jpg", "jpeg", "png", "webp", "content", "data"]
 _KEPT_BYTES = 256 << 20
 _BATCH = 16
+_WHOLE = 1 << 16
 
 _kept: OrderedDict[Key, pa.ChunkedArray] = OrderedDict()
 _lock = threading.Lock()
@@ -44,17 +53,24 @@ def image_cells(schema: pa.Schema) -> str | None:
     return usual[0] if usual else found[0] if len(found) == 1 else None
 
 
-def empty_cells(file: pq.ParquetFile, group: int, column: str) -> frozenset[int]:
-    """Rows of a row group, counted from 0 in it, that hold no image."""
-    rows = file.metadata.row_group(group)
-    for position in range(rows.num_columns):
-        leaf = rows.column(position)
-        if leaf.path_in_schema == column and leaf.is_stats_set:
-            statistics = leaf.statistics
-            if statistics.has_null_count and statistics.null_count == 0:
+def empty_cells(stream: BinaryIO, file: pq.ParquetFile, group: int, column: str) -> frozenset[int]:
+    """Rows of a row group, counted from 0 in it, that hold no image.
+
+    Raises:
+        DamagedError: The column cannot be read.
+    """
+    with parsing():
+        for leaf in leaves(file.metadata.row_group(group), [column]):
+            refuse_bomb(leaf)
+            stats = leaf.statistics if leaf.is_stats_set else None
+            if stats is not None and stats.has_null_count and not stats.null_count:
                 return frozenset()
-    values = _bytes_of(file.read_row_group(group, columns=[column]), column)
-    return frozenset(np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False)).tolist())
+    empty, before = set[int](), 0
+    for batch in group_batches(stream, file, group, [column], rows=_BATCH):
+        nulls = pc.is_null(_bytes_of(batch, column)).to_numpy(zero_copy_only=False)
+        empty.update((np.flatnonzero(nulls) + before).tolist())
+        before += batch.num_rows
+    return frozenset(empty)
 
 
 def read_cell(store: Store, path: str, number: int, limit: int) -> Content:
@@ -71,70 +87,71 @@ def read_cell(store: Store, path: str, number: int, limit: int) -> Content:
 
     Raises:
         FileNotFoundError: There is no such row, or it holds no image.
+        DamagedError: The row cannot be unpacked, or would fill the memory.
         OSError: The table cannot be read.
     """
     version = store.stat(path)[1]
-    try:
-        data = _cell(store, path, version, number)
-    except pa.ArrowException as error:
-        raise OSError(5, f"the table cannot be read ({str(error)[:200]})") from error
+    data = _cell(store, path, version, number, limit)
     if data is None:
         raise FileNotFoundError(2, f"row {number} holds no image")
-    return Content(data[:limit], version)
+    return Content(data, version)
 
 
-def _cell(store: Store, path: str, version: str, number: int) -> bytes | None:
+def _cell(store: Store, path: str, version: str, number: int, limit: int) -> bytes | None:
     column, ends, sizes = _shape(store, path, version)
     group = int(np.searchsorted(ends, number))
     if not column or number < 1 or group >= len(ends):
         return None
     row = number - 1 - (ends[group - 1] if group else 0)
-    if sizes[group] > _KEPT_BYTES:
-        return _streamed(store, path, version, column, group, row)
-    value = _whole(store, path, version, column, group)[row].as_py()
-    return value if isinstance(value, bytes) else None
+    if sizes[group] <= _KEPT_BYTES:
+        return _beginning(_whole(store, path, version, column, group, sizes[group]), row, limit)
+    with store.open(path, version) as stream:
+        for batch in group_batches(stream, open_table(stream), group, [column], rows=_BATCH):
+            if row < batch.num_rows:
+                return _beginning(_bytes_of(batch, column), row, limit)
+            row -= batch.num_rows
+    return None
 
 
 @functools.lru_cache(maxsize=256)
 def _shape(store: Store, path: str, version: str) -> tuple[str, list[int], list[int]]:
     """The images' column, and for each row group its last row and the bytes of that column."""
-    with store.open(path, version) as stream, pq.ParquetFile(stream) as file:
-        column = image_cells(file.schema_arrow) or ""
-        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-        ends = np.cumsum([group.num_rows for group in groups]).tolist()
-        return column, ends, [_size(group, column) for group in groups]
+    with store.open(path, version) as stream:
+        file = open_table(stream)
+        with parsing():
+            column = image_cells(file.schema_arrow) or ""
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            ends = np.cumsum([group.num_rows for group in groups]).tolist()
+            sizes = [sum(x.total_uncompressed_size for x in leaves(g, [column])) for g in groups]
+            return column, ends, sizes
 
 
-def _size(group: Any, column: str) -> int:
-    leaves = [group.column(position) for position in range(group.num_columns)]
-    return sum(x.total_uncompressed_size for x in leaves if x.path_in_schema == column)
-
-
-def _whole(store: Store, path: str, version: str, column: str, group: int) -> pa.ChunkedArray:
+def _whole(
+    store: Store, path: str, version: str, column: str, group: int, size: int
+) -> pa.ChunkedArray:
     key = (store, path, version, group)
     # One thread reads, the others wait for what it reads.
     with _lock:
         if key not in _kept:
-            with store.open(path, version) as stream, pq.ParquetFile(stream) as file:
-                _kept[key] = _bytes_of(file.read_row_group(group, columns=[column]), column)
-            while len(_kept) > 1 and sum(x.nbytes for x in _kept.values()) > _KEPT_BYTES:
+            while _kept and sum(x.nbytes for x in _kept.values()) + size > _KEPT_BYTES:
                 _kept.popitem(last=False)
+            with store.open(path, version) as stream:
+                file = open_table(stream)
+                batches = group_batches(stream, file, group, [column], rows=_WHOLE)
+                _kept[key] = pa.chunked_array([_bytes_of(batch, column) for batch in batches])
         _kept.move_to_end(key)
         return _kept[key]
 
 
-def _streamed(
-    store: Store, path: str, version: str, column: str, group: int, row: int
-) -> bytes | None:
-    with store.open(path, version) as stream, pq.ParquetFile(stream) as file:
-        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[column]):
-            if row < batch.num_rows:
-                value = _bytes_of(pa.Table.from_batches([batch]), column)[row].as_py()
-                return value if isinstance(value, bytes) else None
-            row -= batch.num_rows
-    return None
-
-
-def _bytes_of(table: pa.Table, column: str) -> pa.ChunkedArray:
-    values = table.column(0)
+def _bytes_of(batch: pa.RecordBatch, column: str) -> pa.Array:
+    values = batch.column(0)
     return pc.struct_field(values, "bytes") if column.endswith(".bytes") else values
+
+
+def _beginning(values: pa.Array | pa.ChunkedArray, row: int, limit: int) -> bytes | None:
+    """The first `limit` bytes of a value; never a second copy of all of them."""
+    value = values[row]
+    if isinstance(value, pa.DictionaryScalar):
+        value = value.value
+    buffer = value.as_buffer()
+    return None if buffer is None else buffer.slice(0, min(limit, buffer.size)).to_pybytes()

@@ -1,7 +1,7 @@
 """Metadata files of every kind as a stream of rows: JSON lines, JSON, CSV, parquet.
 
 A row is (values, fault): what it says, or why it cannot be understood; both are None for a blank
-line. A fault costs its row only. Where the file as a whole makes no sense, one `NadirError` says
+line. A fault costs its row only. Where the file as a whole makes no sense, one `TableError` says
 so.
 """
 
@@ -11,25 +11,45 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from nadir.data.sources.cells import empty_cells, image_cells, is_bytes
+from nadir.data.quarantine import Reason
+from nadir.data.sources.base import DamagedError
+from nadir.data.sources.parquet_rows import NAMES, parquet_rows
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Row = tuple[dict[str, Any] | None, str | None]
+    from nadir.data.sources.parquet_rows import Row
 
 MAX_LINE_BYTES = 1 << 20
 """Longest line of JSON lines or CSV that is read; longer ones are a fault."""
-KEY = "file_name"
+KEY = NAMES[0]
 """Key under which the name of a JSON object's entry is given to its row."""
-EMBEDDED = "::embedded"
-"""Key that is true where a parquet row holds the image itself."""
 
-_BATCH = 1024
+
+class TableError(NadirError):
+    """A metadata file that makes no sense as a whole.
+
+    Args:
+        why: What is wrong with it.
+        where: The file.
+        reason: For its row in quarantine, when there are other files to go on with.
+        stray: It is whole, but no table, as a file that lies there by chance.
+        fix: What to do about it.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        where: str,
+        reason: Reason = Reason.BAD_METADATA,
+        *,
+        stray: bool = False,
+        fix: str = "correct the file, or take it out of the source",
+    ) -> None:
+        super().__init__(f"the metadata file cannot be read: {why}", where=where, fix=fix)
+        self.reason = reason
+        self.stray = stray
 
 
 def read_documents(file: BinaryIO, name: str) -> Iterator[Row]:
@@ -40,7 +60,7 @@ def read_documents(file: BinaryIO, name: str) -> Iterator[Row]:
         name: Its path; the ending says its kind, and errors name it.
 
     Raises:
-        NadirError: The file as a whole cannot be understood.
+        TableError: The file as a whole cannot be understood.
     """
     ending = name.lower().rpartition(".")[2]
     if ending == "parquet":
@@ -58,8 +78,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str | None, str | None]]:
     first = True
     while line := file.readline(MAX_LINE_BYTES + 1):
         if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE_BYTES)
+            _skip_line(file, line)
             yield None, f"the line has more than {MAX_LINE_BYTES:,} bytes"
             continue
         try:
@@ -68,6 +87,12 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str | None, str | None]]:
         except UnicodeDecodeError as error:
             yield None, f"byte {error.start} of the line is not UTF-8"
         first = False
+
+
+def _skip_line(file: BinaryIO, line: bytes) -> None:
+    """Read on to the end of a line that has begun."""
+    while line and not line.endswith(b"\n"):
+        line = file.readline(MAX_LINE_BYTES)
 
 
 def _json_row(text: str | None, fault: str | None) -> Row:
@@ -106,7 +131,7 @@ def _json(file: BinaryIO, name: str) -> Iterator[Row]:
     try:
         value = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise _unreadable(name, f"it is not JSON: {str(error)[:200]}") from error
+        raise TableError(f"it is not JSON: {str(error)[:200]}", name) from error
     if isinstance(value, dict) and isinstance(value.get("posts"), list):
         value = value["posts"]
     if isinstance(value, list):
@@ -116,34 +141,58 @@ def _json(file: BinaryIO, name: str) -> Iterator[Row]:
             values, fault = _object(entry)
             yield None if values is None else {**values, KEY: key}, fault
     else:
-        raise _unreadable(name, "it holds neither a list nor an object")
+        raise TableError("it holds neither a list nor an object", name, stray=True)
 
 
 def _csv(file: BinaryIO, name: str) -> Iterator[Row]:
-    reader = csv.reader(_csv_lines(file))
+    lines = _CsvLines(file)
+    # A setting of the process; the lines are bounded already.
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader = csv.reader(lines, strict=True)
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise _unreadable(name, f"it is no CSV: {error}") from error
+        raise TableError(f"it is no CSV: {error}", name) from error
     if len(header) < 2:
-        raise _unreadable(name, "its first line does not name at least two columns")
+        why = "its first line does not name at least two columns"
+        raise TableError(why, name, stray=True)
     while True:
+        lines.left = MAX_LINE_BYTES
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield None, f"the record is no CSV: {error}"
+            yield None, f"the record is no CSV: {error}; is a quote not closed?"
             continue
         yield _csv_row(header, cells)
 
 
-def _csv_lines(file: BinaryIO) -> Iterator[str]:
-    """Lines as text; what is no UTF-8 becomes surrogates, so that it costs its row only."""
-    encoding = "utf-8-sig"
-    while line := file.readline(MAX_LINE_BYTES):
-        yield line.decode(encoding, "surrogateescape")
-        encoding = "utf-8"
+class _CsvLines:
+    """Lines as text; what is no UTF-8 becomes surrogates, so that it costs its row only.
+
+    A record may have several lines, of `left` bytes together.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.left = MAX_LINE_BYTES
+        self._file = file
+        self._encoding = "utf-8-sig"
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self.left -= len(line)
+        if self.left < 0:
+            _skip_line(self._file, line)
+            raise csv.Error(f"it has more than {MAX_LINE_BYTES:,} bytes")
+        text = line.decode(self._encoding, "surrogateescape")
+        self._encoding = "utf-8"
+        return text
 
 
 def _csv_row(header: list[str], cells: list[str]) -> Row:
@@ -158,35 +207,7 @@ def _csv_row(header: list[str], cells: list[str]) -> Row:
 
 def _parquet(file: BinaryIO, name: str) -> Iterator[Row]:
     try:
-        table = pq.ParquetFile(file)
-        cells = image_cells(table.schema_arrow)
-        columns = _light_columns(table.schema_arrow)
-        for group in range(table.num_row_groups):
-            empty = empty_cells(table, group, cells) if cells else frozenset()
-            number = 0
-            for batch in table.iter_batches(_BATCH, row_groups=[group], columns=columns):
-                for row in batch.to_pylist() if columns else [{}] * batch.num_rows:
-                    yield {**row, EMBEDDED: bool(cells) and number not in empty}, None
-                    number += 1
-    except (pa.ArrowException, ValueError) as error:
-        raise _unreadable(name, f"it is no readable parquet file: {str(error)[:200]}") from error
-
-
-def _light_columns(schema: pa.Schema) -> list[str]:
-    """Columns without bytes, and the names beside embedded images."""
-    columns = []
-    for field in schema:
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            if field.type.get_field_index("path") >= 0:
-                columns.append(f"{field.name}.path")
-        elif not is_bytes(field.type):
-            columns.append(field.name)
-    return columns
-
-
-def _unreadable(name: str, why: str) -> NadirError:
-    return NadirError(
-        f"the metadata file cannot be read: {why}",
-        where=name,
-        fix="correct the file, or take it out of the source",
-    )
+        yield from parquet_rows(file)
+    except DamagedError as error:
+        why = f"it is no readable parquet file: {error.strerror}"
+        raise TableError(why, name, Reason.BAD_ARCHIVE) from error

@@ -7,7 +7,9 @@ and version, and read from there until the file changes. Nothing depends on it: 
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
     Entries = Callable[[Store, str, str], Iterable[pa.RecordBatch]]
 
-RULES = 2
+RULES = 3
 """Raise when what is kept about a file changes, so that all are read anew."""
 GROUP = 8192
-"""Entries per row group of an index: what one look-up of a row has to read."""
+"""Most entries per row group of an index: what one look-up of a row has to read."""
+GROUP_BYTES = 32 << 20
+"""Bytes from which on a row group ends before."""
 
 
 class Index:
@@ -46,11 +50,13 @@ class Index:
 
     def entry(self, number: int, columns: Sequence[str]) -> dict[str, object] | None:
         """The entry with this number, counted from 1; None when there are not as many."""
-        group, row = divmod(number - 1, GROUP)
         key = str(self.where) if isinstance(self.where, Path) else self.where
-        values = _group(key, group, tuple(columns)) if number > 0 else None
-        if values is None or row >= len(values[0]):
+        ends = _ends(key)
+        group = bisect.bisect_left(ends, number)
+        if number < 1 or group == len(ends):
             return None
+        row = number - 1 - (ends[group - 1] if group else 0)
+        values = _group(key, group, tuple(columns))
         return {name: column[row].as_py() for name, column in zip(columns, values, strict=True)}
 
     def _opened(self) -> pq.ParquetFile:
@@ -99,17 +105,15 @@ def _in_memory(
 def _write(
     target: Path | pa.NativeFile, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> None:
-    """Entries in row groups of exactly `GROUP`, so that a number says where to look."""
-    waiting, count = [], 0
+    """Entries in row groups that fit the memory whatever is in them."""
+    waiting: list[pa.RecordBatch] = []
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in batches:
             waiting.append(batch)
-            count += batch.num_rows
-            if count >= GROUP:
-                table = pa.Table.from_batches(waiting, schema)
-                whole = count - count % GROUP
-                writer.write_table(table.slice(0, whole), row_group_size=GROUP)
-                waiting, count = table.slice(whole).to_batches(), count - whole
+            full = sum(len(one) for one in waiting) >= GROUP
+            if full or sum(one.nbytes for one in waiting) >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=GROUP)
+                waiting = []
         writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=GROUP)
 
 
@@ -117,11 +121,17 @@ def _open(where: str | bytes) -> pq.ParquetFile:
     return pq.ParquetFile(where if isinstance(where, str) else pa.BufferReader(where))
 
 
+@functools.lru_cache(maxsize=64)
+def _ends(where: str | bytes) -> list[int]:
+    """The last entry of each row group, counted from 1."""
+    with _open(where) as file:
+        groups = range(file.num_row_groups)
+        return list(itertools.accumulate(file.metadata.row_group(i).num_rows for i in groups))
+
+
 # Rows are asked for in about the order of their numbers, by several threads or processes.
 @functools.lru_cache(maxsize=8)
-def _group(where: str | bytes, group: int, columns: tuple[str, ...]) -> list[pa.Array] | None:
+def _group(where: str | bytes, group: int, columns: tuple[str, ...]) -> list[pa.Array]:
     with _open(where) as file:
-        if group >= file.num_row_groups:
-            return None
         table = file.read_row_group(group, columns=list(columns))
         return [table.column(name).combine_chunks() for name in columns]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, get_args
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nadir.config.ingest import Layout
 from nadir.data.sources.cells import image_cells
 from nadir.data.sources.columns import images_of, matching
 from nadir.data.sources.documents import read_documents
 from nadir.data.sources.metadata import METADATA_NAMES
+from nadir.data.sources.parquet_files import open_table, parsing
 from nadir.data.sources.sidecars import PACKED_TAR_NAME, TAR_NAME
 from nadir.data.tags_text import class_of_key
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from nadir.data.sources.base import Store
 
 LAYOUTS = tuple(name for name in get_args(Layout) if name != "auto")
@@ -69,13 +70,14 @@ def _looks_like(store: Store, path: str) -> str:
     try:
         with store.open(path) as file:
             if path.lower().endswith(".parquet"):
-                schema = pq.ParquetFile(file).schema_arrow
-                keys = set(schema.names)
-                embedded = image_cells(schema) is not None
+                table = open_table(file)
+                with parsing():
+                    keys = set(table.schema_arrow.names)
+                    embedded = image_cells(table.schema_arrow) is not None
             else:
                 first = next(itertools.islice(read_documents(file, path), 1), (None, None))
                 keys, embedded = set(first[0] or ()), False
-    except (pa.ArrowException, OSError, NadirError):
+    except (OSError, NadirError):
         return ""
     lower = {str(key).lower() for key in keys}
     if any(key.startswith("tag_string") for key in lower) or {"md5", "tags"} <= lower:

@@ -3,6 +3,7 @@
 - Names that start with a dot are hidden and left alone, as is `__MACOSX`.
 - Links to folders are not followed, so there are no loops and nothing is listed twice.
 - Links to files count when their target lies inside the folder; no others are opened.
+- What is left out is a fault where it is named like an image or may hold some; else it is counted.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from nadir.data.quarantine import Reason
 from nadir.data.sources.base import Content, Fault, FileChangedError, Files
 from nadir.data.sources.columns import file_table
+from nadir.data.sources.paths import holds_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,14 +95,23 @@ class LocalStore:
         return file
 
     def _place(self, path: str) -> Path:
-        # Listed paths never do; this holds for whatever else may ask.
-        if path.startswith("/") or ".." in path.split("/"):
+        # Listed paths never do; this holds for whatever else may ask, or has become a link.
+        place = Path(self.location) / path
+        if path.startswith("/") or ".." in path.split("/") or self._leaves(place):
             raise PermissionError(1, "the path leads out of the source")
-        return Path(self.location) / path
+        return place
+
+    def _leaves(self, place: Path) -> bool:
+        # The one file was named by whoever runs this, wherever it leads.
+        return not self.only and not _within(os.path.realpath(place), self.location)
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, str]:
     return stat.st_size, str(stat.st_mtime_ns)
+
+
+def _within(target: str, root: str) -> bool:
+    return target.startswith(root.rstrip("/") + "/") or target == root
 
 
 def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Stamp]:
@@ -116,38 +127,81 @@ def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Sta
                         ignored["hidden"] += 1
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(f"{folder}{entry.name}/")
-                    elif (stamp := _visit(entry, root, folder, ignored)) is not None:
+                    elif (why := _why_not(entry, folder, root)) is not None:
+                        _leave_out(folder + entry.name, why, ignored, faults)
+                    elif (stamp := _visit(entry, folder, ignored)) is not None:
                         yield stamp
         except OSError as error:
             detail = f"the folder cannot be read: {error.strerror}; its images are not used"
             faults.append((_text(folder), str(Reason.CANNOT_OPEN), detail))
 
 
-def _visit(entry: os.DirEntry[str], root: str, folder: str, ignored: Counter[str]) -> Stamp | None:
-    why = _why_not(entry, root)
-    if why:
-        ignored[why] += 1
-        return None
+def _visit(entry: os.DirEntry[str], folder: str, ignored: Counter[str]) -> Stamp | None:
     try:
         stat = entry.stat()
     except OSError:
         ignored["gone meanwhile"] += 1
         return None
-    return _text(folder + entry.name), *_stamp(stat)
+    return folder + entry.name, *_stamp(stat)
+
+
+class _Why(NamedTuple):
+    """Why an entry is no file of this store: for its fault, and for the count."""
+
+    reason: Reason
+    detail: str
+    counted: str
+    folder: bool = False
+
+
+_PIPE = _Why(Reason.UNSAFE_PATH, "it is a pipe, a socket or a device", "no regular file")
+_FOLDER = _Why(
+    Reason.UNSAFE_PATH,
+    "it is a link to a folder, which is not followed",
+    "links to a folder",
+    folder=True,
+)
+_NOWHERE = _Why(Reason.MISSING_IMAGE, "the link leads nowhere", "links that lead nowhere")
+_LEAVES = _Why(
+    Reason.UNSAFE_PATH,
+    "the link leads out of the source and is not followed",
+    "links that leave the folder",
+)
+_NO_TEXT = _Why(Reason.BAD_NAME, "the name is not UTF-8", "names that are not UTF-8")
+
+
+def _why_not(entry: os.DirEntry[str], folder: str, root: str) -> _Why | None:
+    """Why an entry is no file of this store; None when it is one."""
+    if entry.is_symlink():
+        target = os.path.realpath(entry.path)
+        if Path(target).is_dir():
+            return _FOLDER
+        if not Path(target).is_file():
+            return _NOWHERE
+        if not _within(target, root):
+            return _LEAVES
+    elif not entry.is_file():
+        return _PIPE
+    return None if _is_text(folder + entry.name) else _NO_TEXT
+
+
+def _leave_out(path: str, why: _Why, ignored: Counter[str], faults: list[Fault]) -> None:
+    if why.folder or holds_images(path):
+        faults.append((_text(path), str(why.reason), why.detail))
+    else:
+        ignored[why.counted] += 1
+
+
+def _is_text(path: str) -> bool:
+    return not any("\udc80" <= c <= "\udcff" for c in path)
 
 
 def _text(path: str) -> str:
-    """Names that are no UTF-8 cannot stand in a table; validate finds and quarantines them."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""A path for a table. One that is not UTF-8 reads as a shell takes it, `$'caf\xe9.png'`.
 
-
-def _why_not(entry: os.DirEntry[str], root: str) -> str:
-    """Why an entry is no file of this store; empty when it is one."""
-    if not entry.is_symlink():
-        return "" if entry.is_file() else "no regular file"
-    target = os.path.realpath(entry.path)
-    if Path(target).is_dir():
-        return "links to a folder"
-    if not Path(target).is_file():
-        return "links that lead nowhere"
-    return "" if Path(target).is_relative_to(root) else "links that leave the folder"
+    So it is no other file's: a plain `caf\xe9.png` may lie beside it.
+    """
+    if _is_text(path):
+        return path
+    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{os.fsencode(quoted).decode('utf-8', 'backslashreplace')}'"

@@ -10,7 +10,8 @@
   root.
 
 Images without a row may have a tag file beside them. A row without its image is listed with a
-problem, and so is a second row for the same image.
+problem, and so is a second row for the same image. A file that cannot be read is, too, while others
+can.
 """
 
 from __future__ import annotations
@@ -30,15 +31,13 @@ from nadir.data.sources.columns import (
     TAGS,
     listing_table,
     matching,
-    names,
     problem_table,
-    rows_of,
-    stems,
 )
+from nadir.data.sources.documents import TableError
 from nadir.data.sources.paths import IMAGE_NAME
+from nadir.data.sources.row_matching import find_images
 from nadir.data.sources.rows import read_rows
 from nadir.data.sources.sidecars import NO_IMAGE, TAG_NAME, tag_columns
-from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +80,7 @@ def _kohya_rank(path: str) -> tuple[int, str]:
 
 def list_rows(
     store: Store, files: pa.Table, layout: str, memory: Path | None
-) -> tuple[pa.Table, Counter[str]]:
+) -> tuple[pa.Table, Counter[str], list[TableError]]:
     """Every image of the source with its row, and every row without an image.
 
     Args:
@@ -90,14 +89,17 @@ def list_rows(
         layout: One of `METADATA_NAMES`.
         memory: Folder for what is known about metadata files.
 
+    Returns:
+        A table of schema `LISTING`, how many files were passed over, by reason, and what is wrong
+        with the metadata files that cannot be read, though others can.
+
     Raises:
-        NadirError: A metadata file cannot be understood.
+        TableError: No metadata file can be read.
     """
     described = metadata_files(files, layout)
-    rows = pa.concat_tables(
-        [_rows_of_file(store, files, path, layout, memory) for path in described]
-    )
-    position = _positions(rows, files, layout)
+    tables, broken = _tables(store, files, described, layout, memory)
+    rows = pa.concat_tables(tables)
+    position = find_images(rows, files, layout)
     bad = _mask(rows.column("reason"))
     cell = ~bad & rows.column("embedded").fill_null(False).to_numpy()
     found = ~bad & ~cell & (position >= 0)
@@ -110,10 +112,27 @@ def list_rows(
         problem_table(_faults(rows.filter(pa.array(bad)))),
         problem_table(_missing(rows.filter(pa.array(~bad & ~cell & ~found)), layout)),
         problem_table(_repeated(rows.filter(pa.array(again)), files, position[again])),
+        problem_table((error.where, str(error.reason), error.what) for error in broken),
     ]
     known = _mask_of(files, IMAGE_NAME) | _mask_of(files, TAG_NAME)
     others = int((~known).sum()) - sum(1 for path in described if not re.search(TAG_NAME, path))
-    return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {})
+    return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {}), broken
+
+
+def _tables(
+    store: Store, files: pa.Table, described: list[str], layout: str, memory: Path | None
+) -> tuple[list[pa.Table], list[TableError]]:
+    """The rows of each file that can be read, and the errors of the others."""
+    tables, errors = [], []
+    for path in described:
+        try:
+            tables.append(_rows_of_file(store, files, path, layout, memory))
+        except TableError as error:
+            errors.append(error)
+    if not tables:
+        raise errors[0]
+    # A dump's folder holds tables of other things, too.
+    return tables, [error for error in errors if not (error.stray and layout == "booru")]
 
 
 def _rows_of_file(
@@ -123,11 +142,8 @@ def _rows_of_file(
     try:
         table = read_rows(store, path, memory)
     except OSError as error:
-        raise NadirError(
-            f"the metadata file cannot be read: {error.strerror}",
-            where=f"{store.location}/{path}",
-            fix="check the permissions of the file",
-        ) from error
+        fix = "check the permissions of the file, and the disk"
+        raise TableError(str(error.strerror), path, Reason.CANNOT_OPEN, fix=fix) from error
     numbers = pc.utf8_lpad(pa.array(range(1, table.num_rows + 1)).cast(pa.string()), 6, "0")
     version = files.column("version")[files.column("path").index(path).as_py()]
     for name, mark in (("row_path", "#"), ("cell_path", "::")):
@@ -140,85 +156,16 @@ def _rows_of_file(
 
 
 def _has_posts(rows: pa.Table) -> bool:
-    """Whether any row is about an image: dumps hold pools, comments and tags as well."""
-    named = (_mask(rows.column(name)) for name in ("image", "md5", "id", "reason"))
-    embedded = rows.column("embedded").fill_null(False).to_numpy()
-    return bool(np.logical_or.reduce([embedded, *named]).any())
+    """Whether any row is about an image: dumps hold pools, comments and tags as well.
 
-
-def _positions(rows: pa.Table, files: pa.Table, layout: str) -> Integers:
-    """Row of `files` that each metadata row is about; -1 without one."""
-    everything = files.column("path")
-    images = np.flatnonzero(_mask_of(files, IMAGE_NAME))
-    paths = everything.take(pa.array(images))
-    written = rows.column("image")
-    found = _rows(written, everything)
-    if layout == "parquet":
-        _fill(found, _rows(rows.column("from_root"), everything))
-    if layout in ("kohya", "booru"):
-        # All exact paths first: no vaguer name may take an image that has a row of its own.
-        _fill(found, _rows(written, stems(paths)), images)
-        _fill_by_name(found, rows, paths, images, layout)
-    return found
-
-
-def _fill_by_name(
-    found: Integers, rows: pa.Table, paths: Column, images: Integers, layout: str
-) -> None:
-    """Find images no row has yet by the end of a path, its last name alone, md5 or id.
-
-    A name that several such images have finds none of them. Kohya's rows name images of their own
-    folder and below it, wherever the dataset lay when they were written.
+    Where no row can be understood, nothing says that none is.
     """
-    written, bare = rows.column("image"), stems(names(paths))
-    wanted = [(_tails(stems(written)), _tails(stems(paths))), (stems(names(written)), bare)]
-    if layout == "kohya":
-        # A bare name may hold dots of its own.
-        wanted.append((names(written), bare))
-    if layout == "booru":
-        wanted += [(rows.column(key), bare) for key in ("md5", "id")]
-    for names_wanted, names_known in wanted:
-        taken = np.isin(images, found[found >= 0])
-        other = _rows(names_wanted, _unambiguous(names_known, taken))
-        if layout == "kohya":
-            other = _within_folder(other, rows, paths)
-        _fill(found, other, images)
-
-
-def _tails(paths: Column) -> Column:
-    """The last two parts of paths; null for those with one."""
-    whole = pc.match_substring(paths, "/")
-    tails = pc.replace_substring_regex(paths, r"(?s)^.*/([^/]*/[^/]*)$", r"\1")
-    return pc.if_else(whole, tails, pa.scalar(None, pa.string()))
-
-
-def _unambiguous(known: Column, taken: Mask) -> Column:
-    """The names with null where an image has a row already, or shares its name with another."""
-    free = pc.if_else(pa.array(taken), pa.scalar(None, pa.string()), known)
-    counts = pc.value_counts(free)
-    several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    return pc.if_else(pc.is_in(free, several), pa.scalar(None, pa.string()), free)
-
-
-def _within_folder(other: Integers, rows: pa.Table, paths: Column) -> Integers:
-    """The finds that lie in or below the folder of their metadata file; else -1."""
-    folder = pc.replace_substring_regex(rows.column("row_path"), r"(?s)[^/]*$", "")
-    path = paths.take(pa.array(other, mask=other < 0))
-    inside = [
-        where is not None and where.startswith(of_row)
-        for where, of_row in zip(path.to_pylist(), folder.to_pylist(), strict=True)
-    ]
-    return np.where(inside, other, -1)
-
-
-def _rows(wanted: Column, known: Column) -> Integers:
-    return np.asarray(rows_of(wanted, known).fill_null(-1).to_numpy(), dtype=np.int64)
-
-
-def _fill(found: Integers, other: Integers, positions: Integers | None = None) -> None:
-    """Put other finds where there is none yet; they count in `positions` when these are given."""
-    open_ = (found < 0) & (other >= 0)
-    found[open_] = other[open_] if positions is None else positions[other[open_]]
+    named = (_mask(rows.column(name)) for name in ("image", "md5", "id"))
+    embedded = rows.column("embedded").fill_null(False).to_numpy()
+    unsafe = pc.equal(rows.column("reason"), str(Reason.UNSAFE_PATH)).fill_null(False).to_numpy()
+    if np.logical_or.reduce([embedded, unsafe, *named]).any():
+        return True
+    return bool(_mask(rows.column("reason")).any() and not _mask(rows.column("version")).any())
 
 
 def _first_of_each(position: Integers, found: Mask) -> Mask:

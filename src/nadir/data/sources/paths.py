@@ -21,6 +21,8 @@ IMAGE_ENDINGS = tuple(f"{_READABLE} {_UNREADABLE}".split())
 """File name endings that make a file an image."""
 IMAGE_NAME = rf"(?is)[^/]\.(?:{'|'.join(IMAGE_ENDINGS)})$"
 """A path of an image, as a regular expression for re and for pyarrow."""
+HOLDS_IMAGES = rf"(?is)[^/]\.(?:{'|'.join((*IMAGE_ENDINGS, 'tar', 'parquet'))})$"
+"""A path that must not be passed over without a word: of an image, or of what may hold images."""
 CONTAINER_NAME = r"(?is)\.(?:tar|parquet)::"
 """What must not occur in a file's own path: it parts a container from what lies in it."""
 
@@ -107,6 +109,11 @@ def safe_join(folder: str, name: str, root: str = "") -> str:
     if path.split("/", 1)[0] in ("..", ".", ""):
         raise UnsafePathError("it leads out of the source")
     return path
+
+
+def holds_images(path: str) -> bool:
+    """True for a path that is named like an image, a tar or a parquet table."""
+    return re.search(HOLDS_IMAGES, path) is not None
 
 
 def is_image(path: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import posixpath
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ import pyarrow as pa
 
 from nadir.data.quarantine import Reason
 from nadir.data.sources.base import Content
-from nadir.data.sources.documents import EMBEDDED, KEY, read_documents
+from nadir.data.sources.documents import read_documents
 from nadir.data.sources.index import index_of
+from nadir.data.sources.parquet_rows import EMBEDDED, NAMES
 from nadir.data.sources.paths import UnsafePathError, safe_join
 from nadir.data.tags_text import is_row_key
 
@@ -44,16 +44,17 @@ ROWS: pa.Schema = pa.schema(
 root; `row` is what it says, as JSON; `version` is a hash of that.
 """
 
-_NAMES = (KEY, "filename", "image_path", "file_path", "path", "image", "file")
 _BATCH = 1024
+_BATCH_BYTES = 16 << 20
 _MAX_ROW_BYTES = 1 << 20
+_MAX_NAME_CHARACTERS = 4096
 
 
 def read_rows(store: Store, path: str, memory: Path | None) -> pa.Table:
     """Every row of a metadata file, without what they say: a table of schema `ROWS` less `row`.
 
     Raises:
-        NadirError: The file cannot be understood.
+        TableError: The file cannot be understood.
         OSError: It cannot be read.
     """
     columns = [name for name in ROWS.names if name != "row"]
@@ -78,10 +79,17 @@ def scan(store: Store, path: str, version: str) -> Iterator[pa.RecordBatch]:
     """Read a metadata file from its beginning to its end."""
     folder = posixpath.dirname(path)
     with store.open(path, version) as file:
-        documents = read_documents(file, path)
-        while batch := list(itertools.islice(documents, _BATCH)):
-            entries = [_entry(values, fault, folder, store.location) for values, fault in batch]
-            yield pa.RecordBatch.from_pylist(entries, schema=ROWS)
+        entries: list[dict[str, Any]] = []
+        size = 0
+        # Row by row: what a short line unfolds to is gone before the next one is read.
+        for values, fault in read_documents(file, path):
+            entry = _entry(values, fault, folder, store.location)
+            entries.append(entry)
+            size += entry.get("size", 0)
+            if len(entries) == _BATCH or size > _BATCH_BYTES:
+                yield pa.RecordBatch.from_pylist(entries, schema=ROWS)
+                entries, size = [], 0
+        yield pa.RecordBatch.from_pylist(entries, schema=ROWS)
 
 
 def _entry(
@@ -94,6 +102,9 @@ def _entry(
         detail = f"the row says more than {_MAX_ROW_BYTES:,} bytes"
         return {"reason": str(Reason.BAD_METADATA), "detail": detail}
     written = _written(values)
+    if written is not None and len(written) > _MAX_NAME_CHARACTERS:
+        detail = f"the image's name has more than {_MAX_NAME_CHARACTERS:,} characters"
+        return {"reason": str(Reason.BAD_METADATA), "detail": detail}
     entry: dict[str, Any] = {
         "embedded": values.get(EMBEDDED) is True,
         "md5": _text(values.get("md5") or _inner(values, "md5")),
@@ -126,7 +137,7 @@ def _short(values: dict[str, Any]) -> bytes:
 
 def _written(values: dict[str, Any]) -> str | None:
     """The image's name as the row has it."""
-    for key in _NAMES:
+    for key in NAMES:
         value = values.get(key)
         if isinstance(value, dict):
             value = value.get("path")

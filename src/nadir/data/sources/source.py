@@ -16,7 +16,7 @@ from nadir.data.sources.cells import read_cell
 from nadir.data.sources.columns import matching, problem_table
 from nadir.data.sources.layouts import detect
 from nadir.data.sources.metadata import METADATA_NAMES, list_rows, metadata_files
-from nadir.data.sources.paths import CONTAINER_NAME, place_of
+from nadir.data.sources.paths import CONTAINER_NAME, holds_images, place_of
 from nadir.data.sources.rows import read_row
 from nadir.data.sources.sidecars import list_folder, list_tars
 from nadir.data.sources.tars import find_member, read_member
@@ -25,7 +25,8 @@ from nadir.ground.errors import NadirError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.base import Fault, Store
+    from nadir.data.sources.documents import TableError
 
 _ANY_LENGTH = 1 << 62
 
@@ -62,20 +63,16 @@ class StoredSource:
             NadirError: There is no image, or something cannot be read.
         """
         files, passed_over, faults = self.store.list_files()
-        odd = matching(files, CONTAINER_NAME)
-        detail = "`.tar::` and `.parquet::` in a name stand for what lies inside such a file"
-        odd_paths = files.filter(odd).column("path").to_pylist()
-        files = files.filter(pc.invert(odd))
+        files, odd = _without_odd_names(files)
         layouts = detect(files, self.store) if self.format == "auto" else [self.format]
-        table, ignored = self._list(files, layouts[0])
+        table, ignored, broken = self._list(files, layouts[0])
         ignored += Counter(passed_over)
-        bad_names = [(path, str(Reason.BAD_NAME), detail) for path in odd_paths]
-        problems = problem_table([*bad_names, *faults])
+        problems = problem_table([*_odd_names(odd, ignored), *faults])
         table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
         notes = tuple(_notes(ignored, layouts))
         if not table.num_rows:
             raise _empty(self.location, layouts[0], notes)
-        return Listing(table, layouts[0], notes)
+        return Listing(table, layouts[0], notes, tuple(_left_out(error) for error in broken))
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.
@@ -120,11 +117,13 @@ class StoredSource:
             return len(content.data), content.version
         return self.store.stat(path)
 
-    def _list(self, files: pa.Table, layout: str) -> tuple[pa.Table, Counter[str]]:
+    def _list(
+        self, files: pa.Table, layout: str
+    ) -> tuple[pa.Table, Counter[str], list[TableError]]:
         if layout == "webdataset":
-            return list_tars(self.store, files, self.memory)
+            return *list_tars(self.store, files, self.memory), []
         if layout == "folder":
-            return list_folder(files)
+            return *list_folder(files), []
         if not metadata_files(files, layout):
             raise NadirError(
                 f"no metadata file of the layout {layout} (a path like "
@@ -135,10 +134,27 @@ class StoredSource:
         return list_rows(self.store, files, layout, self.memory)
 
 
+def _without_odd_names(files: pa.Table) -> tuple[pa.Table, list[str]]:
+    odd = matching(files, CONTAINER_NAME)
+    return files.filter(pc.invert(odd)), files.filter(odd).column("path").to_pylist()
+
+
+def _odd_names(paths: list[str], ignored: Counter[str]) -> list[Fault]:
+    """Faults of images whose names mean something else; other files are counted."""
+    detail = "`.tar::` and `.parquet::` in a name stand for what lies inside such a file"
+    images = [path for path in paths if holds_images(path)]
+    ignored["named like what lies in a tar or table"] += len(paths) - len(images)
+    return [(path, str(Reason.BAD_NAME), detail) for path in images]
+
+
+def _left_out(error: TableError) -> str:
+    return f"the rows of {error.where} are left out: {error.what}; {error.fix}"
+
+
 def _notes(ignored: Counter[str], layouts: list[str]) -> list[str]:
     notes = []
-    if ignored:
-        counts = ", ".join(f"{count:,} {why}" for why, count in sorted(ignored.items()))
+    if counted := sorted((+ignored).items()):
+        counts = ", ".join(f"{count:,} {why}" for why, count in counted)
         notes.append(f"not listed: {counts}")
     if len(layouts) > 1:
         others = ", ".join(layouts[1:])

@@ -6,14 +6,11 @@ CSV with a header line, or parquet, with the columns `name` and `tag`, or as boo
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nadir.data.sources.tag_table import read_supplied
+from nadir.data.sources.supplied import Supplied, read_supplied
 from nadir.data.tables import TAG_RULES
 from nadir.data.tag_rules import ALIASES_KEY, IMPLICATIONS_KEY, TagRules
 from nadir.data.tags_text import normalise_tag
@@ -23,12 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _COLUMNS = {
-    "name": "name",
-    "tag": "tag",
-    "antecedent_name": "name",
-    "consequent_name": "tag",
-    "status": "status",
+    "name": ("name", "antecedent_name"),
+    "tag": ("tag", "consequent_name"),
+    "status": ("status",),
 }
+_STATUS = frozenset({"status"})
+_ALIASES = Supplied(ALIASES_KEY, "table of aliases", _COLUMNS, _STATUS)
+_IMPLICATIONS = Supplied(IMPLICATIONS_KEY, "table of implications", _COLUMNS, _STATUS)
 
 
 def load_tag_rules(
@@ -45,64 +43,26 @@ def load_tag_rules(
         NadirError: A table cannot be read or has other columns, or its rules contradict each other.
     """
     rows: list[tuple[str, str, str]] = []
-    given = (("alias", aliases, ALIASES_KEY), ("implication", implications, IMPLICATIONS_KEY))
-    for kind, location, key in given:
+    given = (("alias", aliases, _ALIASES), ("implication", implications, _IMPLICATIONS))
+    for kind, location, table in given:
         if location is not None:
-            pairs = _pairs(location, key, endpoint_url)
+            pairs = _pairs(table, location, endpoint_url)
             rows += sorted({(kind, name, tag) for name, tag in pairs if name != tag})
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(3)]
-    table = pa.Table.from_arrays(columns, schema=TAG_RULES)
+    rules = pa.Table.from_arrays(columns, schema=TAG_RULES)
     # Circles and contradictions stop the run here, where the tables are named.
-    TagRules.of_table(table)
-    return table
+    TagRules.of_table(rules)
+    return rules
 
 
-def _pairs(location: str, key: str, endpoint_url: str | None) -> Iterator[tuple[str, str]]:
-    data = read_supplied(location, endpoint_url, key=key, columns="name and tag")
-    records = _parquet if location.lower().endswith(".parquet") else _csv
-    for number, row in enumerate(records(data, location), 1):
-        if str(row.get("status", "active")).strip().lower() != "active":
+def _pairs(table: Supplied, location: str, endpoint_url: str | None) -> Iterator[tuple[str, str]]:
+    for where, row in read_supplied(table, location, endpoint_url=endpoint_url):
+        status = str(row.get("status", "active") or "").strip().lower()
+        if not status:
+            raise NadirError("the rule has no status", where=where, fix=table.fix)
+        if status != "active":
             continue
         name, tag = (normalise_tag(str(row[column] or "")) for column in ("name", "tag"))
         if not name or not tag:
-            raise NadirError(
-                "a rule needs a name and a tag",
-                where=f"{location} row {number}",
-                fix="complete or delete the row",
-            )
+            raise NadirError("a rule needs a name and a tag", where=where, fix=table.fix)
         yield name, tag
-
-
-def _csv(data: bytes, location: str) -> Iterator[dict[str, Any]]:
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        own = _own_columns(reader.fieldnames or (), location)
-        for row in reader:
-            yield {ours: row[theirs] for ours, theirs in own.items()}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise NadirError(
-            f"the table is no UTF-8 CSV: {error}", where=location, fix="save it as UTF-8 CSV"
-        ) from None
-
-
-def _parquet(data: bytes, location: str) -> Iterator[dict[str, Any]]:
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise NadirError(
-            f"the table is no parquet file: {error}", where=location, fix="write it anew"
-        ) from None
-    own = _own_columns(table.column_names, location)
-    yield from table.select(list(own.values())).rename_columns(list(own)).to_pylist()
-
-
-def _own_columns(names: Any, location: str) -> dict[str, str]:
-    """Our names of columns and the table's; other columns are of no interest."""
-    own = {_COLUMNS[key]: name for name in names if (key := str(name).strip().lower()) in _COLUMNS}
-    if "name" not in own or "tag" not in own:
-        raise NadirError(
-            f"the table has the columns {', '.join(names) or '(none)'}, not name and tag",
-            where=location,
-            fix="name the columns name and tag in its first line",
-        )
-    return own
