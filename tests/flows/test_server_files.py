@@ -79,3 +79,9 @@ def test_the_nightly_deployment_has_a_schedule(root: Path) -> None:
     (schedule,) = deployments["nightly"]["schedules"]
     assert schedule["cron"] == "0 2 * * *"
     assert schedule["active"]
+
+
+def test_the_worker_has_a_user_name_which_dvc_needs(compose: dict[str, Any]) -> None:
+    lines = compose["services"]["worker"]["build"]["dockerfile_inline"].splitlines()
+    words = [word for line in lines if line.startswith("ENV ") for word in line.split()[1:]]
+    assert {"USER=nadir", "LOGNAME=nadir"} <= set(words)

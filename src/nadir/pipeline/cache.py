@@ -12,6 +12,7 @@ from pathlib import Path
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.fingerprint import path_md5
+from nadir.pipeline.process import require_user_name
 from nadir.tracking.lineage import CHECKPOINT
 from nadir.tracking.lock_file import LOCK_FILE, output_hashes, read_lock
 from nadir.tracking.registry import resolve_version
@@ -67,6 +68,7 @@ def cache_folder(root: Path) -> Path:
     """`.dvc/cache/files/md5`, or where DVC's configuration puts it."""
     from dvc.repo import Repo
 
+    require_user_name()
     with Repo(str(root)) as repo:
         return Path(repo.cache.local.path)
 
