@@ -23,7 +23,7 @@ from nadir.pipeline.supervise import run_group
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-StageState = Literal["executed", "restored", "unchanged", "failed"]
+StageState = Literal["executed", "restored", "unchanged", "failed", "registered"]
 
 # `DO_NOT_TRACK=true` in this very spelling is the one that every tool here honours.
 _QUIET = {
@@ -66,7 +66,8 @@ class StageResult:
 
     Attributes:
         stage: Its name.
-        state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`.
+        state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`;
+            `registered` is of the registry's step, which is no stage of DVC.
         duration_s: Wall time in seconds.
         log: File with everything it printed.
         error: What went wrong, for `failed`.
