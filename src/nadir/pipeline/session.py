@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace
+from nadir.pipeline.closing import close_in_mlflow
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
@@ -21,7 +22,6 @@ from nadir.tracking.runs import (
     announce_pipeline,
     close_abandoned,
     conclude_pipeline,
-    finish_pipeline_run,
     forget_pipeline,
     known_pipeline_run,
     pipeline_run,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 REGISTER = "register"
 _TRAIN = "train"
-_VALIDATE = "validate"
 
 
 class Session:
@@ -135,13 +134,19 @@ class Session:
         """
         conclude_pipeline(self._run_file, status)
         self._write_record(status.lower())
-        failed = next((r for r in self.results.values() if r.state == "failed"), None)
-        if failed is not None:
+        if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
             self._write_record(status.lower())
         run_id = known_pipeline_run(self._run_file)
         if run_id:
-            self._close_mlflow_run(run_id, status, failed)
+            close_in_mlflow(
+                run_id,
+                status,
+                results=self.results,
+                registering=self._registering,
+                registration=self.registration,
+                root=self.root,
+            )
         if status != "FINISHED":
             self._close_training_run(status)
         forget_pipeline(self._run_file)
@@ -177,34 +182,6 @@ class Session:
         runs = main_workspace(self.root) / "work" / "training"
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
-
-    def _close_mlflow_run(self, run_id: str, status: RunStatus, failed: StageResult | None) -> None:
-        tags: dict[str, str] = {
-            f"nadir.stage.{name}": result.state for name, result in self.results.items()
-        }
-        if failed is not None:
-            tags |= {"nadir.failed_stage": failed.stage, "nadir.error": failed.error[:5000]}
-        elif self._registering is not None and self._registering.error:
-            tags |= {"nadir.failed_stage": REGISTER, "nadir.error": self._registering.error[:5000]}
-        if self.registration is not None:
-            version = self.registration.version
-            tags["nadir.model_version"] = f"{version.name}/{version.version}"
-        files = (self.root / "params.yaml", self.root / "dvc.lock", *self._validation())
-        finish_pipeline_run(
-            run_id,
-            status,
-            tags=tags,
-            durations={name: r.duration_s for name, r in self.results.items() if r.duration_s},
-            files=(*files, failed.log) if failed is not None and failed.log else files,
-            root=self.root,
-        )
-
-    def _validation(self) -> tuple[Path, ...]:
-        """The gate's page and numbers, when this run made them, also of a dataset that it stops."""
-        result = self.results.get(_VALIDATE)
-        if result is None or result.state == "unchanged":
-            return ()
-        return tuple(self.root / "reports" / f"validation.{ending}" for ending in ("html", "json"))
 
     def _write_record(self, status: str) -> None:
         registering = {REGISTER: self._registering} if self._registering is not None else {}

@@ -188,6 +188,7 @@ def _parts(items: list[Any]) -> Iterator[list[Any]]:
         yield items[start : start + _BATCH]
 
 
+@store_faults()
 def _create(record: dict[str, Any], root: Path) -> str:
     client = connect(root)
     git = git_state(root)
