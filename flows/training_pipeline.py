@@ -9,9 +9,8 @@ and never submitted: only then does a cancelled flow reach the running stage, wh
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import os
-import signal
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,11 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import stage_order
+from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.process import quiet_environment
 from nadir.pipeline.session import REGISTER, Session, open_session
 from nadir.pipeline.status import read_status, results_table
+from nadir.pipeline.stopping import interrupted_when_told_to_stop
 from nadir.tracking.store import is_transient
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
@@ -38,8 +39,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType
     from uuid import UUID
 
     from prefect.client.schemas.objects import State, TaskRun
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
 
 SAMPLES = "reports/samples/grid.png"
-_LARGEST_IMAGE_BYTES = 2_000_000  # an artifact is a row of the server's database
 
 
 def run_pipeline(until: str | None = None) -> dict[str, Any]:
@@ -62,17 +62,17 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
         The status afterwards, as `nadir status --json` prints it.
 
     Raises:
-        NadirError: A stage failed, or another pipeline holds the workspace.
+        NadirError: A stage failed, another pipeline holds the workspace, or the Prefect server that
+            `PREFECT_API_URL` names cannot be reached.
     """
     if until not in {None, REGISTER}:
         stage_order(project_root(), until)  # a wrong name needs no server
-    previous = signal.signal(signal.SIGTERM, _as_interrupt)
     token = _console.set(PipelineConsole())
     try:
-        result: dict[str, Any] = training_pipeline(until=until)
+        with interrupted_when_told_to_stop(), _server_faults():
+            result: dict[str, Any] = training_pipeline(until=until)
     finally:
         _console.reset(token)
-        signal.signal(signal.SIGTERM, previous)
     return result
 
 
@@ -92,7 +92,10 @@ def training_pipeline(until: str | None = None) -> dict[str, Any]:
         if session.registers:
             register_model(session, console)
     status = read_status(root)
-    _publish(status, root)
+    try:
+        _publish(status, root)
+    except Exception as error:  # noqa: BLE001 - what was computed and registered stays so
+        get_run_logger().warning("the results are not shown on Prefect's page: %s", error)
     return status
 
 
@@ -184,16 +187,26 @@ def _publish(status: dict[str, Any], root: Path) -> None:
         text = f"`{model['name']}` version {model['version']}: {', '.join(model['aliases'])}"
         create_table_artifact(results_table(status), key="results", description=text)
     samples = root / SAMPLES
-    if samples.is_file() and samples.stat().st_size <= _LARGEST_IMAGE_BYTES:
-        data = base64.b64encode(samples.read_bytes()).decode("ascii")
-        create_image_artifact(
-            f"data:image/png;base64,{data}", key="samples", description=f"Samples: {SAMPLES}"
-        )
+    if samples.is_file():
+        text = f"Samples: {SAMPLES}"
+        create_image_artifact(data_uri(samples), key="samples", description=text)
 
 
-def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM would end this process at once and leave the stage running by itself."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _server_faults() -> Iterator[None]:
+    """Prefect's own errors when its server is away, as one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        away = "Failed to reach API" in str(error) or type(error).__module__.startswith("httpx")
+        if not away:
+            raise
+        raise NadirError(
+            "the Prefect server cannot be reached",
+            where=os.environ.get("PREFECT_API_URL", "the temporary server"),
+            fix="start it (`nadir servers`), correct PREFECT_API_URL, or unset it: then a "
+            "temporary server does. Finished stages are kept",
+        ) from error
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
         (["noise.beta_end=0.0001"], "beta_end must be greater"),
         (["compute.processes=3"], "multiple of compute.processes"),
         (["train.preview_prompts=[]"], "preview_every needs at least one"),
-        (["evaluate.steps=30", "noise.timesteps=20"], "evaluate.steps must not be more"),
+        (["evaluate.steps=30", "noise.timesteps=20"], "evaluate.steps - must not be more"),
         (
             ["train.batch_size=15", "train.gradient_accumulation=2", "train.warmup_steps=5000"],
             "gradient_accumulation; warmup_steps must be less",
@@ -150,6 +150,43 @@ def test_an_unknown_key_or_a_malformed_assignment_is_named(params_file: Path) ->
     for value in ("[0.9", "@x"):
         with pytest.raises(NadirError, match="is not valid YAML"):
             set_values([f"train.preview_prompts={value}"], params_file)
+
+
+def test_wrong_keys_are_told_together_with_what_was_meant_and_its_line(params_file: Path) -> None:
+    before = params_file.read_bytes()
+    with pytest.raises(NadirError) as caught:
+        set_values(
+            ["train.stepz=1", "learning_rate=1e-4", "steps", "train.seed=3", "x=[1"], params_file
+        )
+    text = str(caught.value)
+    assert "4 faults, and nothing was changed" in text
+    steps, rate = (line_of(params_file, name) for name in ("  steps: 1000", "  learning_rate: "))
+    assert f"params.yaml:{steps}: no parameter `train.stepz`; did you mean train.steps?" in text
+    assert (
+        f"params.yaml:{rate}: no parameter `learning_rate`; did you mean train.learning_rate?"
+        in text
+    )
+    assert "`steps` is no assignment" in text
+    assert "no parameter `x`" in text
+    assert params_file.read_bytes() == before
+
+
+def test_faults_between_sections_have_a_line_and_are_told_beside_others(params_file: Path) -> None:
+    edit(params_file, "  processes: 1", "  processes: 3")
+    edit(params_file, "  weight_decay:", "  weight_decai:")
+    edit(params_file, "  timesteps: 1000", "  timesteps: 20")
+    with pytest.raises(NadirError) as caught:
+        read_params(params_file)
+    text = str(caught.value)
+    assert "weight_decai - unknown key" in text
+    line = line_of(params_file, "  steps: 25")
+    assert f"params.yaml:{line} evaluate.steps - must not be more than noise.timesteps" in text
+    assert "compute.processes x" not in text, "train has a fault of its own"
+    edit(params_file, "  weight_decai:", "  weight_decay:")
+    with pytest.raises(NadirError, match="2 faults") as caught:
+        read_params(params_file)
+    line = line_of(params_file, "  batch_size: 16")
+    assert f"params.yaml:{line} train.batch_size - must be a multiple of" in str(caught.value)
 
 
 def test_what_yaml_takes_for_a_date_is_text(params_file: Path) -> None:

@@ -79,3 +79,28 @@ def test_the_nightly_deployment_has_a_schedule(root: Path) -> None:
     (schedule,) = deployments["nightly"]["schedules"]
     assert schedule["cron"] == "0 2 * * *"
     assert schedule["active"]
+
+
+def test_the_worker_has_a_user_name_which_dvc_needs(compose: dict[str, Any]) -> None:
+    lines = compose["services"]["worker"]["build"]["dockerfile_inline"].splitlines()
+    words = [word for line in lines if line.startswith("ENV ") for word in line.split()[1:]]
+    assert {"USER=nadir", "LOGNAME=nadir"} <= set(words)
+
+
+def test_the_database_is_healthy_only_when_it_listens_to_others(compose: dict[str, Any]) -> None:
+    (_, command) = compose["services"]["postgres"]["healthcheck"]["test"]
+    assert "--host 127.0.0.1" in command, "the socket answers while the database is being made"
+
+
+def test_the_time_a_large_file_may_take_is_a_setting_of_the_client(
+    root: Path, compose: dict[str, Any]
+) -> None:
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    assert name not in (root / "mlflow/server.env").read_text(encoding="utf-8")
+    assert name in compose["services"]["worker"]["environment"]
+
+
+def test_the_example_password_fits_into_an_address(root: Path) -> None:
+    text = (root / ".env.example").read_text(encoding="utf-8")
+    (password,) = re.findall(r"^POSTGRES_PASSWORD=(.*)$", text, re.MULTILINE)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", password)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
+import io
 import os
 import shutil
 import signal
@@ -17,12 +19,14 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from tests.mini.project import REPOSITORY, STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.process import quiet_environment
 
 FLOWS = REPOSITORY / "flows"
@@ -124,6 +128,52 @@ def test_a_wrong_until_is_told_before_a_flow_starts(flow: ModuleType) -> None:
     with pytest.raises(NadirError, match="did you mean train"):
         flow.run_pipeline(until="trian")
     assert len(flow_runs()) == before
+
+
+def test_a_page_that_cannot_be_written_fails_no_pipeline(
+    flow: ModuleType, trained: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("the server hiccups")
+
+    monkeypatch.setattr(flow, "create_table_artifact", away)
+    assert flow.run_pipeline(until="ingest")["stages"][0]["state"] == "executed"
+    assert flow_runs()[0].state_name == "Completed"
+
+
+def test_a_large_picture_is_shrunk_for_the_page_and_a_small_one_is_sent_as_it_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "grid.png"
+    Image.effect_noise((300, 200), 90).save(path)
+    assert base64.b64decode(data_uri(path).split(",")[1]) == path.read_bytes()
+    head, text = data_uri(path, largest_bytes=12_000).split(",")
+    assert head == "data:image/jpeg;base64"
+    data = base64.b64decode(text)
+    assert len(data) <= 12_000
+    assert Image.open(io.BytesIO(data)).size[0] > 80
+
+
+def run_flow(project: MiniProject, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The flow's file as a program of its own, without this module's server."""
+    (project.root / "flows").mkdir()
+    shutil.copy(FLOWS / "training_pipeline.py", project.root / "flows")
+    return subprocess.run(
+        [sys.executable, "flows/training_pipeline.py"],
+        cwd=project.root,
+        env={**quiet_environment(project.root), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_server_that_is_away_is_named_with_what_to_do(project: MiniProject) -> None:
+    done = run_flow(project, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 1
+    told = "error: http://127.0.0.1:9/api: the Prefect server cannot be reached\n  fix: start it"
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_sigterm_stops_the_stage_saves_and_leaves_no_process(project: MiniProject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -140,3 +141,52 @@ def test_the_environment_is_quiet_and_runs_this_interpreter(
     assert "MLFLOW_RUN_ID" not in environment
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
     assert environment["PREFECT_HOME"] == str(project.root / "work" / "prefect")
+
+
+CALLS = """
+import sys
+from pathlib import Path
+from nadir.ground.errors import NadirError
+from nadir.pipeline.cache import cache_folder
+from nadir.pipeline.graph import changed_stages, stage_graph
+from nadir.pipeline.process import run_stage
+for call in (stage_graph, changed_stages, cache_folder, lambda root: run_stage("ingest", root)):
+    try:
+        call(Path.cwd())
+    except NadirError as error:
+        print(error)
+    else:
+        print("done")
+"""
+
+
+# What a container knows of a user that is a bare number.
+NAMELESS = """
+import pwd
+def getpwuid(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+pwd.getpwuid = getpwuid
+"""
+
+
+def test_a_user_without_a_name_is_told_to_set_one_and_then_can_work(
+    project: MiniProject, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NAMELESS, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    names = {"USER", "LOGNAME", "LNAME", "USERNAME"}
+    unnamed = {k: v for k, v in os.environ.items() if k not in names} | {"PYTHONPATH": paths}
+    told = (
+        f"the environment: user {os.getuid()} has no name on this system, and DVC needs one\n"
+        "  fix: set USER to any name, e.g. `export USER=nadir`\n"
+    )
+    assert _calls(unnamed) == told * 4
+    assert _calls({**unnamed, "USER": "nadir"}) == "done\n" * 4
+
+
+def _calls(environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow.entities import Run
 from tests.mini.project import STAGES, MiniProject
@@ -142,6 +144,58 @@ def test_an_interrupted_training_is_killed_in_mlflow_and_resumes_its_run(
     (parent,) = runs_of(project, "pipeline")
     (training,) = runs_of(project, "training")
     assert parent.info.status == training.info.status == "KILLED"
+    assert states(run(project, "two"))["train"] == "executed"
+    (resumed,) = runs_of(project, "training")
+    assert resumed.info.run_id == training.info.run_id
+    assert resumed.info.status == "FINISHED"
+    assert resumed.data.tags["mlflow.parentRunId"] != parent.info.run_id
+    again = read_json(project.root / "models/run.json")["run_id"]
+    assert again == training.info.run_id
+
+
+def test_what_a_killed_pipeline_left_running_is_closed_by_the_next(quick: MiniProject) -> None:
+    client = connect(quick.root)
+    quick.source("other pictures")
+    with workspace_lock(quick.root / "work/pipeline/lock") as lock:
+        killed = Session(quick.root, until=None, flow_run_id="one", name="fox", lock=lock)
+        killed.run("ingest")
+        killed.run("encode")
+    (parent,) = runs_of(quick, "pipeline")
+    tags = {"mlflow.parentRunId": parent.info.run_id}
+    training = client.create_run(parent.info.experiment_id, tags=tags)
+    other = client.create_run(parent.info.experiment_id)
+    assert parent.info.status == training.info.status == "RUNNING"
+
+    run(quick, "two", until="encode")
+
+    assert client.get_run(parent.info.run_id).info.status == "KILLED"
+    assert client.get_run(training.info.run_id).info.status == "KILLED"
+    assert client.get_run(other.info.run_id).info.status == "RUNNING", "not of a dead pipeline"
+    assert not list((quick.root / "work/pipeline/runs").iterdir())
+
+
+def test_a_store_that_goes_away_hides_no_fault_and_is_told_the_end_later(
+    quick: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{quick.root}/work/mlflow/mlflow.db"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    quick.source("broken")
+    with (
+        pytest.raises(NadirError, match="stage `encode` failed: data/listing"),
+        open_session(quick.root, until=None, flow_run_id="one", name="fox") as session,
+    ):
+        for stage in session.stages:
+            try:
+                session.run(stage)
+            finally:
+                if stage == "encode":
+                    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert read_json(quick.root / "work/pipeline/last.json")["status"] == "failed"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    (parent,) = runs_of(quick, "pipeline")
+    assert parent.info.status == "RUNNING"
+    run(quick, "two", until="ingest")
+    assert runs_of(quick, "pipeline")[0].info.status == "FAILED"
 
 
 def test_two_pipelines_do_not_share_a_workspace(quick: MiniProject) -> None:
@@ -169,12 +223,18 @@ def test_a_killed_pipelines_stage_keeps_the_workspace_until_it_ends(tmp_path: Pa
         pass
 
 
+def rows(project: MiniProject) -> dict[str, dict[str, Any]]:
+    return {stage["name"]: stage for stage in read_status(project.root)["stages"]}
+
+
 def test_status_before_any_run_is_whole_and_empty(project: MiniProject) -> None:
     status = read_status(project.root)
-    assert [stage["name"] for stage in status["stages"]] == STAGES
+    assert [stage["name"] for stage in status["stages"]] == [*STAGES, "register"]
     assert {stage["state"] for stage in status["stages"]} == {None}
+    assert {stage["up_to_date"] for stage in status["stages"]} == {False}
     assert status["images"] == {"used": None, "quarantined": {}}
-    assert status["model"] == {"name": "nadir", "version": None, "aliases": []}
+    model = {"name": "nadir", "version": None, "aliases": [], "current": False, "error": None}
+    assert status["model"] == model
     assert status["training"] == {"steps": None, "images": None, "loss": None}
     assert status["report"] is None
     assert status["metrics"] == {}
@@ -187,6 +247,8 @@ def test_status_after_a_run_names_model_metrics_and_outputs(quick: MiniProject) 
         "name": "nadir",
         "version": 1,
         "aliases": ["challenger", "champion"],
+        "current": True,
+        "error": None,
     }
     assert set(status["metrics"]) == {"3.5", "4.5"}
     assert status["report"] == "reports/evaluation.html"
@@ -197,6 +259,69 @@ def test_status_after_a_run_names_model_metrics_and_outputs(quick: MiniProject) 
     assert status["training"]["loss"] == 0.5
 
 
+def test_status_tells_what_is_up_to_date_whoever_ran_it_and_what_it_cost(
+    quick: MiniProject,
+) -> None:
+    found = rows(quick)
+    assert all(found[name]["up_to_date"] for name in STAGES), "`dvc repro` made them"
+    assert found["train"]["state"] is None
+    assert not found["register"]["up_to_date"]
+    quick.source("other pictures")
+    run(quick)
+    first = rows(quick)
+    assert first["train"]["state"] == "executed"
+    assert first["register"]["state"] == "registered"
+    run(quick, "two", until="encode")
+    again = rows(quick)
+    assert [again[name]["up_to_date"] for name in (*STAGES, "register")] == [True] * 6
+    assert again["encode"]["state"] == "unchanged"
+    assert again["train"]["state"] is None, "the last run did not come that far"
+    for name in ("encode", "train"):
+        assert again[name]["duration_s"] == first[name]["duration_s"] > 0
+
+
+def test_status_shows_a_failed_source_and_a_failed_registration(
+    quick: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (quick.root / "reports/evaluation.json").rename(quick.root / "kept.json")
+    with (
+        pytest.raises(NadirError, match="no evaluated checkpoint"),
+        open_session(quick.root, until=None, flow_run_id="one", name="fox") as session,
+    ):
+        session.register()
+    (quick.root / "kept.json").rename(quick.root / "reports/evaluation.json")
+    assert rows(quick)["register"]["state"] == "failed"
+    assert "no evaluated checkpoint" in rows(quick)["register"]["error"]
+    (quick.root / "source.txt").unlink()
+    with pytest.raises(NadirError, match="stage `ingest` failed"):
+        run(quick, "two")
+    assert rows(quick)["ingest"]["state"] == "failed"
+    assert not rows(quick)["ingest"]["up_to_date"], "its last result is of another source"
+
+
+def test_status_says_when_the_registry_cannot_be_asked(
+    quick: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    status = read_status(quick.root)
+    assert status["model"]["error"].startswith("http://127.0.0.1:9: cannot open the MLflow store")
+    assert status["model"]["current"] is None
+    assert status["stages"][-1]["up_to_date"] is None
+
+
+def test_status_counts_images_without_a_bucket_as_quarantined(quick: MiniProject) -> None:
+    def table(name: str, reasons: list[str]) -> None:
+        columns = {"path": ["x"] * len(reasons), "reason": reasons}
+        pq.write_table(pa.table(columns), quick.root / f"data/{name}.parquet")
+
+    table("manifest", ["-"] * 10)
+    table("quarantine", ["truncated", "truncated"])
+    table("bucket_quarantine", ["aspect", "truncated"])
+    images = read_status(quick.root)["images"]
+    assert images == {"used": 8, "quarantined": {"aspect": 1, "truncated": 3}}
+
+
 def test_status_marks_results_that_were_made_of_other_inputs(quick: MiniProject) -> None:
     def outdated() -> list[str]:
         return [stage["name"] for stage in read_status(quick.root)["stages"] if stage["outdated"]]
@@ -205,3 +330,10 @@ def test_status_marks_results_that_were_made_of_other_inputs(quick: MiniProject)
     assert outdated() == []
     quick.set("  learning_rate: 0.002", "  learning_rate: 0.003")
     assert outdated() == ["train", "evaluate"]
+
+
+def test_status_names_outputs_that_are_gone(quick: MiniProject) -> None:
+    (quick.root / "models/run.json").unlink()
+    train = rows(quick)["train"]
+    assert train["missing"] == ["models/run.json"]
+    assert not train["up_to_date"]

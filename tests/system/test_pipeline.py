@@ -164,6 +164,27 @@ def test_dvc_alone_does_the_same_and_sees_nothing_to_do(project: Project) -> Non
     assert "3.5" in project.run("dvc", "metrics", "show").stdout
 
 
+def test_an_ablation_as_a_dvc_experiment_is_compared_and_drawn(project: Project) -> None:
+    ablation = {"train.steps": 4, "noise.prediction": "epsilon", "noise.zero_terminal_snr": "false"}
+    values = [word for key, value in ablation.items() for word in ("-S", f"{key}={value}")]
+    done = project.run("dvc", "exp", "run", "--name", "ablation", *values)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = project.run("dvc", "exp", "show", "--csv", "--no-pager").stdout
+    (row,) = [line for line in shown.splitlines() if line.startswith("ablation,")]
+    assert ",epsilon," in row
+    plots = project.run("dvc", "plots", "show", "--out", "plots")
+    assert plots.returncode == 0, plots.stdout + plots.stderr
+    page = (project.folder / "plots/index.html").read_text(encoding="utf-8")
+    for title in ("Training loss", "Brightness error by CFG scale", "Images per bucket"):
+        assert title in page
+    shutil.rmtree(project.folder / "plots")
+    project.git("checkout", "params.yaml")
+    project.nadir("run")
+    assert executed(project) == {"ingest"}
+    assert project.states()["train"] == "restored"
+    assert project.status()["model"]["version"] == 1
+
+
 def test_touching_a_file_runs_nothing_after_validate(project: Project) -> None:
     image = next((project.folder / "pictures").rglob("*.png"))
     image.touch()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from tests.mini.project import MiniProject
 
 from nadir.ground.errors import NadirError
@@ -16,9 +17,10 @@ from nadir.ground.files import read_json, write_json
 from nadir.pipeline.cache import materialise, resolve_model
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.promotion import promote
 from nadir.tracking.registration import Registration, register
 from nadir.tracking.registry import alias_table, resolve_version
-from nadir.tracking.store import connect
+from nadir.tracking.store import connect, is_transient
 
 
 def registered(project: MiniProject) -> Registration:
@@ -117,6 +119,49 @@ def test_four_at_once_make_one_version(trained: MiniProject) -> None:
     assert len(connect(trained.root).search_model_versions("name = 'nadir'")) == 1
 
 
+@pytest.mark.parametrize("call", ["set_registered_model_alias", "delete_model_version_tag"])
+def test_a_registration_that_is_killed_before_its_aliases_is_completed_by_the_next(
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MlflowClient, call, killed)
+        registered(trained)
+    assert len(connect(trained.root).search_model_versions("name = 'nadir'")) == 1
+    done = registered(trained)
+    assert not done.created
+    assert (done.version.version, done.version.aliases) == (1, ("challenger", "champion"))
+    promote(trained.root, version=1)
+    assert registered(trained).version.aliases == ("champion",), "offered once"
+
+
+def test_a_store_that_goes_away_during_a_registration_is_one_clear_error_and_retried(
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_arguments: object, **_named: object) -> None:
+        raise MlflowException("API request failed\ndetails") from ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", gone)
+    with pytest.raises(NadirError, match="the MLflow store failed: API request failed") as caught:
+        registered(trained)
+    assert caught.value.where.startswith("sqlite:///")
+    assert "then run the same command again" in caught.value.fix
+    assert is_transient(caught.value)
+
+
+def test_a_version_names_the_locked_dependencies_and_no_package_that_no_index_has(
+    trained: MiniProject, root: Path
+) -> None:
+    shutil.copy(root / "requirements.lock", trained.root)
+    registered(trained)
+    uri = connect(trained.root).get_model_version_download_uri("nadir", "1")
+    lines = Path(uri.removeprefix("file://"), "requirements.txt").read_text().splitlines()
+    assert "nadir" not in lines
+    assert any(line.startswith("torch==") for line in lines)
+
+
 def test_a_rejected_first_version_is_challenger_only(trained: MiniProject) -> None:
     verdict(trained, "reject")
     assert registered(trained).version.aliases == ("challenger",)
@@ -160,6 +205,26 @@ def check_old_and_new_folders(project: MiniProject, second_md5: str) -> None:
     (project.root / "dvc.lock").write_text(text.replace(md5, "0" * 32 + ".dir"), encoding="utf-8")
     fetched = materialise(md5, project.root)
     assert (fetched / "nadir.json").is_file(), "fetched from DVC's remote"
+
+
+def test_weights_that_were_published_but_not_yet_locked_are_not_taken_for_the_champions(
+    trained: MiniProject,
+) -> None:
+    registered(trained)
+    checkpoint = trained.root / "models/checkpoint"
+    weights = checkpoint / "nadir.json"
+    old = weights.read_bytes()
+    assert resolve_model("models:/nadir@champion", trained.root) == checkpoint
+    weights.unlink()
+    weights.write_bytes(old)
+    assert resolve_model("models:/nadir@champion", trained.root) == checkpoint, "a copy will do"
+    weights.write_bytes(old.replace(b"0.", b"1."))  # as `train` does before DVC has its hash
+    found = resolve_model("models:/nadir@champion", trained.root)
+    assert found != checkpoint
+    assert (found / "nadir.json").read_bytes() == old
+    weights.write_bytes(old)
+    (checkpoint / "more.json").write_bytes(b"{}")
+    assert resolve_model("models:/nadir@champion", trained.root) == found
 
 
 def test_a_run_that_this_store_lacks_gets_one_stand_in(trained: MiniProject) -> None:

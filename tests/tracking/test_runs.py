@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -239,3 +240,6 @@ def test_only_faults_that_pass_by_themselves_are_worth_a_retry(
         client.get_experiment("0")
     assert is_transient(refused.value)
     assert not is_transient(NadirError("no evaluated checkpoint"))
+    assert is_transient(OSError(errno.ENETUNREACH, "no network"))
+    assert not is_transient(OSError(errno.ENOSPC, "No space left on device"))
+    assert not is_transient(FileNotFoundError("no file"))

@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 
     from nadir.evaluation.generate import Drawing
 
-CHAMPION = "models:/nadir@champion"
-
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="Tags, comma-separated.")],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="models:/NAME@ALIAS, models:/NAME/VERSION, a diffusers folder or a .safetensors "
-            "file.",
+            "file; else the champion of this project.",
             metavar="MODEL",
         ),
-    ] = CHAMPION,
+    ] = None,
     cfg: Annotated[
         float, typer.Option(help="Guidance scale; 3.5 to 5 is usual.", metavar="S", min=0)
     ] = 4.5,
@@ -59,7 +57,7 @@ def generate(
     canvas = _canvas(size)
     seeds = range(seed, seed + count)
     paths = [_path(output, prompt, value, count) for value in seeds]
-    folder = _folder(model)
+    folder = _folder(model or _champion())
     pipeline = _load(folder)
     factor = 2 * pipeline.vae_scale_factor
     canvas = canvas or (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
@@ -101,6 +99,14 @@ def _path(output: Path | None, prompt: str, seed: int, count: int) -> Path:
     return output if count == 1 else output.with_stem(f"{output.stem}-seed-{seed}")
 
 
+def _champion() -> str:
+    """The live version of the model that params.yaml names."""
+    from nadir.ground.workspace import project_root
+    from nadir.tracking.registry import CHAMPION, model_name
+
+    return f"models:/{model_name(project_root())}@{CHAMPION}"
+
+
 def _folder(model: str) -> Path:
     if model.startswith("models:/"):
         from nadir.pipeline.cache import resolve_model
@@ -111,7 +117,7 @@ def _folder(model: str) -> Path:
         raise NadirError(
             f"no such model: {model}",
             where="--model",
-            fix=f"name a folder, a file, or a registered model such as {CHAMPION}",
+            fix="name a folder, a file, or a registered model such as models:/nadir@champion",
         )
     return folder
 

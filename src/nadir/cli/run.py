@@ -41,7 +41,7 @@ def run(
       nadir run --set train.learning_rate=5e-4 --set train.steps=2000
       nadir run --until validate
     """
-    root, source = project_root(), _source_assignment(data) if data else None
+    root, source = project_root(), None if data is None else _source_assignment(data)
     os.chdir(root)
     _check_stage(root, until)
     _write_params([*(set_ or []), *([source] if source else [])])
@@ -74,14 +74,25 @@ def _write_params(assignments: list[str]) -> None:
 
 def _source_assignment(data: str) -> str:
     """`ingest.source=...` for a path given on the command line, or for a URI as it is."""
+    if not data.strip():
+        raise NadirError(
+            "the path is empty",
+            where="--data",
+            fix="give a folder of images, or leave --data out to keep the source of params.yaml",
+        )
     if "://" in data:
-        return f"ingest.source={data}"
+        return f"ingest.source={_quoted(data)}"
     path = Path(data).expanduser().resolve()
     if not path.exists():
         raise NadirError("no such folder", where=data, fix="give an existing folder of images")
     root = project_root()
     inside = path.relative_to(root) if path.is_relative_to(root) else path
-    return f"ingest.source='{str(inside).replace(chr(39), chr(39) * 2)}'"
+    return f"ingest.source={_quoted(str(inside))}"
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML reads it back, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _make_sample_if_missing() -> None:

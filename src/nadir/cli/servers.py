@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nadir.cli.pages import mlflow_page, prefect_page
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
@@ -20,26 +21,43 @@ def servers(
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow page.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect page.")] = 4200,
 ) -> None:
-    """Open the MLflow and Prefect pages of this project until Ctrl-C."""
+    """Open the MLflow and Prefect pages of this project until Ctrl-C.
+
+    A server that MLFLOW_TRACKING_URI or PREFECT_API_URL names runs already; its page is told.
+    """
     root = project_root()
     os.chdir(root)
     from nadir.pipeline.process import quiet_environment
     from nadir.tracking.store import tracking_uri
 
-    environment = quiet_environment()
-    module = [sys.executable, "-m"]
-    mlflow = [*module, "mlflow", "server", "--backend-store-uri", tracking_uri(root)]
-    mlflow += ["--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1"]
-    prefect = [*module, "prefect", "server", "start"]
-    prefect += ["--host", "127.0.0.1", "--port", str(prefect_port)]
-    children = [subprocess.Popen(command, env=environment) for command in (mlflow, prefect)]
-    sys.stdout.write(f"MLflow   http://127.0.0.1:{mlflow_port}\n")
-    sys.stdout.write(f"Prefect  http://127.0.0.1:{prefect_port}\n(Ctrl-C ends both)\n")
+    uri = tracking_uri(root)
+    pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
+    commands = {"MLflow": _mlflow(uri, mlflow_port), "Prefect": _prefect(prefect_port)}
+    ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
+    environment, children = quiet_environment(), []
+    for name, page in pages.items():
+        if page is None:
+            children.append(subprocess.Popen(commands[name], env=environment))
+        where = f"{page}   (runs already)" if page else f"http://127.0.0.1:{ports[name]}"
+        sys.stdout.write(f"{name:<8} {where}\n")
+    sys.stdout.write("(Ctrl-C ends what was started here)\n" if children else "")
     sys.stdout.flush()
+    if not children:
+        return
     try:
         _wait_for_first(children)
     finally:
         _stop(children)
+
+
+def _mlflow(uri: str, port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def _prefect(port: int) -> list[str]:
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    return [*command, "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _wait_for_first(children: list[subprocess.Popen[bytes]]) -> None:

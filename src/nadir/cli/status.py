@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nadir.cli.pages import mlflow_page, prefect_page
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -17,13 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDEST = 100
-_STATE_STYLES = {
-    "executed": "green",
-    "restored": "cyan",
-    "unchanged": "dim",
-    "failed": "bold red",
-    "outdated": "yellow",
-}
+_STATE_STYLES = {"up to date": "green", "failed": "bold red", "outdated": "yellow"}
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 # The order people read them in; further metrics follow as long as the terminal is wide enough.
 _FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
@@ -35,6 +30,9 @@ def status(
     """Show where things stand: stages, images, model, metrics per CFG scale."""
     root = project_root()
     os.chdir(root)
+    # MLflow would ask a server that is away for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     from nadir.pipeline.status import read_status
 
     found = read_status(root)
@@ -72,24 +70,32 @@ def _stages(status: dict[str, Any]) -> Table:
     table = _grid()
     table.add_column("stage", no_wrap=True)
     table.add_column("state", no_wrap=True)
+    table.add_column("last run", no_wrap=True, style="dim")
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("result", overflow="fold", style="dim")
     for stage in status["stages"]:
         state = _state(stage)
         style = _STATE_STYLES.get(state, "dim")
         took = _duration(stage["duration_s"])
-        table.add_row(stage["name"], f"[{style}]{state}[/]", took, _outputs(stage["outputs"]))
+        last, outputs = stage["state"] or "-", _outputs(stage["outputs"])
+        table.add_row(stage["name"], f"[{style}]{state}[/]", last, took, outputs)
     return table
 
 
 def _state(stage: dict[str, Any]) -> str:
-    """What became of it last time, unless its inputs have changed since."""
-    if stage["outdated"] and stage["state"] != "failed":
-        return "outdated"
-    return stage["state"] or "not run"
+    """Where a stage stands now, whoever ran it last: a pipeline, `dvc repro`, an experiment."""
+    states = {
+        "up to date": stage["up_to_date"],
+        "failed": stage["state"] == "failed",
+        "outdated": stage["outdated"],
+        "incomplete": stage["missing"],
+        "unknown": stage["up_to_date"] is None,
+    }
+    return next((state for state, holds in states.items() if holds), "not run")
 
 
 def _facts(status: dict[str, Any]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -102,6 +108,9 @@ def _facts(status: dict[str, Any]) -> Table:
     if verdict:
         table.add_row("gate", f"[{_VERDICT_STYLES.get(verdict, '')}]{verdict}[/]")
     table.add_row("model", _model(status["model"]))
+    for stage in status["stages"]:
+        if _state(stage) == "failed":
+            table.add_row("[bold red]failed[/]", f"{stage['name']}: {escape(stage['error'] or '')}")
     outdated = [stage["name"] for stage in status["stages"] if stage["outdated"]]
     if outdated:
         names = ", ".join(outdated)
@@ -137,8 +146,10 @@ def _commands(status: dict[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(style="cyan", no_wrap=True)
     table.add_row("the report", f"{programs}python -m webbrowser {report}")
-    table.add_row("the MLflow page", f"{programs}nadir servers   # http://127.0.0.1:5000")
-    table.add_row("the Prefect page", f"{programs}nadir servers   # http://127.0.0.1:4200")
+    mine = f"{programs}nadir servers   # "
+    mlflow, prefect = mlflow_page(status["mlflow"]["uri"]), prefect_page()
+    table.add_row("the MLflow page", mlflow or f"{mine}http://127.0.0.1:5000")
+    table.add_row("the Prefect page", prefect or f"{mine}http://127.0.0.1:4200")
     return table
 
 
@@ -170,6 +181,10 @@ def _training(training: dict[str, Any]) -> str:
 
 
 def _model(model: dict[str, Any]) -> str:
+    from rich.markup import escape
+
+    if model["error"]:
+        return f"{model['name']}: unknown, {escape(model['error'])}"
     if model["version"] is None:
         return f"{model['name']}: no version yet"
     aliases = ", ".join(f"[bold]{alias}[/]" for alias in model["aliases"]) or "no alias"

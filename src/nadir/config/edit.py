@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from nadir.config.params import Params
-from nadir.config.reader import read_model, read_yaml
+from nadir.config.params import Params, disagreements
+from nadir.config.reader import line_of, read_model, read_yaml
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
 from nadir.ground.workspace import PARAMS_FILE
@@ -25,7 +26,7 @@ def read_params(path: Path = Path(PARAMS_FILE)) -> Params:
     Raises:
         NadirError: Every fault of the file.
     """
-    return read_model(Params, path)
+    return read_model(Params, path, disagreements=disagreements)
 
 
 def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> list[str]:
@@ -39,10 +40,18 @@ def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> li
         One line per value that changed: `dotted.key: old -> new`.
 
     Raises:
-        NadirError: No such key, or the file would no longer be valid.
+        NadirError: Every assignment that is none or has no such key, or the file would no longer be
+            valid.
     """
     tree = read_yaml(path)
-    changes = [line for text in assignments if (line := _assign(tree, text, path))]
+    changes, faults = [], []
+    for text in assignments:
+        try:
+            changes += _assign(tree, text, path)
+        except NadirError as fault:
+            faults.append(fault)
+    if faults:
+        raise _together(faults)
     if not changes:
         return []
     buffer = io.StringIO()
@@ -57,17 +66,17 @@ def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> li
     return changes
 
 
-def _assign(tree: Any, text: str, path: Path) -> str | None:
+def _assign(tree: Any, text: str, path: Path) -> list[str]:
+    """The line that tells the change; none where the value is that already."""
     key, separator, raw = text.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
+    key = key.strip()
+    if not separator or not all(key.split(".")):
         raise NadirError(f"`{text}` is no assignment", fix="write section.key=value")
-    for part in parts[:-1]:
-        if not isinstance(tree, dict) or part not in tree:
-            raise _unknown(key, path)
-        tree = tree[part]
-    if not isinstance(tree, dict) or parts[-1] not in tree:
-        raise _unknown(key, path)
+    if key not in _keys(tree):
+        raise _unknown(key, tree, path)
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree[section]
     try:
         value = YAML().load(raw)  # not the safe loader, so that [1, 2] stays on its line
     except YAMLError as error:
@@ -75,16 +84,46 @@ def _assign(tree: Any, text: str, path: Path) -> str | None:
             f"the value of `{text}` is not valid YAML",
             fix="close every bracket, and put text with special characters in quotes",
         ) from error
-    old = tree[parts[-1]]
+    old = tree[last]
     if old == value and isinstance(old, bool) == isinstance(value, bool):
-        return None
-    tree[parts[-1]] = value
-    return f"{key}: {old} -> {value}"
+        return []
+    tree[last] = value
+    return [f"{key}: {old} -> {value}"]
 
 
-def _unknown(key: str, path: Path) -> NadirError:
+def _keys(tree: Any, prefix: str = "") -> list[str]:
+    """Every dotted key, those of sections included."""
+    if not isinstance(tree, dict):
+        return []
+    found = []
+    for name, value in tree.items():
+        found += [f"{prefix}{name}", *_keys(value, f"{prefix}{name}.")]
+    return found
+
+
+def _unknown(key: str, tree: Any, path: Path) -> NadirError:
+    known = _keys(tree)
+    near = difflib.get_close_matches(key, known, n=1)
+    namesakes = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    if not (near or namesakes):
+        return NadirError(
+            f"no parameter `{key}`", where=str(path), fix="`nadir params schema` lists every key"
+        )
+    meant = (near or namesakes)[0]
     return NadirError(
-        f"no parameter `{key}`", where=str(path), fix="`nadir params schema` lists every key"
+        f"no parameter `{key}`; did you mean {meant}?",
+        where=f"{path}:{line_of(tree, tuple(meant.split('.')))}",
+        fix="correct the key; `nadir params schema` lists every one",
+    )
+
+
+def _together(faults: list[NadirError]) -> NadirError:
+    if len(faults) == 1:
+        return faults[0]
+    lines = [f"{fault.where}: {fault.what}" if fault.where else fault.what for fault in faults]
+    return NadirError(
+        f"{len(faults)} faults, and nothing was changed\n  " + "\n  ".join(lines),
+        fix="write section.key=value; `nadir params schema` lists every key",
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import contextlib
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from nadir.config.base import Section
 from nadir.config.base_model import BaseModelParams
@@ -17,6 +20,9 @@ from nadir.config.register import RegisterParams
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.config.train import TrainParams
 from nadir.config.validate import ValidateParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Params(Section):
@@ -35,17 +41,39 @@ class Params(Section):
     registry: RegisterParams = Field(alias="register")
     compute: ComputeParams
 
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Params:
-        parts = self.compute.processes * self.train.gradient_accumulation
-        faults = {
-            "train.batch_size must be a multiple of compute.processes x "
-            "train.gradient_accumulation": self.train.batch_size % parts,
-            "train.batch_multiple must be a multiple of compute.processes x "
-            "train.gradient_accumulation": (self.train.batch_multiple or 0) % parts,
-            "evaluate.steps must not be more than noise.timesteps": self.evaluate.steps
-            > self.noise.timesteps,
-        }
-        if any(faults.values()):
-            raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))
-        return self
+
+def disagreements(params: Params) -> list[tuple[str, str]]:
+    """Faults between sections, each with the key to change.
+
+    No validator of the model, so that they are told beside the faults inside of sections: where a
+    section is missing from `params`, the rules about it are passed over.
+    """
+    found = []
+    for key, text, holds in _RULES:
+        with contextlib.suppress(AttributeError):
+            if not holds(params):
+                found.append((key, text))
+    return found
+
+
+def _parts(params: Params) -> int:
+    return params.compute.processes * params.train.gradient_accumulation
+
+
+_RULES: tuple[tuple[str, str, Callable[[Params], bool]], ...] = (
+    (
+        "train.batch_size",
+        "must be a multiple of compute.processes x train.gradient_accumulation",
+        lambda params: params.train.batch_size % _parts(params) == 0,
+    ),
+    (
+        "train.batch_multiple",
+        "must be a multiple of compute.processes x train.gradient_accumulation",
+        lambda params: (params.train.batch_multiple or 0) % _parts(params) == 0,
+    ),
+    (
+        "evaluate.steps",
+        "must not be more than noise.timesteps",
+        lambda params: params.evaluate.steps <= params.noise.timesteps,
+    ),
+)

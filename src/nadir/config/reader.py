@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import typing
@@ -16,6 +17,8 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic_core import ErrorDetails
 
     Location = tuple[int | str, ...]
@@ -72,29 +75,75 @@ def read_section(name: str, model: type[Model], path: Path = Path(PARAMS_FILE)) 
     return _parse(model, tree[name], tree, (name,), path)
 
 
-def read_model(model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:
+def read_model(
+    model: type[Model],
+    path: Path = Path(PARAMS_FILE),
+    *,
+    disagreements: Callable[[Model], list[tuple[str, str]]] = lambda _: [],
+) -> Model:
     """The whole file as `model`.
+
+    Args:
+        model: One field per section.
+        path: The file.
+        disagreements: Gives the faults between sections as (dotted key, text); it also gets a model
+            that lacks the sections with faults of their own.
 
     Raises:
         NadirError: Every fault of the file.
     """
     tree = read_yaml(path)
-    return _parse(model, tree, tree, (), path)
+    parsed, faults = _validated(model, tree, tree, (), path)
+    between = disagreements(parsed or _sound_sections(model, tree))
+    for key, text in between:
+        faults.append(f"{_place(tree, tuple(key.split('.')), path)} - {text}")
+    if parsed is None or faults:
+        raise _faults(faults, path)
+    return parsed
+
+
+def _sound_sections(model: type[Model], tree: Any) -> Model:
+    """The model without its faulty sections."""
+    sound = {}
+    for name, field in model.model_fields.items():
+        with contextlib.suppress(ValidationError, KeyError):
+            section = json.dumps(tree[field.alias or name], default=str)
+            sound[name] = _model_inside(field.annotation).model_validate_json(section)
+    return model.model_construct(**sound)
 
 
 def _parse(model: type[Model], value: Any, tree: Any, prefix: Location, path: Path) -> Model:
+    parsed, faults = _validated(model, value, tree, prefix, path)
+    if parsed is None:
+        raise _faults(faults, path)
+    return parsed
+
+
+def _validated(
+    model: type[Model], value: Any, tree: Any, prefix: Location, path: Path
+) -> tuple[Model | None, list[str]]:
+    """The model, or the faults that keep it from being one."""
     try:
         # Through JSON, where strict mode takes a list for a tuple but still no "3" for a 3.
         # What YAML takes for a date is text to every parameter.
-        return model.model_validate_json(json.dumps(value, default=str))
+        return model.model_validate_json(json.dumps(value, default=str)), []
     except ValidationError as error:
-        lines = [_describe(fault, model, tree, prefix, path) for fault in error.errors()]
-        count = f"{len(lines)} faults" if len(lines) > 1 else "1 fault"
-        raise NadirError(
-            f"{count}\n  " + "\n  ".join(lines),
-            where=str(path),
-            fix="`nadir params schema` prints every key with its meaning and allowed values",
-        ) from None
+        return None, [_describe(fault, model, tree, prefix, path) for fault in error.errors()]
+
+
+def _faults(lines: list[str], path: Path) -> NadirError:
+    count = f"{len(lines)} faults" if len(lines) > 1 else "1 fault"
+    return NadirError(
+        f"{count}\n  " + "\n  ".join(lines),
+        where=str(path),
+        fix="`nadir params schema` prints every key with its meaning and allowed values",
+    )
+
+
+def _place(tree: Any, location: Location, path: Path) -> str:
+    dotted = ".".join(str(part) for part in location) or "file"
+    line = line_of(tree, location)
+    return f"{path.name}:{line} {dotted}" if line else f"{path.name} {dotted}"
 
 
 def _describe(
@@ -105,9 +154,7 @@ def _describe(
     path: Path,
 ) -> str:
     location = fault["loc"]
-    dotted = ".".join(str(part) for part in (*prefix, *location)) or "file"
-    line = _line_of(tree, (*prefix, *location))
-    place = f"{path.name}:{line} {dotted}" if line else f"{path.name} {dotted}"
+    place = _place(tree, (*prefix, *location), path)
     if fault["type"] == "extra_forbidden":
         return f"{place} - unknown key{_suggest(str(location[-1]), _keys_at(model, location[:-1]))}"
     if fault["type"] == "missing":
@@ -149,7 +196,7 @@ def _model_inside(annotation: Any) -> Any:
     return None
 
 
-def _line_of(tree: Any, location: Location) -> int | None:
+def line_of(tree: Any, location: Location) -> int | None:
     """1-based line of a key in the file, or of its nearest parent that has one."""
     line = None
     for part in location:

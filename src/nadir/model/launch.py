@@ -6,6 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from nadir.ground.files import write_json
+from nadir.ground.workspace import work_folder
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,6 +19,9 @@ def accelerate_command(
     module: str, arguments: Sequence[str], *, compute: ComputeParams, mixed_precision: str
 ) -> list[str]:
     """`accelerate launch` of a module in all processes of this machine.
+
+    A configuration is always named: without one, accelerate takes the user's own default
+    (`accelerate config` writes it), made for other programs.
 
     Args:
         module: Dotted name of the program.
@@ -28,6 +34,8 @@ def accelerate_command(
         options.append("--multi_gpu")  # torchrun; without a GPU the processes find gloo
     if compute.accelerate_config:
         options = ["--config_file", compute.accelerate_config]
+    else:
+        options += ["--config_file", _plain_config()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(
         1, (cores or 1) // compute.processes
@@ -39,3 +47,10 @@ def accelerate_command(
         *("--num_cpu_threads_per_process", str(threads)),
         *("-m", module, *arguments),
     ]
+
+
+def _plain_config() -> str:
+    """A configuration that says nothing beyond the command line."""
+    path = work_folder("accelerate") / "plain.json"
+    write_json(path, {"compute_environment": "LOCAL_MACHINE", "distributed_type": "NO"})
+    return str(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.fingerprint import path_md5
+from nadir.pipeline.process import require_user_name
 from nadir.tracking.lineage import CHECKPOINT
 from nadir.tracking.lock_file import LOCK_FILE, output_hashes, read_lock
 from nadir.tracking.registry import resolve_version
@@ -49,13 +50,13 @@ def materialise(md5: str, root: Path) -> Path:
     Raises:
         NadirError: Neither cache nor remote has it.
     """
+    cache = cache_folder(root)
     current = root / CHECKPOINT
-    if current.is_dir() and output_hashes(read_lock(root)).get(CHECKPOINT) == md5:
+    if output_hashes(read_lock(root)).get(CHECKPOINT) == md5 and _holds(current, md5, cache):
         return current
     target = main_workspace(root) / "work" / "models" / md5.removesuffix(_DIRECTORY)
     if target.is_dir():
         return target
-    cache = cache_folder(root)
     if not _link_from_cache(md5, cache, target):
         _fetch(md5, root, cache)
         if not _link_from_cache(md5, cache, target):
@@ -63,10 +64,35 @@ def materialise(md5: str, root: Path) -> Path:
     return target
 
 
+def _holds(folder: Path, md5: str, cache: Path) -> bool:
+    """Whether a folder is what `md5` says, which `dvc.lock` alone cannot tell.
+
+    Between the moment when `train` publishes its weights and the one when DVC writes its lock
+    file, the folder holds new weights under the old hash. Hard links into DVC's cache are known by
+    their inode; only other files are read.
+    """
+    if not folder.is_dir():
+        return False
+    if not _cached(md5, cache).is_file():
+        return path_md5(folder) == md5
+    wanted = {folder / entry["relpath"]: entry["md5"] for entry in _entries(md5, cache)}
+    if wanted.keys() != {path for path in folder.rglob("*") if path.is_file()}:
+        return False
+    return all(
+        _is_link(path, _cached(file_md5, cache)) or path_md5(path) == file_md5
+        for path, file_md5 in wanted.items()
+    )
+
+
+def _is_link(path: Path, cached: Path) -> bool:
+    return cached.is_file() and path.samefile(cached)
+
+
 def cache_folder(root: Path) -> Path:
     """`.dvc/cache/files/md5`, or where DVC's configuration puts it."""
     from dvc.repo import Repo
 
+    require_user_name()
     with Repo(str(root)) as repo:
         return Path(repo.cache.local.path)
 

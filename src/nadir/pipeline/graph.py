@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
-from nadir.pipeline.process import dvc_command, quiet_environment
+from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ def stage_graph(root: Path) -> StageGraph:
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
+    require_user_name()
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph

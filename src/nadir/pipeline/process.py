@@ -7,6 +7,7 @@ locks, whereas SIGTERM would kill DVC and orphan the command.
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nadir.ground.errors import NadirError
 from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.supervise import run_group
@@ -21,7 +23,7 @@ from nadir.pipeline.supervise import run_group
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-StageState = Literal["executed", "restored", "unchanged", "failed"]
+StageState = Literal["executed", "restored", "unchanged", "failed", "registered"]
 
 # `DO_NOT_TRACK=true` in this very spelling is the one that every tool here honours.
 _QUIET = {
@@ -64,7 +66,8 @@ class StageResult:
 
     Attributes:
         stage: Its name.
-        state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`.
+        state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`;
+            `registered` is of the registry's step, which is no stage of DVC.
         duration_s: Wall time in seconds.
         log: File with everything it printed.
         error: What went wrong, for `failed`.
@@ -96,8 +99,29 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
 
 
 def dvc_command(*arguments: str) -> list[str]:
-    """The command line that runs DVC with this interpreter, waiting for DVC's lock."""
+    """The command line that runs DVC with this interpreter, waiting for DVC's lock.
+
+    Raises:
+        NadirError: The user has no name, as in a container that runs as a bare number.
+    """
+    require_user_name()
     return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def require_user_name() -> None:
+    """DVC puts the user's name into every path of its scratch files, and ends without one.
+
+    Raises:
+        NadirError: Neither the environment nor the system knows a name.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise NadirError(
+            f"user {os.getuid()} has no name on this system, and DVC needs one",
+            where="the environment",
+            fix="set USER to any name, e.g. `export USER=nadir`",
+        ) from error
 
 
 def run_stage(

@@ -7,19 +7,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import write_json
 from nadir.ground.workspace import main_workspace
+from nadir.pipeline.closing import close_in_mlflow
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
-from nadir.pipeline.process import StageResult, run_stage
+from nadir.pipeline.process import StageResult, StageState, run_stage
+from nadir.pipeline.record import pipeline_folder, write_record
 from nadir.tracking.lock_file import load_yaml, read_lock
 from nadir.tracking.registration import Registration, register
 from nadir.tracking.runs import (
     PIPELINE_VARIABLE,
     RunStatus,
     announce_pipeline,
-    finish_pipeline_run,
+    close_abandoned,
+    conclude_pipeline,
+    forget_pipeline,
     known_pipeline_run,
     pipeline_run,
 )
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 
 REGISTER = "register"
 _TRAIN = "train"
-_VALIDATE = "validate"
 
 
 class Session:
@@ -64,7 +66,7 @@ class Session:
         self.stages = order(self._graph, None if self.registers else until)
         self.results: dict[str, StageResult] = {}
         self.registration: Registration | None = None
-        self._register_fault = ""
+        self._registering: StageResult | None = None
         definitions = load_yaml(root / "dvc.yaml")["stages"]
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
@@ -72,7 +74,7 @@ class Session:
         self._changed: set[str] | None = None
         self._ran_before_status: set[str] = set()
         self._started = time.time()
-        self._run_file = _folder(root) / "runs" / f"{flow_run_id}.json"
+        self._run_file = _runs(root) / f"{flow_run_id}.json"
         announce_pipeline(self._run_file, flow_run_id=flow_run_id, name=name)
 
     def run(
@@ -107,27 +109,47 @@ class Session:
 
     def register(self) -> Registration:
         """Register the trained and evaluated checkpoint."""
-        fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
+        start = time.monotonic()
+        fault = ""
         try:
+            fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
             self.registration = register(
                 self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
             )
-        except Exception as error:
-            self._register_fault = str(error)
+        except BaseException as error:
+            fault = str(error) or type(error).__name__
             raise
+        finally:
+            created = self.registration is not None and self.registration.created
+            state: StageState = "failed" if fault else "registered" if created else "unchanged"
+            duration = time.monotonic() - start
+            self._registering = StageResult(REGISTER, state, duration, error=fault)
         return self.registration
 
     def close(self, status: RunStatus) -> None:
-        """Write the record of the run; a run that computed or failed closes its MLflow run."""
-        failed = next((r for r in self.results.values() if r.state == "failed"), None)
-        if failed is not None:
+        """Write the record of the run; a run that computed or failed closes its MLflow run.
+
+        Raises:
+            NadirError: MLflow cannot be told; the next session of this workspace will tell it.
+        """
+        conclude_pipeline(self._run_file, status)
+        self._write_record(status.lower())
+        if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
-        if status != "FINISHED":
-            self._close_training_run(status)
+            self._write_record(status.lower())
         run_id = known_pipeline_run(self._run_file)
         if run_id:
-            self._close_mlflow_run(run_id, status, failed)
-        self._write_record(status.lower())
+            close_in_mlflow(
+                run_id,
+                status,
+                results=self.results,
+                registering=self._registering,
+                registration=self.registration,
+                root=self.root,
+            )
+        if status != "FINISHED":
+            self._close_training_run(status)
+        forget_pipeline(self._run_file)
 
     def _is_unchanged(self, stage: str) -> bool:
         """Whether DVC's status says so; it is asked again only when a stage before has run since.
@@ -161,48 +183,16 @@ class Session:
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
-    def _close_mlflow_run(self, run_id: str, status: RunStatus, failed: StageResult | None) -> None:
-        tags: dict[str, str] = {
-            f"nadir.stage.{name}": result.state for name, result in self.results.items()
-        }
-        if failed is not None:
-            tags |= {"nadir.failed_stage": failed.stage, "nadir.error": failed.error[:5000]}
-        elif self.registration is None and self._register_fault:
-            tags |= {"nadir.failed_stage": REGISTER, "nadir.error": self._register_fault[:5000]}
-        if self.registration is not None:
-            version = self.registration.version
-            tags["nadir.model_version"] = f"{version.name}/{version.version}"
-        files = (self.root / "params.yaml", self.root / "dvc.lock", *self._validation())
-        finish_pipeline_run(
-            run_id,
-            status,
-            tags=tags,
-            durations={name: r.duration_s for name, r in self.results.items() if r.duration_s},
-            files=(*files, failed.log) if failed is not None and failed.log else files,
-            root=self.root,
-        )
-
-    def _validation(self) -> tuple[Path, ...]:
-        """The gate's page and numbers, when this run made them, also of a dataset that it stops."""
-        result = self.results.get(_VALIDATE)
-        if result is None or result.state == "unchanged":
-            return ()
-        return tuple(self.root / "reports" / f"validation.{ending}" for ending in ("html", "json"))
-
     def _write_record(self, status: str) -> None:
-        stages = {
-            name: {"state": r.state, "duration_s": round(r.duration_s, 2), "error": r.error}
-            for name, r in self.results.items()
-        }
-        record = {
-            "status": status,
-            "flow_run_id": self.flow_run_id,
-            "pipeline_run_id": known_pipeline_run(self._run_file),
-            "started": self._started,
-            "duration_s": round(time.time() - self._started, 2),
-            "stages": stages,
-        }
-        write_json(_folder(self.root) / "last.json", record)
+        registering = {REGISTER: self._registering} if self._registering is not None else {}
+        write_record(
+            self.root,
+            {**self.results, **registering},
+            status=status,
+            started=self._started,
+            flow_run_id=self.flow_run_id,
+            pipeline_run_id=known_pipeline_run(self._run_file),
+        )
 
 
 @contextlib.contextmanager
@@ -220,7 +210,8 @@ def open_session(
     Raises:
         NadirError: Another pipeline holds the workspace, or `until` is no stage.
     """
-    with workspace_lock(_folder(root) / "lock") as lock:
+    with workspace_lock(pipeline_folder(root) / "lock") as lock:
+        _close_abandoned(root)
         session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)
         status: RunStatus = "KILLED"
         try:
@@ -238,5 +229,11 @@ def open_session(
                     raise
 
 
-def _folder(root: Path) -> Path:
-    return main_workspace(root) / "work" / "pipeline"
+def _close_abandoned(root: Path) -> None:
+    """A store that is away now stops no pipeline; the next one closes them."""
+    with contextlib.suppress(NadirError):
+        close_abandoned(_runs(root), root)
+
+
+def _runs(root: Path) -> Path:
+    return pipeline_folder(root) / "runs"

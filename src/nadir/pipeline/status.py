@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
-from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
+from nadir.pipeline.record import executions, last_run
+from nadir.pipeline.session import REGISTER
 from nadir.tracking.lineage import CHECKPOINT
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
-from nadir.tracking.registry import find_version, model_name, newest_version
-from nadir.tracking.store import connect, store_exists, tracking_uri
+from nadir.tracking.registry import Version, find_version, model_name, newest_version
+from nadir.tracking.store import connect, store_exists, store_faults, tracking_uri
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,19 +31,22 @@ def read_status(root: Path) -> dict[str, Any]:
         root: The project's root.
 
     Returns:
-        `stages` (list of name, state, duration_s, outdated, outputs), `images` (used, quarantined
-        by reason), `buckets` (their number), `training` (steps, images seen, mean loss of the last
-        100 steps), `model` (name, version, aliases), `report` (path), `verdict`, `metrics` (by
-        CFG scale) and `mlflow` (uri, run_id).
+        `stages` (list of name, state in the last run, duration_s when it last ran, outdated,
+        outputs, missing ones, up_to_date, error; `register` comes last), `images` (used,
+        quarantined by reason), `buckets` (their number), `training` (steps, images seen, mean loss
+        of the last 100 steps), `model` (name, version, aliases, current: it is of this checkpoint,
+        error: why the registry cannot tell), `report` (path), `verdict`, `metrics` (by CFG scale)
+        and `mlflow` (uri, run_id).
     """
+    model = _model(root)
     evaluation = _json(root / "reports" / "evaluation.json")
     run = _json(root / "models" / "run.json")
     return {
-        "stages": _stages(root),
+        "stages": _stages(root, model),
         "images": _images(root),
         "buckets": _bucket_count(root),
         "training": _training(root),
-        "model": _model(root),
+        "model": model,
         "report": REPORT if (root / REPORT).is_file() else None,
         "verdict": evaluation.get("gate", {}).get("verdict"),
         "metrics": dict(evaluation.get("cfg_scales", {})),
@@ -55,29 +60,55 @@ def results_table(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"cfg_scale": float(scale), **values} for scale, values in rows]
 
 
-def _stages(root: Path) -> list[dict[str, Any]]:
+def _stages(root: Path, model: dict[str, Any]) -> list[dict[str, Any]]:
+    last, cost = last_run(root).get("stages", {}), executions(root)
+    rows = [*_dvc_stages(root), _registration(model)]
+    for row in rows:
+        row.update(_history(last.get(row["name"], {}), cost.get(row["name"], {})))
+        # Of what lies outside of DVC's reach, only the last attempt can tell.
+        if row.pop("always") and row["state"] == "failed":
+            row["up_to_date"] = False
+    return rows
+
+
+def _dvc_stages(root: Path) -> list[dict[str, Any]]:
     definitions = load_yaml(root / "dvc.yaml")["stages"]
-    record = _json(main_workspace(root) / "work" / "pipeline" / "last.json").get("stages", {})
+    graph, lock = stage_graph(root), read_lock(root)
+    outdated = _outdated(graph, root, lock)
     rows = []
-    graph = stage_graph(root)
-    outdated = _outdated(root, graph)
     for name in order(graph):
-        known = record.get(name, {})
+        outputs = _outputs(definitions[name])
+        missing = [path for path in outputs if name in lock and not (root / path).exists()]
         rows.append(
             {
                 "name": name,
-                "state": known.get("state"),
-                "duration_s": known.get("duration_s"),
                 "outdated": name in outdated,
-                "outputs": _outputs(definitions[name]),
+                "outputs": outputs,
+                "missing": missing,
+                "up_to_date": name in lock and name not in outdated and not missing,
+                "always": definitions[name].get("always_changed", False),
             }
         )
     return rows
 
 
-def _outdated(root: Path, graph: StageGraph) -> set[str]:
+def _registration(model: dict[str, Any]) -> dict[str, Any]:
+    """The registry's step as a row like theirs: up to date where the checkpoint has a version."""
+    row = {"name": REGISTER, "outdated": False, "outputs": [], "missing": []}
+    return {**row, "up_to_date": model["current"], "always": True}
+
+
+def _history(last: dict[str, Any], cost: dict[str, float]) -> dict[str, Any]:
+    """What the last run did with a stage, and how long it took when it last had to run."""
+    return {
+        "state": last.get("state"),
+        "duration_s": last.get("duration_s") or cost.get("duration_s"),
+        "error": last.get("error") or None,
+    }
+
+
+def _outdated(graph: StageGraph, root: Path, lock: dict[str, dict[str, Any]]) -> set[str]:
     """Stages whose results were made of other inputs than `dvc.lock` and params.yaml hold now."""
-    lock = read_lock(root)
     found: set[str] = set()
     for name in order(graph):
         if name in lock and (graph[name] & found or _has_other_inputs(name, root, lock[name])):
@@ -98,13 +129,19 @@ def _outputs(definition: dict[str, Any]) -> list[str]:
 
 
 def _images(root: Path) -> dict[str, Any]:
-    manifest, quarantine = root / "data/manifest.parquet", root / "data/quarantine.parquet"
-    reasons: dict[str, int] = {}
-    if quarantine.is_file():
-        for reason in pq.read_table(quarantine, columns=["reason"])["reason"].to_pylist():
-            reasons[reason] = reasons.get(reason, 0) + 1
-    used = pq.read_metadata(manifest).num_rows if manifest.is_file() else None
-    return {"used": used, "quarantined": dict(sorted(reasons.items()))}
+    """An image that fits no bucket is in the manifest, and yet no part of the training."""
+    manifest = root / "data/manifest.parquet"
+    bad, homeless = (
+        _reasons(root / f"data/{name}.parquet") for name in ("quarantine", "bucket_quarantine")
+    )
+    used = pq.read_metadata(manifest).num_rows - homeless.total() if manifest.is_file() else None
+    return {"used": used, "quarantined": dict(sorted((bad + homeless).items()))}
+
+
+def _reasons(path: Path) -> Counter[str]:
+    if not path.is_file():
+        return Counter()
+    return Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist())
 
 
 def _bucket_count(root: Path) -> int | None:
@@ -126,19 +163,28 @@ def _training(root: Path) -> dict[str, Any]:
 
 def _model(root: Path) -> dict[str, Any]:
     """The version of the current checkpoint, else the newest one."""
-    name = model_name(root)
-    nothing: dict[str, Any] = {"name": name, "version": None, "aliases": []}
+    found: dict[str, Any] = {"name": model_name(root), "version": None, "aliases": []}
+    found |= {"current": False, "error": None}
     if not store_exists(root):
-        return nothing
+        return found
     try:
-        client = connect(root)
-    except NadirError:
-        return nothing
-    md5 = output_hashes(read_lock(root)).get(CHECKPOINT)
-    version = (find_version(client, name, md5=md5) if md5 else None) or newest_version(client, name)
+        own, newest = _versions(root, found["name"])
+    except NadirError as error:
+        return {**found, "current": None, "error": str(error)}
+    version = own or newest
     if version is None:
-        return nothing
-    return {"name": name, "version": version.version, "aliases": list(version.aliases)}
+        return found
+    aliases = list(version.aliases)
+    return {**found, "version": version.version, "aliases": aliases, "current": own is not None}
+
+
+@store_faults()
+def _versions(root: Path, name: str) -> tuple[Version | None, Version | None]:
+    """The version of the current checkpoint, and the newest."""
+    client = connect(root)
+    md5 = output_hashes(read_lock(root)).get(CHECKPOINT)
+    own = find_version(client, name, md5=md5) if md5 else None
+    return own, own or newest_version(client, name)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from nadir.tracking.registry import (
     registry_lock,
     resolve_version,
 )
-from nadir.tracking.store import connect
+from nadir.tracking.store import connect, store_faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +42,7 @@ class Promotion:
     changed: bool
 
 
+@store_faults()
 def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
     """Make a version the champion; the one before it becomes `previous`.
 
@@ -81,6 +82,7 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
         return _outcome(client, name, changed=before != number)
 
 
+@store_faults()
 def rollback(root: Path | None = None) -> Promotion:
     """Make the previous champion live again; the one that was live becomes `previous`.
 

@@ -26,11 +26,13 @@ from nadir.tracking.registry import (
 )
 from nadir.tracking.revision import save_experiment
 from nadir.tracking.runs import set_tags
-from nadir.tracking.store import connect
+from nadir.tracking.store import connect, store_faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# On a version from its making until its aliases are set: a kill between the two is made good.
+_PENDING_TAG = "nadir.aliases_pending"
 MODEL_CODE = Path(__file__).with_name("model_code.py")
 
 
@@ -51,6 +53,7 @@ class Registration:
     verdict: str
 
 
+@store_faults()
 def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "") -> Registration:
     """Give the current checkpoint a model version, unless it has one.
 
@@ -92,7 +95,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
                 where=client.tracking_uri,
                 fix="look at the registry; its tags may have been edited meanwhile",
             )
-        version = _set_aliases(client, version, created=created, verdict=verdict)
+        version = _set_aliases(client, version, verdict)
     return Registration(version, created, published, verdict)
 
 
@@ -110,7 +113,7 @@ def _create(
         run.info.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="pointer"
     )
     with tempfile.TemporaryDirectory() as folder:
-        saved = _save_pointer(Path(folder), model.model_id, tags[OUTPUT_TAG])
+        saved = _save_pointer(Path(folder), model.model_id, tags[OUTPUT_TAG], root)
         client.log_model_artifacts(model.model_id, str(saved))
     client.finalize_logged_model(model.model_id, "READY")
     # Tags travel in the same call, so no version ever exists without the ones it is found by.
@@ -118,7 +121,7 @@ def _create(
         name,
         source=model.artifact_location,
         run_id=run_id,
-        tags=tags,
+        tags={**tags, _PENDING_TAG: "true"},
         model_id=model.model_id,
     )
 
@@ -132,7 +135,7 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name)
 
 
-def _save_pointer(folder: Path, model_id: str, md5: str) -> Path:
+def _save_pointer(folder: Path, model_id: str, md5: str, root: Path) -> Path:
     """An MLflow model whose only weight is a hash."""
     import mlflow.pyfunc
     from mlflow.models import Model
@@ -145,16 +148,30 @@ def _save_pointer(folder: Path, model_id: str, md5: str) -> Path:
         str(folder / "model"),
         python_model=str(MODEL_CODE),
         artifacts={"pointer": str(pointer)},
-        pip_requirements=["nadir"],
+        pip_requirements=_requirements(root),
         mlflow_model=Model(model_id=model_id),
     )
     return folder / "model"
 
 
-def _set_aliases(client: MlflowClient, version: Version, *, created: bool, verdict: str) -> Version:
+def _requirements(root: Path) -> list[str]:
+    """The locked dependencies; the package itself is the clone's, for no index has it."""
+    import mlflow
+
+    lock = root / "requirements.lock"
+    lines = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
+    return [line for line in lines if "==" in line and not line.lstrip().startswith("#")] or [
+        f"mlflow=={mlflow.__version__}"
+    ]
+
+
+def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Version:
     number = str(version.version)
-    if created:
+    pending = _PENDING_TAG in version.tags
+    if pending:
         client.set_registered_model_alias(version.name, CHALLENGER, number)
     if CHAMPION not in alias_table(client, version.name) and verdict == "promote":
         client.set_registered_model_alias(version.name, CHAMPION, number)
+    if pending:
+        client.delete_model_version_tag(version.name, number, _PENDING_TAG)
     return with_aliases(client, version)

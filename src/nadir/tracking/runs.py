@@ -10,7 +10,7 @@ from nadir.ground.files import read_json, write_json
 from nadir.ground.workspace import project_root
 from nadir.tracking.locks import waiting_lock
 from nadir.tracking.revision import git_state
-from nadir.tracking.store import connect, experiment_id
+from nadir.tracking.store import connect, experiment_id, store_faults, tracking_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +25,8 @@ _PARAM_CHARACTERS = 6000
 
 def announce_pipeline(path: Path, *, flow_run_id: str, name: str) -> None:
     """Write the file that stands for a pipeline run which may get an MLflow run later.
+
+    It is there as long as the run is open: what a killed pipeline leaves, `close_abandoned` finds.
 
     Args:
         path: The file; children find it by `NADIR_PIPELINE_RUN`.
@@ -44,7 +46,8 @@ def pipeline_run(path: Path, root: Path | None = None) -> str:
     with waiting_lock(path.with_suffix(".lock")):
         record = read_json(path)
         if record["run_id"] is None:
-            record["run_id"] = _create(record, root or project_root())
+            root = root or project_root()
+            record |= {"run_id": _create(record, root), "store": tracking_uri(root)}
             write_json(path, record)
     return str(record["run_id"])
 
@@ -55,6 +58,44 @@ def known_pipeline_run(path: Path) -> str | None:
     return str(run_id) if run_id else None
 
 
+def conclude_pipeline(path: Path, status: RunStatus) -> None:
+    """Note what became of the pipeline, for the case that the store cannot be told now."""
+    write_json(path, {**read_json(path), "status": status})
+
+
+def forget_pipeline(path: Path) -> None:
+    """Remove the file of a pipeline run that is closed."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def close_abandoned(folder: Path, root: Path) -> list[str]:
+    """Close the runs of pipelines that were killed, and of the trainings inside them.
+
+    Only for whoever holds the workspace: then no pipeline of these files is alive. Runs of another
+    store wait until that one is used again.
+
+    Args:
+        folder: Where `announce_pipeline` writes.
+        root: The project's root.
+
+    Returns:
+        Ids of the runs that were closed.
+
+    Raises:
+        NadirError: The store cannot be reached.
+    """
+    closed: list[str] = []
+    for path in sorted(folder.glob("*.json")):
+        record = read_json(path)
+        if record["run_id"] is not None:
+            if record.get("store", tracking_uri(root)) != tracking_uri(root):
+                continue
+            closed += _close(record["run_id"], record.get("status", "KILLED"), root)
+        forget_pipeline(path)
+    return closed
+
+
 def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:
     """The pipeline run that this process is part of and its Prefect flow run, if any."""
     named = os.environ.get(PIPELINE_VARIABLE)
@@ -63,6 +104,7 @@ def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:
     return pipeline_run(Path(named), root), str(read_json(Path(named))["flow_run_id"])
 
 
+@store_faults()
 def finish_pipeline_run(
     run_id: str,
     status: RunStatus,
@@ -121,11 +163,32 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@store_faults()
+def _close(run_id: str, status: RunStatus, root: Path) -> list[str]:
+    """Close a run and its children, as far as they are still called running."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(root)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # deleted for good
+            return []
+        raise
+    inside = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
+    family = [*client.search_runs([run.info.experiment_id], inside), run]
+    closed = [member.info.run_id for member in family if member.info.status == "RUNNING"]
+    for open_id in closed:
+        client.set_terminated(open_id, status)
+    return closed
+
+
 def _parts(items: list[Any]) -> Iterator[list[Any]]:
     for start in range(0, len(items), _BATCH):
         yield items[start : start + _BATCH]
 
 
+@store_faults()
 def _create(record: dict[str, Any], root: Path) -> str:
     client = connect(root)
     git = git_state(root)

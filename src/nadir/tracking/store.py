@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
@@ -14,10 +16,24 @@ from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
 from nadir.tracking.locks import waiting_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow import MlflowClient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
+# Names of the network's and databases' errors that pass by themselves, whichever library's they
+# are: each has its own class for the same thing.
+_PASSING = {
+    "ChunkedEncodingError",
+    "ConnectionError",
+    "HTTPClientError",
+    "OperationalError",
+    "Timeout",
+    "TimeoutError",
+    "gaierror",
+}
+_PASSING_ERRNO = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 
 
 def tracking_uri(root: Path | None = None) -> str:
@@ -70,6 +86,33 @@ def connect(root: Path | None = None) -> MlflowClient:
     return client
 
 
+@contextlib.contextmanager
+def store_faults(root: Path | None = None) -> Iterator[None]:
+    """Inside the block (or the function it decorates), a failing store is one clear error.
+
+    A store may go away after `connect`, at any call. The cause stays, for `is_transient`.
+
+    Raises:
+        NadirError: The store refused a call, or went away.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except NadirError:
+        raise
+    except Exception as error:
+        if not isinstance(error, MlflowException) and not is_transient(error):
+            raise
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise NadirError(
+            f"the MLflow store failed: {lines[0][:500]}",
+            where=tracking_uri(root),
+            fix="see that the server or database is up, then run the same command again: what is "
+            "finished is kept",
+        ) from error
+
+
 def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
     """Id of the experiment that `register.experiment` names; made when there is none yet."""
     root = root or project_root()
@@ -87,10 +130,11 @@ def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
 def is_transient(error: BaseException | None) -> bool:
     """Whether the same call may succeed in a while: the network, a busy database or server."""
     while error is not None:
-        code = getattr(error, "error_code", "")
-        if isinstance(error, OSError) or code == "TEMPORARILY_UNAVAILABLE":
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & _PASSING or getattr(error, "errno", None) in _PASSING_ERRNO:
             return True
-        if type(error).__name__ == "OperationalError" or "database is locked" in str(error):
+        code = getattr(error, "error_code", "")
+        if code == "TEMPORARILY_UNAVAILABLE" or "database is locked" in str(error):
             return True
         # MLflow raises its own error while it handles the network's, without naming it as cause.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -11,7 +11,13 @@ from nadir.ground.workspace import PARAMS_FILE, project_root
 from nadir.tracking.lineage import DATASET, lineage_tags
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.runs import RunStatus, flatten, log_params, parent_from_environment, set_tags
-from nadir.tracking.store import URI_VARIABLE, connect, experiment_id, tracking_uri
+from nadir.tracking.store import (
+    URI_VARIABLE,
+    connect,
+    experiment_id,
+    store_faults,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +31,7 @@ _RUN_FILE = "run_id"
 _NOT_TRAINING = {"register", "compute", "evaluate"}
 
 
+@store_faults()
 def open_run(work_dir: Path, fingerprint: str, root: Path | None = None) -> dict[str, str]:
     """Make the training's run, or take up the one kept in `work_dir`.
 
@@ -59,6 +66,7 @@ def open_run(work_dir: Path, fingerprint: str, root: Path | None = None) -> dict
     }
 
 
+@store_faults()
 def close_run(work_dir: Path, status: RunStatus, root: Path | None = None) -> None:
     """Close the run kept in `work_dir` if its training could not do so itself (it was killed)."""
     if not (work_dir / _RUN_FILE).is_file():

@@ -1,0 +1,76 @@
+"""What the last run did and what each stage cost when it last ran, kept for `nadir status`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.files import read_json, write_json
+from nadir.ground.workspace import main_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nadir.pipeline.process import StageResult
+
+
+def pipeline_folder(root: Path) -> Path:
+    """Where runs leave their records: `work/pipeline` of the main workspace."""
+    return main_workspace(root) / "work" / "pipeline"
+
+
+def write_record(
+    root: Path,
+    results: Mapping[str, StageResult],
+    *,
+    status: str,
+    started: float,
+    flow_run_id: str,
+    pipeline_run_id: str | None,
+) -> None:
+    """Replace the record of the last run, and add to the one of executions.
+
+    Args:
+        root: The project's root.
+        results: What became of each stage so far.
+        status: `running`, `finished`, `failed` or `killed`.
+        started: When the run began, in Unix seconds.
+        flow_run_id: Prefect's id of the flow run.
+        pipeline_run_id: Id of its MLflow run, if it has one.
+    """
+    stages = {
+        name: {"state": r.state, "duration_s": round(r.duration_s, 2), "error": r.error}
+        for name, r in results.items()
+    }
+    record = {
+        "status": status,
+        "flow_run_id": flow_run_id,
+        "pipeline_run_id": pipeline_run_id,
+        "started": started,
+        "duration_s": round(time.time() - started, 2),
+        "stages": stages,
+    }
+    write_json(pipeline_folder(root) / "last.json", record)
+    executed = {
+        name: {"duration_s": stages[name]["duration_s"], "run_started": started}
+        for name, result in results.items()
+        if result.state == "executed"
+    }
+    known = executions(root)
+    if {**known, **executed} != known:
+        write_json(pipeline_folder(root) / "executions.json", {**known, **executed})
+
+
+def last_run(root: Path) -> dict[str, Any]:
+    """The record of the last run; empty before the first."""
+    return _read(pipeline_folder(root) / "last.json")
+
+
+def executions(root: Path) -> dict[str, dict[str, float]]:
+    """By stage, `duration_s` of its last execution in a run and `run_started` of that run."""
+    return _read(pipeline_folder(root) / "executions.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
