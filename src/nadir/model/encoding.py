@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -25,6 +26,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
 from nadir.model.autoencoder import encode_images
 from nadir.model.pixel_room import PixelRoom
+from nadir.model.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,8 +171,10 @@ def encode_missing(
         with room.take(row["width"] * row["height"]):
             return open_row(row)
 
+    # Two threads of torch round otherwise than one. More cores are for more processes.
+    exact = one_thread() if vae.device.type == "cpu" else contextlib.nullcontext()
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        with exact, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
             for rows, images in _opened(pool, open_in_room, job, batches):
                 latents_NCHW = _encode(vae, rows, images, params)
                 writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)

@@ -75,6 +75,24 @@ def test_images_too_large_to_be_open_together_are_opened_one_after_the_other(
     assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))
 
 
+def test_latents_are_equal_to_the_bit_whatever_number_of_cores_torch_may_use(
+    project: Path,
+) -> None:
+    """Several processes have fewer cores each, and must give what one process gives."""
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            main()
+            found.append(latents(project))
+            start_over(project)
+    finally:
+        torch.set_num_threads(before)
+    assert_equal(found[1], found[0])
+    assert_equal(found[2], found[0])
+
+
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_images_inside_other_files_are_read_through_the_source(
     project: Path, capsys: pytest.CaptureFixture[str], kind: str
