@@ -34,8 +34,8 @@ included. CPU is the processor time of all threads: what the work costs, however
 
 
 def posts_from_arguments(description: str | None) -> tuple[int, ...]:
-    """What `--posts` asks for: one number of posts, or all three."""
-    return _arguments(description).posts
+    """What `--posts` asks for: some numbers of posts, or all three."""
+    return tuple(_arguments(description).posts)
 
 
 def manifests_from_arguments(description: str | None) -> Iterator[tuple[int, Path]]:
@@ -57,8 +57,8 @@ def manifests_from_arguments(description: str | None) -> Iterator[tuple[int, Pat
 
 def _arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
-    help_posts = "measure this many posts only"
-    parser.add_argument("--posts", type=lambda text: (int(text),), default=POSTS, help=help_posts)
+    help_posts = "measure these numbers of posts only"
+    parser.add_argument("--posts", type=int, nargs="+", default=POSTS, help=help_posts)
     help_keep = "folder in which manifests stay for the next measurement"
     parser.add_argument("--keep", type=Path, help=help_keep)
     return parser.parse_args()
