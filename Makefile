@@ -51,6 +51,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.sampler_order
 	$(BIN)/python -m bench.half_precision
 	$(BIN)/python -m bench.inspection
+	$(BIN)/python -m bench.screening
 	$(BIN)/python -m bench.bucketing
 	$(BIN)/python -m bench.tag_statistics
 	$(BIN)/python -m bench.batch_plan

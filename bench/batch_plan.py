@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bench.booru import geometry
 from bench.bucketing import preset
-from bench.performance import PAGE, alone, cost, posts_from_arguments, seconds, table, write
+from bench.performance import PAGE, alone, cost, posts_from_arguments, seconds, write
+from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams

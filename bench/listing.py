@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench.performance import alone, cost, manifests_from_arguments, table, write
+from bench.performance import alone, cost, manifests_from_arguments, write
+from bench.results import table
 
 from nadir.data.sources.detect import open_source
 from nadir.data.tables import LISTING, MANIFEST, write_table

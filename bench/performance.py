@@ -7,23 +7,20 @@ temporary files lie in a folder that is removed.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import multiprocessing
-import os
-import platform
-import re
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.results import ROOT, write_section
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "performance.md"
 POSTS = (60_000, 600_000, 6_000_000)
 _HEAD = """\
 # Performance of the data plane
@@ -37,8 +34,8 @@ included. CPU is the processor time of all threads: what the work costs, however
 
 
 def posts_from_arguments(description: str | None) -> tuple[int, ...]:
-    """What `--posts` asks for: one number of posts, or all three."""
-    return _arguments(description).posts
+    """What `--posts` asks for: some numbers of posts, or all three."""
+    return tuple(_arguments(description).posts)
 
 
 def manifests_from_arguments(description: str | None) -> Iterator[tuple[int, Path]]:
@@ -60,8 +57,8 @@ def manifests_from_arguments(description: str | None) -> Iterator[tuple[int, Pat
 
 def _arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
-    help_posts = "measure this many posts only"
-    parser.add_argument("--posts", type=lambda text: (int(text),), default=POSTS, help=help_posts)
+    help_posts = "measure these numbers of posts only"
+    parser.add_argument("--posts", type=int, nargs="+", default=POSTS, help=help_posts)
     help_keep = "folder in which manifests stay for the next measurement"
     parser.add_argument("--keep", type=Path, help=help_keep)
     return parser.parse_args()
@@ -101,25 +98,6 @@ def cost(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; every column but the first is right-aligned."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
-
-
 def write(title: str, body: str) -> None:
-    """Print a measurement and put it into its section of the page, which is made or replaced."""
-    today = dt.datetime.now(tz=dt.UTC).date()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    machine = f"{os.cpu_count()}-core {platform.machine()} VM, {memory:.0f} GiB"
-    command = f"python -m bench.{Path(sys.argv[0]).stem}"
-    section = f"## {title}\n\n`{command}`, {today}, {machine}.\n\n{body.strip()}\n"
-    print(section)
-    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else _HEAD
-    parts = re.split(r"(?m)^(?=## )", text)
-    names = [part.partition("\n")[0] for part in parts]
-    if f"## {title}" in names:
-        parts[names.index(f"## {title}")] = section
-    else:
-        parts.append(section)
-    PAGE.write_text("\n".join(part.strip() + "\n" for part in parts), encoding="utf-8")
+    """Print a measurement and put it into its section of the page."""
+    write_section(PAGE, _HEAD, title, body)

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 from bench.booru import hashes
-from bench.performance import alone, posts_from_arguments, seconds, table, write
+from bench.performance import alone, posts_from_arguments, seconds, write
+from bench.results import table
 
 from nadir.data.latents import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, write_table

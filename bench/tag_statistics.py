@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.booru import TagModel
-from bench.performance import PAGE, alone, cost, manifests_from_arguments, table, write
+from bench.performance import PAGE, alone, cost, manifests_from_arguments, write
+from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams

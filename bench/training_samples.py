@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from bench.bucketing import preset
-from bench.performance import PAGE, alone, cost, manifests_from_arguments, table, write
+from bench.performance import PAGE, alone, cost, manifests_from_arguments, write
+from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams

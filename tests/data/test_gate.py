@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -146,7 +147,7 @@ def test_copies_and_lookalikes_are_told_above_their_limits(
     assert outcomes["near_duplicate_share"].found == "50.0 %"
     assert not outcomes["duplicate_share"].passed
     assert not outcomes["near_duplicate_share"].passed
-    assert outcomes["leaking_groups"].passed
+    assert outcomes["leaking_images"].passed
 
 
 @pytest.mark.parametrize(
@@ -266,9 +267,7 @@ def test_no_usable_image_stops_with_the_three_worst(params: ValidateParams, tmp_
     ] * 3
 
 
-def test_a_leak_a_lost_image_and_a_double_entry_stop(
-    params: ValidateParams, tmp_path: Path
-) -> None:
+def test_a_lost_image_and_a_double_entry_stop(params: ValidateParams, tmp_path: Path) -> None:
     rows = screened(params, *[{"perceptual_hash": f"{i:016x}"} for i in range(30)]).manifest
     path = tmp_path / "manifest.parquet"
     tables.write_table(pa.concat_tables([rows, rows.slice(0, 1)]), path, tables.MANIFEST)
@@ -277,7 +276,7 @@ def test_a_leak_a_lost_image_and_a_double_entry_stop(
         "usable_images": 31,
         "train_images": 30,
         "unaccounted_images": 1,
-        "leaking_groups": 2,
+        "leaking_images": 0,
         "missing_holdout": 1,
         "decodable_share": 1.0,
         "usable_share": 1.0,
@@ -288,14 +287,35 @@ def test_a_leak_a_lost_image_and_a_double_entry_stop(
     failed = {o.expectation.name: o for o in outcomes if not o.passed}
     assert set(failed) == {
         "unaccounted_images",
-        "leaking_groups",
         "missing_holdout",
         "sha256_unique",
         "path_unique",
     }
     assert failed["sha256_unique"].found.startswith("2 of 31 images do not, such as 0000")
-    assert failed["leaking_groups"].found == "2 groups are on both sides"
     assert failed["missing_holdout"].expectation.severity == "warning"
+
+
+def test_a_split_that_leaks_is_noticed_and_stops(
+    params: ValidateParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pairs of look-alikes, each torn apart by groups that do not know of them."""
+    alike = [f"{int(far_hash(i), 16) ^ 0b1010_0000_0101:016x}" for i in range(3)]
+    images = [{"perceptual_hash": each} for each in [*map(far_hash, range(30)), *alike]]
+    monkeypatch.setattr(
+        "nadir.data.splits.near_duplicate_groups", lambda values: np.arange(len(values))
+    )
+    monkeypatch.setattr(
+        "nadir.data.splits._score",
+        lambda name, seed: 0.0 if name in alike else 1.0,
+    )
+    torn = screened(params.model_copy(update={"holdout_share": 0.1}), *images)
+    outcomes = gate(params, torn, tmp_path, 33)
+    assert not outcomes["leaking_images"].passed
+    with pytest.raises(NadirError) as stop:
+        stop_on_critical(list(outcomes.values()), torn.quarantine, "page")
+    assert (
+        "expected: no near-duplicate of a training image is held out; found: 3 held-out images are"
+    ) in str(stop.value)
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_a_fault_of_the_suite(
@@ -303,9 +323,10 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_fault_of_the_suite(
 ) -> None:
     path = tmp_path / "manifest.parquet"
     tables.write_table(screened(params, {}).manifest, path, tables.MANIFEST)
-    first = suite(params)[-1]
-    broken = replace(first, arguments={**first.arguments, "value_set": object()})
-    with pytest.raises(Exception, match="value_set"):
+    hashes = next(each for each in suite(params) if each.name == "perceptual_hash")
+    assert run_gate([hashes], manifest=path, totals={})[0].passed
+    broken = replace(hashes, arguments={**hashes.arguments, "regex": "("})
+    with pytest.raises(RuntimeError, match=r"perceptual_hash could not be evaluated: .*missing \)"):
         run_gate([broken], manifest=path, totals={})
 
 

@@ -122,6 +122,16 @@ def test_transparency_is_flattened_on_the_stated_colour() -> None:
     assert opened(keyed, (0, 0, 255)).getpixel((0, 0)) == (0, 0, 255)
 
 
+@pytest.mark.parametrize("background", [(255, 255, 255), (250, 3, 250), (1, 2, 3)])
+def test_grey_with_alpha_is_flattened_as_the_same_colours_are(
+    background: tuple[int, int, int],
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (300, 300, 2), dtype=np.uint8)
+    grey = Image.fromarray(values)
+    same = opened(encoded(grey.convert("RGBA"), "PNG"), background)
+    assert np.array_equal(opened(encoded(grey, "PNG"), background), same)
+
+
 def test_sixteen_bits_keep_their_upper_eight() -> None:
     values = np.array([[0, 255, 256, 32_768, 65_535]], dtype=np.uint16)
     image = opened(encoded(Image.fromarray(values), "PNG"))
@@ -215,12 +225,40 @@ def test_a_large_image_measures_the_same_in_strips(
     else:
         image = image.convert(mode)
     data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
-    monkeypatch.setattr("nadir.data.decoding._STRIP_PIXELS", 300 * 700)
+    monkeypatch.setattr("nadir.data.flattening._STRIP_PIXELS", 300 * 700)
     whole = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
-    monkeypatch.setattr("nadir.data.decoding._STRIP_PIXELS", 300 * 60)
+    monkeypatch.setattr("nadir.data.flattening._STRIP_PIXELS", 300 * 60)
     strips = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
     assert np.array_equal(whole, strips)
     assert np.abs(whole).max() > 100
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in a mode; clear to the left and solid to the right where it has alpha."""
+    ramp = Image.linear_gradient("L").rotate(90).resize(image.size)
+    if mode in ("RGBA", "LA"):
+        image = image.copy()
+        image.putalpha(ramp)
+    if mode == "P, clear":
+        image = image.convert("RGBA")
+        image.putalpha(ramp)
+        return image.quantize(64)
+    return image.quantize(64) if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "P, clear", "1", "I;16"])
+@pytest.mark.parametrize("form", ["PNG", "GIF"])
+def test_what_is_measured_is_that_of_the_flattened_image(form: str, mode: str) -> None:
+    """To 0.002 of luminance, 2 bits of the hash: a palette's luma is rounded before averaging."""
+    if form == "GIF" and not mode.startswith("P"):
+        pytest.skip("a GIF has a palette")
+    for seed in range(8):
+        data = encoded(in_mode(picture(seed, 500, 700), mode), form)
+        background = (250, 40 * seed % 256, 90)
+        light, found = measure(glance(io.BytesIO(data), background, 1_000_000).low)
+        whole_light, whole = measure_image(opened(data, background))
+        assert light == pytest.approx(whole_light, abs=0.002)
+        assert (int(found, 16) ^ int(whole, 16)).bit_count() <= 2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nadir.data.leaks import near_any
 from nadir.data.near_duplicates import MAX_DISTANCE, hash_values, near_duplicate_groups
 from nadir.data.splits import assign_splits
 
@@ -46,6 +47,30 @@ def test_groups_are_the_connected_parts_of_all_close_pairs(seed: int, count: int
     assert {frozenset(np.flatnonzero(found == g).tolist()) for g in range(found.max() + 1)} == {
         frozenset(group) for group in expected
     }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
+def test_leaks_are_all_held_out_images_close_to_a_training_image(
+    seed: int, count: int, held: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    known = rng.integers(0, 1 << 64, count, dtype=np.uint64)
+    wanted = rng.choice(known, held)
+    for index in range(held):
+        for bit in rng.choice(64, rng.integers(0, 9), replace=False).tolist():
+            wanted[index] ^= np.uint64(1 << bit)
+    distances = np.bitwise_count(wanted[:, None] ^ known[None, :])
+    assert near_any(wanted, known).tolist() == (distances.min(1) <= MAX_DISTANCE).tolist()
+
+
+def test_leaks_in_a_crowd_are_found_a_few_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nadir.data.leaks._PAIRS_AT_ONCE", 50)
+    known = np.arange(200, dtype=np.uint64)
+    wanted = np.array([255 << 8, 1 << 40, 255 << 30], dtype=np.uint64)
+    assert near_any(wanted, known).tolist() == [False, True, False]
+    assert near_any(known, known[:0]).tolist() == [False] * 200
+    assert near_any(wanted[:0], known).tolist() == []
 
 
 def test_near_duplicates_are_never_on_both_sides() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -53,6 +54,43 @@ def die_or_hang(number: int) -> int:
 
 def fail(number: int) -> int:
     return number // 0
+
+
+LONG = "x" * 1000
+
+
+def tag_path(path: str) -> list[tuple[str, str]]:
+    if path.startswith("00700"):
+        time.sleep(600)
+    return [(f"{path[:5]}_tag_{number}_{LONG[:40]}", "general") for number in range(40)]
+
+
+@contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Fail where the block is still busy after so many seconds, whatever it waits for."""
+
+    def stop(*_: object) -> None:
+        pytest.fail(f"still busy after {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_chunks_and_results_that_fill_the_pipe_both_pass_and_a_hang_is_still_ended() -> None:
+    paths = [f"{number:05}{LONG}" for number in range(2048)]
+    with at_most(60):
+        work = map_in_processes(
+            tag_path, in_chunks(paths, 256), workers=2, limit_s=0.5, lost=lambda path, loss: loss
+        )
+        found = {path: result for pair in work for path, result in zip(*pair, strict=True)}
+    assert found.pop(paths[700]) == "timed_out"
+    assert len(found) == 2047
+    assert all(result[39][0].startswith(f"{path[:5]}_tag_39") for path, result in found.items())
 
 
 class UnspeakableError(Exception):

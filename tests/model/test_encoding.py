@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from nadir.config.encode import EncodeParams, TilingParams
 from nadir.config.reader import read_section
 from nadir.model.autoencoder import _tile_starts, encode_images
 from nadir.model.encoding import _encode
+from nadir.model.pixel_room import PixelRoom
 from nadir.model.sdxl import load_vae
 
 
@@ -71,6 +75,38 @@ def test_tiles_cover_everything_and_share_at_least_the_overlap(
     assert starts[-1] + tile == length
     assert all(b - a <= tile - overlap for a, b in pairwise(starts))
     assert len(starts) == -(-(length - overlap) // (tile - overlap))
+
+
+def test_images_open_at_the_same_time_keep_to_the_room_and_large_ones_get_their_turn() -> None:
+    room, lock = PixelRoom(100), threading.Lock()
+    sizes = [30, 500, 60, 100, 1, 40, 90, 10] * 6
+    inside: list[int] = []
+    sums: list[int] = []
+
+    def work(pixels: int) -> int:
+        with room.take(pixels):
+            with lock:
+                inside.append(pixels)
+                sums.append(sum(inside))
+            time.sleep(0.002)
+            with lock:
+                inside.remove(pixels)
+        return pixels
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, sizes)) == sizes
+    # One beyond the whole room is alone in it.
+    assert set(sums) & {500} == {500}
+    assert all(total <= 100 or total == 500 for total in sums)
+    assert max(total for total in sums if total != 500) > 60
+
+
+def test_a_room_is_free_again_after_an_error() -> None:
+    room = PixelRoom(10)
+    with pytest.raises(ValueError, match="broken"), room.take(10):
+        raise ValueError("broken")
+    with room.take(10):
+        pass
 
 
 def test_overlap_beyond_half_a_tile_is_refused() -> None:

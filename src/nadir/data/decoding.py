@@ -15,23 +15,34 @@ The rules, the same for inspection, encoding and every page that shows an image:
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from nadir.data.flattening import greyed, reduced, to_rgb
 from nadir.data.measuring import SIDE, frequencies, reduction, turned
-from nadir.data.quarantine import FIXES, Reason
+from nadir.data.quarantine import ImageError, Reason
 from nadir.data.worker import alone
-from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import numpy as np
+
+__all__ = [
+    "DECODING",
+    "FORMATS",
+    "Glance",
+    "ImageError",
+    "decode",
+    "glance",
+    "open_image",
+    "open_small",
+]
 
 DECODING = 1
 """Raise when a rule here gives other pixels, so that no latent of the old ones is used again."""
@@ -50,28 +61,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTER_TURNS = (5, 6, 7, 8)
-_STRIP_PIXELS = 1 << 22
 _LARGE_PIXELS = 1 << 24
 _COPIES = {"WEBP": 4, "AVIF": 3}
-
-
-class ImageError(NadirError):
-    """An image that cannot be used.
-
-    Args:
-        reason: The reason code.
-        detail: What was found.
-        where: The file.
-        size: (width, height) in pixels when the header gave it.
-    """
-
-    def __init__(
-        self, reason: Reason, detail: str, *, where: str = "", size: tuple[int, int] | None = None
-    ) -> None:
-        super().__init__(f"{reason}: {detail}", where=where, fix=FIXES[reason])
-        self.reason = reason
-        self.detail = detail
-        self.size = size
 
 
 def open_image(
@@ -113,8 +104,9 @@ class Glance:
 def glance(file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: int) -> Glance:
     """Decode a file to its last pixel by the rules of this module, and keep what is measured.
 
-    It costs less than `open_image`: a JPEG's blocks are made no larger than needed, and colours
-    are converted in strips, so that a large image is in memory only once.
+    It costs less than `open_image`: a JPEG's blocks are made no larger than needed, colours are
+    converted in strips, so that a large image is in memory only once, and a palette's are weighed
+    in the palette. The last rounds luma to 8 bits before it is averaged.
 
     Raises:
         ImageError: It is too large, truncated or no image.
@@ -126,8 +118,9 @@ def glance(file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: 
         large = _COPIES.get(str(image.format), 1) * image.width * image.height > _LARGE_PIXELS
         with alone() if large else contextlib.nullcontext():
             image.load()
-            reduced = _reduced(image, background, *reduction(*image.size))
-            low = frequencies(reduced, *image.size)
+            plain = greyed(image, background) if image.mode == "P" else image
+            small = reduced(plain, background, *reduction(*image.size))
+            low = frequencies(small, *image.size)
         orientation = _orientation(image)
         if orientation in _QUARTER_TURNS:
             width, height = height, width
@@ -149,7 +142,7 @@ def open_small(
             image.draft(None, (2 * side, 2 * side))
         image.load()
         times = max(1, min(image.size) // side)
-        small = _reduced(image, alpha_background, times, times)
+        small = reduced(image, alpha_background, times, times)
         return _upright(small, _orientation(image))
 
 
@@ -159,7 +152,7 @@ def decode(
     """The RGB image and its real format."""
     with _reading(file, max_pixels) as image:
         image.load()
-        return _to_rgb(_upright(image, _orientation(image)), background), _kind(image)
+        return to_rgb(_upright(image, _orientation(image)), background), _kind(image)
 
 
 @contextlib.contextmanager
@@ -217,61 +210,3 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
-
-
-def _reduced(
-    image: Image.Image, background: tuple[int, int, int], across: int, down: int
-) -> Image.Image:
-    """An image reduced by whole pixels, RGB; strip by strip, so that no second one is in memory."""
-    width, height = image.size
-    rows = max(_STRIP_PIXELS // width // down, 1) * down
-    if rows >= height:
-        return _flat(image, background).reduce((across, down))
-    whole = Image.new("RGB", (-(-width // across), -(-height // down)))
-    for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height)))
-        whole.paste(_flat(strip, background).reduce((across, down)), (0, top // down))
-    return whole
-
-
-def _flat(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """`_to_rgb`, but not a copy when there is nothing to convert."""
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    return _to_rgb(image, background)
-
-
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_16_bit(image).convert("RGB")
-    if image.mode == "F":
-        raise ImageError(Reason.UNREADABLE, "floating-point pixels have no fixed white")
-    if image.mode == "CMYK":
-        return _from_cmyk(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layered = image.convert("RGBA")
-    canvas = Image.new("RGB", layered.size, background)
-    canvas.paste(layered, mask=layered.getchannel("A"))
-    return canvas
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    values: np.ndarray[Any, np.dtype[Any]] = np.asarray(image)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError(Reason.UNREADABLE, "32-bit pixels have no fixed white")
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _from_cmyk(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, embedded, target, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            converted = None
-        if converted is not None:
-            return converted
-    return image.convert("RGB")

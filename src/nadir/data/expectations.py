@@ -164,10 +164,10 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             **none,
         ),
         _total(
-            "leaking_groups",
+            "leaking_images",
             "No near-duplicate of a training image is held out",
             "critical",
-            unit="groups are on both sides",
+            unit="held-out images are",
             **none,
         ),
         _total(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "ImageError", "Limits", "inspect_file", "open_image"]
 
-RULES = 2
+RULES = 3
 """Raise when a rule of decoding or measuring changes, so that remembered facts are made anew."""
 
 _TIFF_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 0])

@@ -56,10 +56,14 @@ def frequencies(reduced: Image.Image, width: int, height: int) -> Floats:
         width: Of the image before, pixels.
         height: Of the image before, pixels.
     """
-    pixels = np.frombuffer(reduced.tobytes(), np.uint8).reshape(-1, 3)
-    luma = (pixels.astype(np.float32) @ _LUMA).reshape(reduced.height, reduced.width)
     across, down = reduction(width, height)
-    return np.asarray(_basis(height, down) @ luma @ _basis(width, across).T)
+    return np.asarray(_basis(height, down) @ luma(reduced) @ _basis(width, across).T)
+
+
+def luma(image: Image.Image) -> Floats:
+    """The luma of each pixel of an RGB image, 0 to 255 [height, width]."""
+    pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(-1, 3)
+    return (pixels.astype(np.float32) @ _LUMA).reshape(image.height, image.width)
 
 
 def turned(low: Floats, orientation: int) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from nadir.ground.errors import NadirError
+
 
 class Reason(StrEnum):
     """Reason codes of `data/quarantine.parquet`, in the order in which they are looked for."""
@@ -80,3 +82,22 @@ UNDECODABLE: frozenset[Reason] = frozenset(
     }
 )
 """Reasons that leave no pixels to look at."""
+
+
+class ImageError(NadirError):
+    """An image that cannot be used.
+
+    Args:
+        reason: The reason code.
+        detail: What was found.
+        where: The file.
+        size: (width, height) in pixels when the header gave it.
+    """
+
+    def __init__(
+        self, reason: Reason, detail: str, *, where: str = "", size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(f"{reason}: {detail}", where=where, fix=FIXES[reason])
+        self.reason = reason
+        self.detail = detail
+        self.size = size

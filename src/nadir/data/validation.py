@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.leaks import leaking_images
 from nadir.data.profile import drift, profile
 from nadir.data.screening import UNRATED
 from nadir.data.splits import MIN_IMAGES, assign_splits
@@ -87,7 +88,7 @@ def split(
     )
     about = profile(manifest)
     totals = {
-        **_counts(screened, manifest, groups, listed=listed, params=params),
+        **_counts(screened, manifest, listed=listed, params=params),
         "decodable_share": _share(screened.decoded, listed),
         "usable_share": _share(len(held), listed),
         "tagged_share": _share(screened.tagged, screened.decoded),
@@ -103,7 +104,6 @@ def split(
 def _counts(
     screened: Screened,
     manifest: pa.Table,
-    groups: np.ndarray[Any, np.dtype[Any]],
     *,
     listed: int,
     params: ValidateParams,
@@ -118,7 +118,7 @@ def _counts(
         "usable_images": len(held),
         "train_images": int((~held).sum()),
         "unaccounted_images": abs(listed - len(held) - screened.quarantine.num_rows),
-        "leaking_groups": len(np.intersect1d(groups[held], groups[~held])),
+        "leaking_images": leaking_images(manifest),
         "missing_holdout": int(wants_holdout and not held.any()),
         "unwanted_ratings": int(pc.sum(unwanted).as_py() or 0),
     }

@@ -11,9 +11,11 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from multiprocessing import connection
@@ -94,15 +96,27 @@ class _Worker(Generic[Item]):
         self._done = 0
         self._heard = time.monotonic()
         self._worked_s = 0.0
-        # A worker that died at birth shows when its answer is waited for.
-        with contextlib.suppress(OSError):
-            for part in program:
-                self.connection.send_bytes(part)
+        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        self._sender.start()
+        for part in program:
+            self._outbox.put(part)
 
     def give(self, chunk: Sequence[Item]) -> None:
         self.chunks.append(chunk)
+        self._outbox.put(pickle.dumps(list(chunk), pickle.HIGHEST_PROTOCOL))
+
+    def _send(self) -> None:
+        """Send the outbox, up to an empty message.
+
+        A thread of its own: a chunk that fills the pipe is sent only when the worker reads it, and
+        a worker at work does not. It may be sending an answer that somebody must take from it, or
+        hang at an item that somebody must end.
+        """
+        # A worker that died shows when its answer is waited for.
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(pickle.dumps(list(chunk), pickle.HIGHEST_PROTOCOL))
+            while message := self._outbox.get():
+                self.connection.send_bytes(message)
 
     def answer(self) -> Any:
         """The answer to the oldest chunk; None when the process is dead."""
@@ -139,9 +153,12 @@ class _Worker(Generic[Item]):
 
     def end(self) -> None:
         """Kill and bury the process."""
-        self.connection.close()
         self._process.kill()
         self._process.wait()
+        # Nobody is at the other end now, so what is still being sent fails.
+        self._outbox.put(b"")
+        self._sender.join()
+        self.connection.close()
         os.close(self._beats)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -24,6 +25,8 @@ from nadir.data.latents import LatentStore, latent_key
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
 from nadir.model.autoencoder import encode_images
+from nadir.model.pixel_room import PixelRoom
+from nadir.model.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +46,9 @@ _ORDER = ("bucket_width", "bucket_height", "sha256", "flipped")
 _BATCHES_AHEAD = 2
 # `validate` has seen them, and the hash is compared, so this only has to be large enough.
 _MAX_BYTES = 1 << 40
+# Open at their full size at the same time: one of the largest images, or as many as cores decode of
+# usual ones. A pixel takes 4 to 12 bytes while it is flattened and shrunk.
+_PIXELS_AT_ONCE = 1 << 27
 _STORED = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -134,12 +140,14 @@ def encode_missing(
 ) -> None:
     """Encode one process' part of a job, bucket by bucket, and write its shards.
 
-    Threads open the images of the next batches while the VAE encodes one. A killed run keeps
+    Threads open the images of the next batches while the VAE encodes one, as many as have room at
+    their full size. A killed run keeps
     every shard that was written before. An image's latent does not depend on what shares its
     batch, so neither on the number of processes nor on what was encoded before.
 
     Args:
-        job: Rows to encode: `key`, `sha256`, `path`, the columns of `GEOMETRY`, `flipped`.
+        job: Rows to encode: `key`, `sha256`, `path`, `width`, `height`, the columns of `GEOMETRY`,
+            `flipped`.
         vae: On its device, in its precision.
         store: Where shards go.
         params: Batch size, shard size, stored precision, tiling.
@@ -157,9 +165,17 @@ def encode_missing(
     unit = "images" if ranks == 1 else f"images of process {rank + 1} of {ranks}"
     progress = Progress("encode", sum(stop - start for start, stop in batches), unit)
     writer = _ShardWriter(store, params.shard_bytes)
+    room = PixelRoom(_PIXELS_AT_ONCE)
+
+    def open_in_room(row: Row) -> Image.Image:
+        with room.take(row["width"] * row["height"]):
+            return open_row(row)
+
+    # Two threads of torch round otherwise than one. More cores are for more processes.
+    exact = one_thread() if vae.device.type == "cpu" else contextlib.nullcontext()
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            for rows, images in _opened(pool, open_row, job, batches):
+        with exact, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            for rows, images in _opened(pool, open_in_room, job, batches):
                 latents_NCHW = _encode(vae, rows, images, params)
                 writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)
                 progress.advance(len(rows))

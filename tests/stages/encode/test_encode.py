@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from nadir.data.latents import LatentReader
 from nadir.data.tables import MANIFEST, read_table, write_table
 from nadir.ground.files import read_json
 from nadir.model.autoencoder import encode_images
+from nadir.model.encoding import ImageOpener
 from nadir.model.hashing import encoder_hash
 from nadir.model.sdxl import load_vae
 from nadir.stages.encode import main
@@ -49,6 +52,45 @@ def test_each_latent_is_the_posterior_mean_of_the_fitted_image(project: Path) ->
         latents(project)[wide["sha256"]], encode_images(vae, [image])[0], rtol=1e-3, atol=1e-4
     )
     assert read_json(project / "data/latents/encoder.json") == {"encoder_hash": encoder_hash(vae)}
+
+
+def test_images_too_large_to_be_open_together_are_opened_one_after_the_other(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(project, "workers: 0", "workers: 4")
+    spans: list[tuple[float, float]] = []
+    open_row = ImageOpener.__call__
+
+    def slowly(opener: ImageOpener, row: Any) -> Image.Image:
+        begun = time.monotonic()
+        time.sleep(0.05)
+        image = open_row(opener, row)
+        spans.append((begun, time.monotonic()))
+        return image
+
+    monkeypatch.setattr(ImageOpener, "__call__", slowly)
+    monkeypatch.setattr("nadir.model.encoding._PIXELS_AT_ONCE", 64 * 96)
+    main()
+    assert len(spans) == len(latents(project))
+    assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))
+
+
+def test_latents_are_equal_to_the_bit_whatever_number_of_cores_torch_may_use(
+    project: Path,
+) -> None:
+    """Several processes have fewer cores each, and must give what one process gives."""
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            main()
+            found.append(latents(project))
+            start_over(project)
+    finally:
+        torch.set_num_threads(before)
+    assert_equal(found[1], found[0])
+    assert_equal(found[2], found[0])
 
 
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
