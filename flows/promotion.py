@@ -35,7 +35,7 @@ def promotion(version: int | None = None, *, go_back: bool = False) -> int:
         raise NadirError(
             "a version and a rollback exclude each other", fix="give one of the two parameters"
         )
-    done = move_aliases(version, go_back=go_back)
+    done: Promotion = move_aliases(version, go_back=go_back)
     before = f", before it version {done.previous}" if done.previous else ""
     text = f"{done.name}: champion is version {done.champion}{before}"
     get_run_logger().info("%s", text)
