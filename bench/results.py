@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import platform
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _today() -> dt.date:
 
 def _command(*, options: bool = True) -> str:
     module = f"python -m bench.{Path(sys.argv[0]).stem}"
-    return " ".join([module, *sys.argv[1:]]) if options else module
+    return f"{module} {shlex.join(sys.argv[1:])}".strip() if options else module
 
 
 def _processors() -> str:
