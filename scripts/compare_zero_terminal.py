@@ -1,16 +1,16 @@
 """Does zero terminal SNR let the model draw black and white? The same training, with and without.
 
-Trains the model of `params.yaml` twice on the workspace's latents, from the same base: once with
-v-prediction and zero terminal SNR, once with epsilon-prediction on the stock schedule, with the
-loss weight that is usual for it (min-SNR). Both draw the brightness probes at every CFG scale from
-the same noise. The table goes to the screen and to
+Trains the model of `params.yaml` three times on the workspace's latents, from the same base: with
+v-prediction and zero terminal SNR; with epsilon-prediction on the stock schedule and all else
+equal; and so again with the loss weight that is usual for epsilon (min-SNR). All draw the
+brightness probes at every CFG scale from the same noise. The table goes to the screen and to
 docs/results/zero_terminal.md.
 
     python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
 
-Run the pipeline up to `latent_statistics` first (`nadir run`). The tiny default takes about twice
-its training time. Both models stay in work/compare; the same command again goes on where it
-stopped, and `nadir generate --model work/compare/epsilon/models/checkpoint` draws with one.
+Run the pipeline up to `latent_statistics` first (`nadir run`). It takes about three times the
+training's time. The models stay in work/compare; the same command again goes on where it stopped,
+and `nadir generate --model work/compare/epsilon/models/checkpoint` draws with one.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ VARIANTS = {
     ),
     "epsilon": (
         "epsilon-prediction, stock schedule",
+        ["noise.prediction=epsilon", "noise.zero_terminal_snr=false"],
+    ),
+    "epsilon-min-snr": (
+        "epsilon-prediction, stock schedule, min-SNR weight",
         [
             "noise.prediction=epsilon",
             "noise.zero_terminal_snr=false",
@@ -60,7 +64,7 @@ NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
 
 
 def main() -> None:
-    """Train both, measure both, tell the result."""
+    """Train all, measure all, tell the result."""
     arguments = _arguments()
     root = project_root()
     params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
@@ -159,7 +163,7 @@ def _head(params: EvaluateParams, steps: int | None) -> str:
         f"Measured {today} by `{command}` on {machine}. Training: {trained}. Luminance (0-1), mean "
         f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
         "`evaluate.brightness`, and the error is the root mean square over all of their images. "
-        "Epsilon-prediction has the loss weight that is usual for it, `min_snr`; all else is equal."
+        "Only what a heading names differs."
     )
 
 
