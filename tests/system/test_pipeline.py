@@ -100,7 +100,7 @@ def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: P
     assert run_id(project) != first
 
     runs_before = len(all_runs(project))
-    project.nadir("run", "--set", "train.learning_rate=0.002")
+    project.nadir("run", "--set", "train.learning_rate=0.004")
     assert executed(project) == {"ingest"}
     assert project.states()["train"] == "restored"
     assert run_id(project) == first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,7 @@ from nadir.model.muon import MuonAdamW
 from nadir.model.textures import texture_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -28,7 +27,6 @@ _SQUARE_WEIGHT = 6.0
 _FIRST_LOG_VARIANCE = -6.0
 _WARMUP_SHARE = 0.05
 _MEASURED_BATCHES = 16
-_PARTS = 2
 _GROUPS = 4  # few, since normalising small groups wipes out the absolute brightness
 
 
@@ -70,22 +68,24 @@ def train_vae(
         params: Steps, batch size, learning rate, picture size and seed.
         on_step: Called after each step with a note on the loss.
     """
-    weights = list(vae.parameters())
-    optimizer = MuonAdamW(weights, lr=params.vae_learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = MuonAdamW(
+        vae.parameters(), lr=params.vae_learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate_shape(params.vae_steps))
     generator = torch.Generator().manual_seed(params.seed)
     vae.train()
     batches = texture_batches(
         params.seed, params.vae_image_px, params.vae_batch_size, params.vae_steps
     )
-    with ThreadPoolExecutor(_PARTS) as pool:
-        for pixels in batches:
-            loss = _set_gradients(vae, weights, _to_tensor(pixels), generator, pool)
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-            schedule.step()
-            if on_step is not None:
-                on_step(f"loss {loss:.4f}")
+    for pixels in batches:
+        loss = _loss(vae, _to_tensor(pixels), generator)
+        vae.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(f"loss {loss.item():.4f}")
     vae.eval()
     vae.register_to_config(scaling_factor=_scaling_factor(vae, params))
 
@@ -100,38 +100,11 @@ def _learning_rate_shape(steps: int) -> Callable[[int], float]:
     return shape
 
 
-def _set_gradients(
-    vae: AutoencoderKL,
-    weights: Sequence[torch.nn.Parameter],
-    pixels_BCHW: torch.Tensor,
-    generator: torch.Generator,
-    pool: ThreadPoolExecutor,
-) -> float:
-    """Give every weight its gradient and return the loss.
-
-    The parts of a batch are worked on side by side: the layers are too small for torch to share
-    between cores. There are as many parts whatever the cores are, so the result is the same.
-    """
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    count, _, height, width = pixels_BCHW.shape
-    shape = (count, LATENT_CHANNELS, height // factor, width // factor)
-    noise_BCHW = torch.randn(shape, generator=generator)
-    parts = zip(pixels_BCHW.chunk(_PARTS), noise_BCHW.chunk(_PARTS), strict=True)
-
-    def gradients(part: tuple[torch.Tensor, torch.Tensor]) -> tuple[float, Sequence[torch.Tensor]]:
-        share = len(part[0]) / count
-        loss = share * _loss(vae, *part)
-        return loss.item(), torch.autograd.grad(loss, weights)
-
-    losses, found = zip(*pool.map(gradients, parts), strict=True)
-    for weight, *terms in zip(weights, *found, strict=True):
-        weight.grad = torch.stack(terms).sum(0)
-    return float(sum(losses))
-
-
-def _loss(vae: AutoencoderKL, pixels_BCHW: torch.Tensor, noise_BCHW: torch.Tensor) -> torch.Tensor:
+def _loss(
+    vae: AutoencoderKL, pixels_BCHW: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     posterior = vae.encode(pixels_BCHW).latent_dist
-    output_BCHW = vae.decode(posterior.mean + posterior.std * noise_BCHW).sample
+    output_BCHW = vae.decode(posterior.sample(generator=generator)).sample
     error_BCHW = output_BCHW - pixels_BCHW
     edges = error_BCHW.diff(dim=2).abs().mean() + error_BCHW.diff(dim=3).abs().mean()
     absolute, square = error_BCHW.abs().mean(), error_BCHW.square().mean()
