@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
@@ -23,13 +25,19 @@ def load_yaml(path: Path) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except YAMLError as error:
         raise NadirError(
             f"not valid YAML: {error}",
             where=str(path),
             fix=f"restore the file with `git checkout {path.name}`, or run `dvc commit`",
         ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """Remembered, since one command reads the same files for every stage, and parsing is slow."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def read_lock(root: Path) -> dict[str, dict[str, Any]]:
