@@ -30,7 +30,7 @@ def test_code_parameters_and_upstream_outputs_change_it(trained: MiniProject) ->
     seen = {stage_fingerprint("train", trained.root)}
     (trained.root / "code.py").write_text("# other code\n", encoding="utf-8")
     seen.add(stage_fingerprint("train", trained.root))
-    trained.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    trained.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     seen.add(stage_fingerprint("train", trained.root))
     trained.source("other pictures")
     trained.dvc("repro", "encode")

@@ -76,12 +76,12 @@ def check_a_second_run(project: MiniProject, parent: Run) -> None:
 
 
 def test_only_what_changed_runs_and_the_way_back_is_restored(quick: MiniProject) -> None:
-    quick.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    quick.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     changed = states(run(quick, "two"))
     assert changed["encode"] == "unchanged"
     assert changed["train"] == "executed"
     assert changed["evaluate"] == "unchanged", "the same checkpoint came out"
-    quick.set("  learning_rate: 0.003", "  learning_rate: 0.002")
+    quick.set("  max_gradient_norm: 2.0", "  max_gradient_norm: 1.0")
     back = states(run(quick, "three"))
     assert back["train"] == "restored"
     assert len(runs_of(quick, "pipeline")) == 1, "restoring is no computation"
@@ -328,7 +328,7 @@ def test_status_marks_results_that_were_made_of_other_inputs(quick: MiniProject)
 
     run(quick)
     assert outdated() == []
-    quick.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    quick.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     assert outdated() == ["train", "evaluate"]
 
 
