@@ -39,15 +39,18 @@ def write_base(folder: Path, params: Path) -> None:
     make_tiny(folder, tiny.model_copy(update=small))
 
 
-def write_checkpoint(folder: Path, base: Path, params: Path, **training: object) -> None:
-    """A checkpoint of the base with the noise settings of a parameter file.
+def awaken(unet: torch.nn.Module) -> None:
+    """Give the layers that start at zero weights, so that prompts have an effect."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in unet.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
 
-    The last layer, which starts at zero, is given weights, so that captions have an effect.
-    """
+
+def write_checkpoint(folder: Path, base: Path, params: Path, **training: object) -> None:
+    """A checkpoint of the base with the noise settings of a parameter file."""
     unet = load_unet(base)
-    torch.nn.init.normal_(
-        unet.conv_out.weight, std=0.05, generator=torch.Generator().manual_seed(0)
-    )
+    awaken(unet)
     noise = read_section("noise", NoiseParams, params).model_dump()
     save_checkpoint(
         folder, base=base, unet=unet, noise=noise, scaling=SCALING, training=dict(training)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from tests.small_checkpoint import awaken
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.config.reader import read_section
@@ -57,10 +57,9 @@ def base(tmp_path_factory: pytest.TempPathFactory, small_tiny: TinyParams) -> Pa
 def write_checkpoint(
     folder: Path, base: Path, *, scaling: LatentScaling = SCALING, **noise: Any
 ) -> Path:
-    """A checkpoint whose last layer has weights, so that prompts have an effect."""
+    """A checkpoint in which prompts have an effect."""
     unet = load_unet(base)
-    generator = torch.Generator().manual_seed(0)
-    torch.nn.init.normal_(unet.conv_out.weight, std=0.1, generator=generator)
+    awaken(unet)
     save_checkpoint(
         folder, base=base, unet=unet, noise=NOISE | noise, scaling=scaling, training={"steps": 7}
     )

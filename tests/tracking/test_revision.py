@@ -21,7 +21,7 @@ def test_a_clean_tree_is_its_commit(project: MiniProject) -> None:
 def test_a_lock_file_that_a_run_wrote_does_not_make_the_code_dirty(project: MiniProject) -> None:
     (project.root / "dvc.lock").write_text("schema: '2.0'\n", encoding="utf-8")
     assert not git_state(project.root).dirty
-    project.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     assert git_state(project.root).dirty
 
 
@@ -29,7 +29,7 @@ def test_a_dirty_tree_is_saved_as_a_dvc_experiment_and_stays_as_it_was(
     project: MiniProject,
 ) -> None:
     head = project.git("rev-parse", "HEAD")
-    project.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     (project.root / "dvc.lock").write_text("schema: '2.0'\n", encoding="utf-8")
     (project.root / "src").mkdir()
     (project.root / "src" / "new.py").write_text("new = 1\n", encoding="utf-8")
@@ -51,7 +51,7 @@ def test_a_dirty_tree_is_saved_as_a_dvc_experiment_and_stays_as_it_was(
 
 
 def test_dvc_shows_the_saved_experiment_with_its_parameters(project: MiniProject) -> None:
-    project.set("  learning_rate: 0.002", "  learning_rate: 0.003")
+    project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     save_experiment(project.root, "faster")
     shown = json.loads(project.dvc("exp", "show", "--json"))
     assert "faster" in json.dumps(shown)

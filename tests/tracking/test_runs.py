@@ -132,7 +132,7 @@ def test_a_training_run_knows_its_parameters_lineage_dataset_and_parent(
     run = client.get_run(variables[RUN_VARIABLE])
     assert variables["NADIR_REPORTER"] == "nadir.tracking.reporter:MlflowReporter"
     assert variables["MLFLOW_TRACKING_URI"] == tracking_uri()
-    assert run.data.params["train.learning_rate"] == "0.002"
+    assert run.data.params["train.max_gradient_norm"] == "1.0"
     assert run.data.params["noise.prediction"] == "v"
     assert not any(key.startswith("compute.") for key in run.data.params)
     assert run.data.tags["mlflow.parentRunId"] == pipeline_run(announced)

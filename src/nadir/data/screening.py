@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from nadir.data.survey import Survey
 
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+    Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
+_AT_ONCE = 100_000
 
 UNRATED = "unrated"
 """Stands in the parameters for images without a rating."""
@@ -215,31 +217,39 @@ def _judge_duplicates(frame: pd.DataFrame, verdicts: _Verdicts) -> None:
 def _manifest(
     listing: pa.Table, found: Survey, kept: Mask, vocabulary: Sequence[tuple[str, str]]
 ) -> pa.Table:
-    mask = pa.array(kept, pa.bool_())
-    facts, tags = found.facts.filter(mask), found.tags.column("tags").filter(mask)
-    paths = listing.column("path").filter(mask)
-    ids = pc.coalesce(found.tags.column("record_id").filter(mask), record_names(paths))
+    """The kept rows by sha256, some at a time: tags are large, and here twice as it is."""
+    rows = np.flatnonzero(kept)
+    order = pc.sort_indices(found.facts.column("sha256").take(pa.array(rows)))
+    rows = rows[order.to_numpy()]
+    known = pa.array([tag for tag, _ in vocabulary], pa.string())
+    classes = pa.array([kind for _, kind in vocabulary], pa.string())
+    pieces = [
+        _piece(listing, found, rows[start : start + _AT_ONCE], known, classes)
+        for start in range(0, len(rows), _AT_ONCE)
+    ]
+    return pa.concat_tables([MANIFEST.empty_table(), *pieces])
+
+
+def _piece(
+    listing: pa.Table, found: Survey, rows: Rows, known: pa.Array, classes: pa.Array
+) -> pa.Table:
+    """Some rows of the manifest."""
+    facts, about = take_rows(found.facts, rows), take_rows(found.tags, rows)
+    paths = take_rows(listing.select(["path"]), rows).column("path")
+    tags = [_with_classes(part, known, classes) for part in about.column("tags").chunks]
     columns: dict[str, Any] = {name: facts.column(name) for name in facts.column_names}
     columns |= {
         "path": paths,
         "split": pa.array(["train"] * len(paths), pa.string()),
-        "tags": _classified(tags, vocabulary),
-        "record_id": ids,
-        "rating": found.tags.column("rating").filter(mask),
+        "tags": pa.chunked_array(tags, TAG_LIST),
+        "record_id": pc.coalesce(about.column("record_id"), record_names(paths)),
+        "rating": about.column("rating"),
     }
-    table = pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
-    return take_rows(table, pc.sort_indices(table, [("sha256", "ascending")]).to_numpy())
-
-
-def _classified(tags: pa.ChunkedArray, vocabulary: Sequence[tuple[str, str]]) -> pa.ChunkedArray:
-    """Lists of tags, each without a class given the vocabulary's, else `general`; null is empty."""
-    known = pa.array([tag for tag, _ in vocabulary], pa.string())
-    classes = pa.array([kind for _, kind in vocabulary], pa.string())
-    # Chunk by chunk: as one array a few million images' tags are more than 2 GiB of text.
-    return pa.chunked_array([_with_classes(part, known, classes) for part in tags.chunks], TAG_LIST)
+    return pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
 
 
 def _with_classes(tags: pa.ListArray, known: pa.Array, classes: pa.Array) -> pa.ListArray:
+    """Lists of tags, each without a class given the vocabulary's, else `general`; null is empty."""
     lists = pc.fill_null(tags, pa.scalar([], TAG_LIST)) if tags.null_count else tags
     flat = lists.flatten()
     names, given = flat.field("name"), flat.field("class")

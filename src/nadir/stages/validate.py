@@ -31,8 +31,11 @@ from nadir.stages.runner import run
 from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from nadir.data.expectations import Outcome
     from nadir.data.sources.base import Source
+    from nadir.data.survey import Survey
 
 LISTING_FILE = Path("data/listing.parquet")
 SOURCE_FILE = Path("data/source.json")
@@ -66,20 +69,28 @@ def work() -> None:
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
     listing = read_table(LISTING_FILE, LISTING)
+    # What was found is let go of before the split: with millions of images it is gigabytes.
+    screened = screen(
+        listing, _look(listing, source, params), params, [*_supplied(), *load_vocabulary()]
+    )
+    return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
+
+
+def _look(listing: pa.Table, source: Source, params: ValidateParams) -> Survey:
     compute = read_section("compute", ComputeParams)
+    limits = Limits(
+        params.max_pixels, params.max_file_bytes, params.alpha_background, params.max_seconds
+    )
     found = survey(
         listing,
         source,
-        limits=Limits(
-            params.max_pixels, params.max_file_bytes, params.alpha_background, params.max_seconds
-        ),
+        limits=limits,
         memory=work_folder("inspection"),
         workers=compute.workers,
         scheduler=compute.dask_scheduler,
     )
     say(f"validate: {found.looked_at:,} of {listing.num_rows:,} images are new or changed")
-    screened = screen(listing, found, params, [*_supplied(), *load_vocabulary()])
-    return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
+    return found
 
 
 def _supplied() -> list[tuple[str, str]]:
