@@ -19,7 +19,7 @@ from nadir.ground.events import read_events
 from nadir.ground.files import read_json
 
 ENVIRONMENT = {"NADIR_TRACKING": "none", "OMP_NUM_THREADS": "1"}
-SETTINGS = {"steps": 200, "checkpoint_every": 5, "preview_every": 0}
+SETTINGS = {"steps": 120, "checkpoint_every": 5, "preview_every": 0}
 
 MakeProject = Callable[..., Path]
 
@@ -108,7 +108,7 @@ def assert_same_result(first: Path, second: Path) -> None:
 def test_the_stage_publishes_its_outputs_and_keeps_no_optimizer_state(whole: Path) -> None:
     fingerprint = run_folder(whole).name
     assert read_json(whole / "models/run.json") == {"run_id": None, "fingerprint": fingerprint}
-    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == 200
+    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == 120
     assert read_json(whole / "reports/training.json")["images"] == 800
     header = (whole / "reports/loss.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header.split(",")[1:3] == ["images", "loss"]
@@ -125,10 +125,10 @@ def test_the_stage_tells_its_progress_and_its_result(whole: Path) -> None:
     kinds = [event["kind"] for event in events if event["kind"] != "progress"]
     assert kinds[:3] == ["stage_started", "result", "stage_finished"]
     result = next(event for event in events if event["kind"] == "result")
-    assert result["steps"] == 200
+    assert result["steps"] == 120
     assert result["run_id"] is None
     progress = [event for event in events if event["kind"] == "progress"]
-    assert (progress[-1]["done"], progress[-1]["unit"]) == (200, "steps")
+    assert (progress[-1]["done"], progress[-1]["unit"]) == (120, "steps")
 
 
 def test_a_finished_training_is_published_again_without_training(whole: Path) -> None:

@@ -254,7 +254,7 @@ def test_bf16_trains_float32_weights_and_draws_previews(project: Path, tmp_path:
 
 
 def test_the_loss_falls(project: Path, tmp_path: Path) -> None:
-    train(tmp_path / "w", steps=150, batch_size=16, learning_rate=0.01, preview_every=0)
+    train(tmp_path / "w", steps=90, batch_size=16, learning_rate=0.01, preview_every=0)
     rows = (tmp_path / "w/output/loss.csv").read_text(encoding="utf-8").splitlines()[1:]
     losses = [float(row.split(",")[2]) for row in rows]
     assert sum(losses[-5:]) / 5 < 0.85 * losses[0]
