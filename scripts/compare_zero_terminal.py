@@ -1,14 +1,14 @@
 """Does zero terminal SNR let the model draw black and white? The same training, with and without.
 
-Trains the model of `params.yaml` three times on the workspace's latents, from the same base: with
-v-prediction and zero terminal SNR; with epsilon-prediction on the stock schedule and all else
-equal; and so again with the loss weight that is usual for epsilon (min-SNR). All draw the
-brightness probes at every CFG scale from the same noise. The table goes to the screen and to
-docs/results/zero_terminal.md.
+Trains the model of `params.yaml` four times on the workspace's latents, from the same base: with
+v-prediction and zero terminal SNR; and with epsilon-prediction on the stock schedule, once with all
+else equal, once with the min-SNR weight that is usual for it, and once without loss weights, as
+SDXL itself was trained. All draw the brightness probes at every CFG scale from the same noise. The
+table goes to the screen and to docs/results/zero_terminal.md.
 
     python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
 
-Run the pipeline up to `latent_statistics` first (`nadir run`). It takes about three times the
+Run the pipeline up to `latent_statistics` first (`nadir run`). It takes about four times the
 training's time. The models stay in work/compare; the same command again goes on where it stopped,
 and `nadir generate --model work/compare/epsilon/models/checkpoint` draws with one.
 """
@@ -30,11 +30,12 @@ import numpy as np
 from nadir.config.edit import set_values
 from nadir.config.evaluate import BrightnessProbe, EvaluateParams
 from nadir.config.reader import read_section
+from nadir.diffusion.resolution import REFERENCE_SIGMA, dc_leak
 from nadir.evaluation.generate import PromptEncodings, generate, text_encoder
 from nadir.evaluation.habits import Habits
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.ground.errors import NadirError
-from nadir.ground.files import write_text
+from nadir.ground.files import read_json, write_text
 from nadir.ground.workspace import PARAMS_FILE, project_root, work_folder
 from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
 
@@ -56,6 +57,14 @@ VARIANTS = {
             "noise.prediction=epsilon",
             "noise.zero_terminal_snr=false",
             "train.loss_weight.name=min_snr",
+        ],
+    ),
+    "epsilon-plain": (
+        "epsilon-prediction, stock schedule, no loss weights",
+        [
+            "noise.prediction=epsilon",
+            "noise.zero_terminal_snr=false",
+            "train.loss_weight.name=none",
         ],
     ),
 }
@@ -163,7 +172,21 @@ def _head(params: EvaluateParams, steps: int | None) -> str:
         f"Measured {today} by `{command}` on {machine}. Training: {trained}. Luminance (0-1), mean "
         f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
         "`evaluate.brightness`, and the error is the root mean square over all of their images. "
-        "Only what a heading names differs."
+        "Only what a heading names differs.\n\n" + _reading(params)
+    )
+
+
+def _reading(params: EvaluateParams) -> str:
+    """How much of the effect a canvas of this size can show."""
+    levels = read_json(project_root() / "models/base/vae/config.json")["block_out_channels"]
+    pixels = params.width_px * params.height_px // 4 ** (len(levels) - 1)
+    here, sdxl = (dc_leak(REFERENCE_SIGMA, n) for n in (pixels, 128**2))
+    return (
+        "The fault of the stock schedule grows with the canvas. Where the prompt leaves the mean "
+        f"colour open by half a deviation, an ideal denoiser of {pixels} latent pixels trusts the "
+        f"mean of its first input by {here:.0%}, one of SDXL's 16,384 by {sdxl:.0%} "
+        "([docs/diffusion.md](../diffusion.md#sigma-and-resolution)). On the small canvas the loss "
+        "weight decides more than the schedule: it says how much the noisiest steps are trained."
     )
 
 
