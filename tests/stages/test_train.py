@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training_project import make_base, write_project
+from tests.training_project import TRAIN, make_base, write_project
 
 from nadir.ground.events import read_events
 from nadir.ground.files import read_json
 
 ENVIRONMENT = {"NADIR_TRACKING": "none", "OMP_NUM_THREADS": "1"}
-SETTINGS = {"steps": 120, "checkpoint_every": 5, "preview_every": 0}
+SETTINGS: dict[str, Any] = {"steps": 120, "checkpoint_every": 5, "preview_every": 0}
 
 MakeProject = Callable[..., Path]
 
@@ -108,8 +108,8 @@ def assert_same_result(first: Path, second: Path) -> None:
 def test_the_stage_publishes_its_outputs_and_keeps_no_optimizer_state(whole: Path) -> None:
     fingerprint = run_folder(whole).name
     assert read_json(whole / "models/run.json") == {"run_id": None, "fingerprint": fingerprint}
-    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == 120
-    assert read_json(whole / "reports/training.json")["images"] == 800
+    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == SETTINGS["steps"]
+    assert read_json(whole / "reports/training.json")["images"] == SETTINGS["steps"] * TRAIN["batch_size"]
     header = (whole / "reports/loss.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header.split(",")[1:3] == ["images", "loss"]
     assert not (run_folder(whole) / "checkpoints").exists()
@@ -125,10 +125,10 @@ def test_the_stage_tells_its_progress_and_its_result(whole: Path) -> None:
     kinds = [event["kind"] for event in events if event["kind"] != "progress"]
     assert kinds[:3] == ["stage_started", "result", "stage_finished"]
     result = next(event for event in events if event["kind"] == "result")
-    assert result["steps"] == 120
+    assert result["steps"] == SETTINGS["steps"]
     assert result["run_id"] is None
     progress = [event for event in events if event["kind"] == "progress"]
-    assert (progress[-1]["done"], progress[-1]["unit"]) == (120, "steps")
+    assert (progress[-1]["done"], progress[-1]["unit"]) == (SETTINGS["steps"], "steps")
 
 
 def test_a_finished_training_is_published_again_without_training(whole: Path) -> None:
