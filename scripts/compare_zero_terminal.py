@@ -6,7 +6,7 @@ else equal, once with the min-SNR weight that is usual for it, and once without 
 SDXL itself was trained. All draw the brightness probes at every CFG scale from the same noise. The
 table goes to the screen and to docs/results/zero_terminal.md.
 
-    python scripts/compare_zero_terminal.py [--steps N] [--output FILE]
+    python scripts/compare_zero_terminal.py [--steps N] [--variants NAME ...] [--output FILE]
 
 Run the pipeline up to `latent_statistics` first (`nadir run`). It takes about four times the
 training's time. The models stay in work/compare; the same command again goes on where it stopped,
@@ -78,7 +78,8 @@ def main() -> None:
     root = project_root()
     params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
     blocks = []
-    for name, (title, settings) in VARIANTS.items():
+    for name in arguments.variants:
+        title, settings = VARIANTS[name]
         folder = work_folder("compare") / name
         _lay_out(root, folder)
         train(folder, settings, steps=arguments.steps)
@@ -169,7 +170,8 @@ def _head(params: EvaluateParams, steps: int | None) -> str:
     trained = "as in params.yaml" if steps is None else f"{steps} steps"
     return (
         "# Zero terminal SNR against the stock schedule\n\n"
-        f"Measured {today} by `{command}` on {machine}. Training: {trained}. Luminance (0-1), mean "
+        f"Measured {today} by `{command}` on {machine}. Training: {trained}; pictures of "
+        f"{params.width_px} x {params.height_px} pixels. Luminance (0-1), mean "
         f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
         "`evaluate.brightness`, and the error is the root mean square over all of their images. "
         "Only what a heading names differs.\n\n" + _reading(params)
@@ -181,18 +183,24 @@ def _reading(params: EvaluateParams) -> str:
     levels = read_json(project_root() / "models/base/vae/config.json")["block_out_channels"]
     pixels = params.width_px * params.height_px // 4 ** (len(levels) - 1)
     here, sdxl = (dc_leak(REFERENCE_SIGMA, n) for n in (pixels, 128**2))
-    return (
+    grows = (
         "The fault of the stock schedule grows with the canvas. Where the prompt leaves the mean "
         f"colour open by half a deviation, an ideal denoiser of {pixels} latent pixels trusts the "
         f"mean of its first input by {here:.0%}, one of SDXL's 16,384 by {sdxl:.0%} "
-        "([docs/diffusion.md](../diffusion.md#sigma-and-resolution)). On the small canvas the loss "
-        "weight decides more than the schedule: it says how much the noisiest steps are trained."
+        "([docs/diffusion.md](../diffusion.md#sigma-and-resolution))."
+    )
+    if here > 0.5:
+        return grows
+    return (
+        f"{grows} On the small canvas the loss weight decides more than the schedule: it says how "
+        "much the noisiest steps are trained."
     )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--steps", type=int, help="training steps; else those of params.yaml")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--output", type=Path, help="page to write; else docs/results")
     return parser.parse_args()
 

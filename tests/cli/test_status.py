@@ -67,3 +67,19 @@ def test_servers_that_run_already_are_named_and_not_started_again(
         "MLflow   http://mlflow.example:5000   (runs already)\n"
         "Prefect  http://prefect.example:4200   (runs already)\n"
     )
+
+
+def test_a_path_stays_whole_on_eighty_columns_and_in_a_pipe(
+    trained: MiniProject, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    stages = read_status(trained.root)["stages"]
+    stages[0] |= {"outputs": ["data/bucket_quarantine.parquet", "models/base"], "duration_s": 7230}
+    piped = summary(trained, capsys, stages=stages)
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = summary(trained, capsys, stages=stages)
+    for text in (piped, narrow):
+        assert "data/bucket_quarantine.parquet" in text
+        assert "2.0 h" in text
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "last run" in piped

@@ -108,8 +108,9 @@ def assert_same_result(first: Path, second: Path) -> None:
 def test_the_stage_publishes_its_outputs_and_keeps_no_optimizer_state(whole: Path) -> None:
     fingerprint = run_folder(whole).name
     assert read_json(whole / "models/run.json") == {"run_id": None, "fingerprint": fingerprint}
-    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == SETTINGS["steps"]
-    assert read_json(whole / "reports/training.json")["images"] == SETTINGS["steps"] * TRAIN["batch_size"]
+    steps = SETTINGS["steps"]
+    assert read_json(whole / "models/checkpoint/nadir.json")["training"]["steps"] == steps
+    assert read_json(whole / "reports/training.json")["images"] == steps * TRAIN["batch_size"]
     header = (whole / "reports/loss.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header.split(",")[1:3] == ["images", "loss"]
     assert not (run_folder(whole) / "checkpoints").exists()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDEST = 100
+_ROOM_FOR_LAST_RUN = 86
 _STATE_STYLES = {"up to date": "green", "failed": "bold red", "outdated": "yellow"}
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 # The order people read them in; further metrics follow as long as the terminal is wide enough.
@@ -47,9 +48,10 @@ def print_summary(status: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, _WIDEST)
+    known = console.is_terminal or "COLUMNS" in os.environ
+    console.width = min(console.width, _WIDEST) if known else _WIDEST
     console.print()
-    console.print(_stages(status))
+    console.print(_stages(status, console))
     console.print()
     console.print(_facts(status))
     if status["metrics"]:
@@ -66,19 +68,24 @@ def _grid() -> Table:
     return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
 
 
-def _stages(status: dict[str, Any]) -> Table:
+def _stages(status: dict[str, Any], console: Console) -> Table:
     table = _grid()
     table.add_column("stage", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("last run", no_wrap=True, style="dim")
+    if console.width >= _ROOM_FOR_LAST_RUN:
+        table.add_column("last run", no_wrap=True, style="dim")
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("result", overflow="fold", style="dim")
     for stage in status["stages"]:
         state = _state(stage)
-        style = _STATE_STYLES.get(state, "dim")
-        took = _duration(stage["duration_s"])
-        last, outputs = stage["state"] or "-", _outputs(stage["outputs"])
-        table.add_row(stage["name"], f"[{style}]{state}[/]", last, took, outputs)
+        cells = {
+            "stage": stage["name"],
+            "state": f"[{_STATE_STYLES.get(state, 'dim')}]{state}[/]",
+            "last run": stage["state"] or "-",
+            "time": _duration(stage["duration_s"]),
+            "result": _outputs(stage["outputs"]),
+        }
+        table.add_row(*(cells[str(column.header)] for column in table.columns))
     return table
 
 
@@ -193,7 +200,7 @@ def _model(model: dict[str, Any]) -> str:
 
 def _outputs(paths: list[str]) -> str:
     """What one would open; numbers and plot data are in the report and in `dvc metrics show`."""
-    return "  ".join(path for path in paths if not _is_side_file(path))
+    return "\n".join(path for path in paths if not _is_side_file(path))
 
 
 def _is_side_file(path: str) -> bool:
@@ -205,7 +212,7 @@ def _duration(seconds: float | None) -> str:
         return ""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _number(value: float | None) -> str:
