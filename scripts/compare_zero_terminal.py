@@ -8,7 +8,8 @@ table goes to the screen and to docs/results/zero_terminal.md.
 
     python scripts/compare_zero_terminal.py [--steps N] [--variants NAME ...] [--output FILE]
 
-Run the pipeline up to `latent_statistics` first (`nadir run`). It takes about four times the
+Run the pipeline first, or what its training reads: `nadir run --until tag_statistics` and
+`nadir run --until latent_statistics`. It takes about four times the
 training's time. The models stay in work/compare; the same command again goes on where it stopped,
 and `nadir generate --model work/compare/epsilon/models/checkpoint` draws with one.
 """
@@ -70,6 +71,8 @@ VARIANTS = {
 }
 # What a training needs of the workspace; all of it is only read.
 NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
+READ_IN_DATA = ("data/tags.parquet", "data/latent_statistics.json")
+_FIRST = "run `nadir run --until tag_statistics` and `nadir run --until latent_statistics` first"
 
 
 def main() -> None:
@@ -132,14 +135,11 @@ def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, li
 
 def _lay_out(root: Path, folder: Path) -> None:
     """A project that shares data, base model and code with the workspace, and nothing it writes."""
+    for name in (*READ_IN_DATA, *NEEDED):
+        if not (root / name).exists():
+            raise NadirError(f"{name} is missing", where=str(root), fix=_FIRST)
     for name in NEEDED:
         source, target = root / name, folder / name
-        if not source.exists():
-            raise NadirError(
-                f"{name} is missing",
-                where=str(root),
-                fix="run `nadir run --until latent_statistics` first",
-            )
         target.parent.mkdir(parents=True, exist_ok=True)
         if not source.is_dir():
             shutil.copyfile(source, target)

@@ -18,6 +18,7 @@ from nadir.evaluation.generate import PromptEncodings, text_encoder
 from nadir.evaluation.grid import sample_grid, scaled, tile_size
 from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout
+from nadir.evaluation.known_tags import known_tags, unknown_tags
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.report import render_report
@@ -53,7 +54,7 @@ def holdout(tmp_path_factory):
     return data
 
 
-def evaluated(pipeline, checkpoint, params, holdout):
+def evaluated(pipeline, checkpoint, params, holdout, *, known=frozenset()):
     info = load_checkpoint_info(checkpoint)
     images = []
     if holdout is not None:
@@ -78,6 +79,7 @@ def evaluated(pipeline, checkpoint, params, holdout):
         scaling=info.latent_scaling,
         encodings=PromptEncodings(text_encoder(pipeline), 1),
         holdout=images,
+        known=known,
         advance=done.append,
     )
     assert sum(done) == plan.images == evaluation.health.images
@@ -148,13 +150,35 @@ def test_the_table_holds_one_row_per_value(evaluation):
     assert table.num_rows == len(evaluation.rows)
 
 
+@pytest.fixture(scope="module")
+def strict(params):
+    return params.model_copy(update={"max_brightness_error": 1e-3, "cfg_scales": (4.5,)})
+
+
 def test_a_checkpoint_that_misses_the_brightness_limit_is_rejected(
-    pipeline, checkpoint, params, holdout
+    pipeline, checkpoint, strict, holdout
 ):
-    strict = params.model_copy(update={"max_brightness_error": 1e-3, "cfg_scales": (4.5,)})
-    gate = evaluated(pipeline, checkpoint, strict, holdout).gate
+    asked = {tag.strip() for probe in strict.brightness for tag in probe.prompt.split(",")}
+    gate = evaluated(pipeline, checkpoint, strict, holdout, known=asked).gate
     assert gate.verdict == "reject"
     assert gate.reason == "not passed: brightness error"
+
+
+def test_a_probe_in_words_that_no_image_taught_leaves_the_verdict_open(
+    pipeline, checkpoint, strict, holdout
+):
+    known = known_tags(holdout / "tags.parquet") | {"1girl", "solo"}
+    evaluation = evaluated(pipeline, checkpoint, strict, holdout, known=known)
+    assert evaluation.gate.verdict == "inconclusive"
+    page = render_report(evaluation, strict, checkpoint="c0ffee", training={})
+    missing = "No training image has black_hair, full_body, dark, black_background"
+    assert missing in page
+    assert "evaluate.brightness" in page
+
+
+def test_a_tag_is_known_by_any_of_its_names_however_it_is_written(holdout):
+    known = known_tags(holdout / "tags.parquet")
+    assert unknown_tags(["Blue Hair, happy,smile", "dragon, , dragon"], known) == ("dragon",)
 
 
 def test_non_finite_weights_are_rejected_and_every_other_output_still_exists(

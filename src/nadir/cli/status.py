@@ -111,9 +111,8 @@ def _facts(status: dict[str, Any]) -> Table:
     table.add_row("images", _images(status["images"]))
     table.add_row("buckets", _or_dash(status["buckets"]))
     table.add_row("training", _training(status["training"]))
-    verdict = status["verdict"]
-    if verdict:
-        table.add_row("gate", f"[{_VERDICT_STYLES.get(verdict, '')}]{verdict}[/]")
+    if status["verdict"]:
+        table.add_row("gate", _gate(status["verdict"], status["verdict_reason"]))
     table.add_row("model", _model(status["model"]))
     for stage in status["stages"]:
         if _state(stage) == "failed":
@@ -167,6 +166,13 @@ def _programs() -> str:
     if inside and os.environ.get("VIRTUAL_ENV") != str(folder):
         return f"{folder.relative_to(Path.cwd()) / 'bin'}/"
     return ""
+
+
+def _gate(verdict: str, reason: str | None) -> str:
+    from rich.markup import escape
+
+    told = f"[{_VERDICT_STYLES.get(verdict, '')}]{verdict}[/]"
+    return told if verdict == "promote" else f"{told}, {escape(reason or '')}; see the report"
 
 
 def _images(images: dict[str, Any]) -> str:

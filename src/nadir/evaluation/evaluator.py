@@ -12,6 +12,7 @@ import numpy as np
 
 from nadir.evaluation.generate import PromptEncodings, generate
 from nadir.evaluation.heldout import loss_batches, unet_function
+from nadir.evaluation.known_tags import unknown_tags
 from nadir.evaluation.measure import Measurements, Reference, Row, reference_of
 from nadir.evaluation.metrics.health import Health, health
 from nadir.evaluation.metrics.loss import LossValue, loss_values, parameterisation_ratio
@@ -19,7 +20,7 @@ from nadir.evaluation.pixels import decode, pixel_array
 from nadir.evaluation.results import gate_json, hard_checks, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from diffusers import StableDiffusionXLPipeline
     from PIL import Image
@@ -87,6 +88,7 @@ def evaluate(
     scaling: LatentScaling,
     encodings: PromptEncodings,
     holdout: Sequence[HeldOutImage],
+    known: Collection[str],
     advance: Callable[[int], None],
 ) -> Evaluation:
     """Evaluate one checkpoint by a plan.
@@ -98,6 +100,7 @@ def evaluate(
         scaling: The checkpoint's latent scaling.
         encodings: Its text conditioning.
         holdout: Held-out images; may be empty.
+        known: Tags of the training images, from `known_tags`.
         advance: Called with the number of images just drawn.
     """
     references = _references(pipeline, plan, scaling, holdout)
@@ -108,6 +111,7 @@ def evaluate(
     scales = summarise(plan, measured, np.stack(spectra) if spectra else None)
     faults = health(measured.flags)
     ratio = parameterisation_ratio(losses, schedule) if losses else None
+    probes = (probe.text for probe in plan.of_kind("brightness"))
     return Evaluation(
         plan=plan,
         sampling=pipeline.scheduler.facts,
@@ -118,7 +122,13 @@ def evaluate(
         loss=_loss_means(losses),
         parameterisation=ratio,
         health=faults,
-        gate=hard_checks(params, scales=scales, nonfinite=faults.nonfinite, parameterisation=ratio),
+        gate=hard_checks(
+            params,
+            scales=scales,
+            nonfinite=faults.nonfinite,
+            parameterisation=ratio,
+            unknown=unknown_tags(probes, known),
+        ),
         not_run=_not_run(plan, losses),
     )
 

@@ -35,11 +35,12 @@ def read_status(root: Path) -> dict[str, Any]:
         outputs, missing ones, up_to_date, error; `register` comes last), `images` (used,
         quarantined by reason), `buckets` (their number), `training` (steps, images seen, mean loss
         of the last 100 steps), `model` (name, version, aliases, current: it is of this checkpoint,
-        error: why the registry cannot tell), `report` (path), `verdict`, `metrics` (by CFG scale)
-        and `mlflow` (uri, run_id).
+        error: why the registry cannot tell), `report` (path), `verdict` and `verdict_reason` of the
+        gate, `metrics` (by CFG scale) and `mlflow` (uri, run_id).
     """
     model = _model(root)
     evaluation = _json(root / "reports" / "evaluation.json")
+    gate = evaluation.get("gate", {})
     run = _json(root / "models" / "run.json")
     return {
         "stages": _stages(root, model),
@@ -48,7 +49,8 @@ def read_status(root: Path) -> dict[str, Any]:
         "training": _training(root),
         "model": model,
         "report": REPORT if (root / REPORT).is_file() else None,
-        "verdict": evaluation.get("gate", {}).get("verdict"),
+        "verdict": gate.get("verdict"),
+        "verdict_reason": gate.get("reason"),
         "metrics": dict(evaluation.get("cfg_scales", {})),
         "mlflow": {"uri": tracking_uri(root), "run_id": run.get("run_id")},
     }

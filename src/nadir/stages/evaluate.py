@@ -14,6 +14,7 @@ from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.generate import PromptEncodings, text_encoder
 from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout
+from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.report import render_report
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = Path("models/checkpoint")
 REPORTS = Path("reports")
+TAGS_TABLE = Path("data/tags.parquet")
 _WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 
 
@@ -60,7 +62,7 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
     habits = Habits.of(info.training)
     holdout = load_heldout(
         manifest=Path("data/manifest.parquet"),
-        tags=Path("data/tags.parquet"),
+        tags=TAGS_TABLE,
         latents=Path("data/latents"),
         captions=habits.captions,
         limit=max(params.loss_images, params.holdout_prompts),
@@ -86,6 +88,7 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
             text_encoder(pipeline), plan.token_chunks, original_size=plan.original_size
         ),
         holdout=holdout,
+        known=known_tags(TAGS_TABLE),
         advance=progress.advance,
     )
 
@@ -110,6 +113,9 @@ def _tell(evaluation: Evaluation, params: EvaluateParams) -> None:
         f"brightness error {shown} at CFG {params.decision_cfg:g}; "
         f"verdict {evaluation.gate.verdict} ({evaluation.gate.reason})"
     )
+    doubts = [check for check in evaluation.gate.checks if check.state == "unresolved"]
+    for check in doubts:
+        say(f"evaluate: {check.name.replace('_', ' ')}: {check.meaning}")
     result: dict[str, Any] = {
         "verdict": evaluation.gate.verdict,
         "images": evaluation.health.images,

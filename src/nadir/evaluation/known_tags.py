@@ -1,0 +1,39 @@
+"""Which words of a prompt the training images taught: no model can be judged by the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.data.tables import TAGS, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+
+def known_tags(tags: Path) -> frozenset[str]:
+    """Every tag of the training images, and every name that stands for one.
+
+    Args:
+        tags: `data/tags.parquet`.
+    """
+    table: pa.Table = read_table(tags, TAGS, ["tag", "from_names"])
+    names = table["from_names"].combine_chunks().flatten()
+    return frozenset(map(_written, [*table["tag"].to_pylist(), *names.to_pylist()]))
+
+
+def unknown_tags(prompts: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """The tags of some prompts that no training image has, each once, in order.
+
+    Args:
+        prompts: Tags between commas; with underscores or spaces.
+        known: From `known_tags`.
+    """
+    asked = (tag.strip() for prompt in prompts for tag in prompt.split(","))
+    return tuple(dict.fromkeys(tag for tag in asked if tag and _written(tag) not in known))
+
+
+def _written(tag: str) -> str:
+    return tag.strip().replace(" ", "_").casefold()
