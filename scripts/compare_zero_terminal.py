@@ -114,9 +114,7 @@ def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, li
     checkpoint = folder / "models" / "checkpoint"
     pipeline = load_pipeline(checkpoint, sampler=params.sampler, spacing=params.spacing)
     habits = Habits.of(load_checkpoint_info(checkpoint).training)
-    encodings = PromptEncodings(
-        text_encoder(pipeline), habits.captions.token_chunks, habits.original_size
-    )
+    encodings = PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size)
     values = {}
     for probe in params.brightness:
         drawings = generate(

@@ -77,7 +77,7 @@ def evaluated(pipeline, checkpoint, params, holdout, *, known=frozenset()):
         plan,
         params,
         scaling=info.latent_scaling,
-        encodings=PromptEncodings(text_encoder(pipeline), 1),
+        encodings=PromptEncodings(text_encoder(pipeline), Habits.of({}).captions),
         holdout=images,
         known=known,
         advance=done.append,

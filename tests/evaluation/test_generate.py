@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nadir.evaluation.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.evaluation.habits import Habits
 from nadir.evaluation.pixels import decode, pixel_array, to_image
 from nadir.model.checkpoint import load_pipeline
 
@@ -16,7 +17,7 @@ PROMPTS = ["1girl, red_hair", "1boy, black_background"]
 
 @pytest.fixture
 def encodings(pipeline):
-    return PromptEncodings(text_encoder(pipeline), chunks=1)
+    return PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
 
 
 def pixels(pipeline, encodings, requests, **changes):
@@ -80,7 +81,7 @@ def test_scales_start_from_one_noise(pipeline, encodings, monkeypatch):
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde"])
 def test_samplers_that_add_noise_are_repeatable_and_free_of_their_batch(checkpoint, sampler):
     pipeline = load_pipeline(checkpoint, sampler=sampler)
-    encodings = PromptEncodings(text_encoder(pipeline), chunks=1)
+    encodings = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
     requests = [(PROMPTS[0], 1), (PROMPTS[0], 2)]
     together = pixels(pipeline, encodings, requests, steps=4)
     alone = pixels(pipeline, encodings, requests[1:], steps=4)
@@ -114,7 +115,7 @@ def test_broken_weights_are_flagged_before_pixels_are_rounded(checkpoint):
     pipeline = load_pipeline(checkpoint)
     with torch.no_grad():
         pipeline.unet.conv_out.bias.fill_(float("nan"))
-    encodings = PromptEncodings(text_encoder(pipeline), chunks=1)
+    encodings = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
     drawing = next(generate(pipeline, [("", 1)], encodings=encodings, **SETTINGS))
     assert not drawing.latents_finite
     assert not drawing.pixels_finite
@@ -132,12 +133,19 @@ def test_each_prompt_is_encoded_once(pipeline):
             return self.encoder.encode(prompts, chunks)
 
     counting = Counting(text_encoder(pipeline))
-    encodings = PromptEncodings(counting, chunks=1)
+    encodings = PromptEncodings(counting, captions=Habits.of({}).captions)
     encodings.get(["a", "b", "a"])
     hidden, pooled = encodings.get(["b", "a"])
     assert counting.seen == ["a", "b"]
     assert torch.equal(hidden[0], counting.encoder.encode(["b"], 1)[0][0])
     assert len(hidden) == len(pooled) == 2
+
+
+def test_a_model_trained_on_spaces_is_asked_with_spaces(pipeline):
+    encoder = text_encoder(pipeline)
+    spaced = Habits.of({}).captions.model_copy(update={"underscores": "space"})
+    asked, _ = PromptEncodings(encoder, captions=spaced).get(["red_hair, ^_^,smile"])
+    assert torch.equal(asked, encoder.encode(["red hair, ^_^,smile"], 1)[0])
 
 
 def test_decoding_in_parts_is_decoding_at_once(pipeline, monkeypatch):

@@ -7,7 +7,9 @@ import json
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
+from typer.testing import CliRunner
 
+from nadir.cli import app
 from nadir.data.reference import read_reference
 from nadir.ground.errors import NadirError
 from nadir.tracking.promotion import promote, rollback
@@ -89,3 +91,22 @@ def test_without_a_challenger_or_a_previous_champion_there_is_a_clear_error(
     add_version(client)
     with pytest.raises(NadirError, match="the registry has no `models:/nadir/7`"):
         promote(version=7)
+
+
+def test_the_command_promotes_goes_back_and_says_what_is_live(client: MlflowClient) -> None:
+    def told(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["promote", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    add_version(client)
+    add_version(client)
+    assert told("--version", "1") == "nadir: the champion is now version 1\n"
+    assert told() == "nadir: the champion is now version 2, before it version 1\n"
+    assert (
+        told("--version", "2") == "nadir: the champion is already version 2, before it version 1\n"
+    )
+    assert told("--back") == "nadir: the champion is now version 1, before it version 2\n"
+    with pytest.raises(NadirError, match="exclude each other"):
+        told("--back", "--version", "2")
+    assert alias_table(client, "nadir")["champion"] == "1"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from nadir.cli.data import app as data_app
+from nadir.cli.export import export
 from nadir.cli.generate import generate
 from nadir.cli.latents import app as latents_app
 from nadir.cli.params import app as params_app
+from nadir.cli.promote import promote
 from nadir.cli.run import run
 from nadir.cli.sample_data import sample_data
 from nadir.cli.schedule import schedule
@@ -42,6 +44,8 @@ app = typer.Typer(
 app.command(help=_help(run))(run)
 app.command(help=_help(status))(status)
 app.command(help=_help(generate))(generate)
+app.command(help=_help(promote))(promote)
+app.command(help=_help(export))(export)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
 app.command(help=_help(servers))(servers)

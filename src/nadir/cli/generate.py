@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nadir.cli.models import ModelOption, model_path
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="Tags, comma-separated.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="models:/NAME@ALIAS, models:/NAME/VERSION, a diffusers folder or a .safetensors "
-            "file; else the champion of this project.",
-            metavar="MODEL",
-        ),
-    ] = None,
+    model: ModelOption = None,
     cfg: Annotated[
         float, typer.Option(help="Guidance scale; 3.5 to 5 is usual.", metavar="S", min=0)
     ] = 4.5,
@@ -57,7 +51,7 @@ def generate(
     canvas = _canvas(size)
     seeds = range(seed, seed + count)
     paths = [_path(output, prompt, value, count) for value in seeds]
-    folder = _folder(model or _champion())
+    folder = model_path(model)
     pipeline = _load(folder)
     factor = 2 * pipeline.vae_scale_factor
     canvas = canvas or (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
@@ -99,29 +93,6 @@ def _path(output: Path | None, prompt: str, seed: int, count: int) -> Path:
     return output if count == 1 else output.with_stem(f"{output.stem}-seed-{seed}")
 
 
-def _champion() -> str:
-    """The live version of the model that params.yaml names."""
-    from nadir.ground.workspace import project_root
-    from nadir.tracking.registry import CHAMPION, model_name
-
-    return f"models:/{model_name(project_root())}@{CHAMPION}"
-
-
-def _folder(model: str) -> Path:
-    if model.startswith("models:/"):
-        from nadir.pipeline.cache import resolve_model
-
-        return resolve_model(model)
-    folder = Path(model).expanduser()
-    if not folder.exists():
-        raise NadirError(
-            f"no such model: {model}",
-            where="--model",
-            fix="name a folder, a file, or a registered model such as models:/nadir@champion",
-        )
-    return folder
-
-
 def _load(folder: Path) -> StableDiffusionXLPipeline:
     # Read at import; the libraries' hints, such as on torchvision, concern no one who draws.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -151,9 +122,7 @@ def _draw(
     return draw(
         pipeline,
         [(prompt, seed) for seed in seeds],
-        encodings=PromptEncodings(
-            text_encoder(pipeline), habits.captions.token_chunks, habits.original_size
-        ),
+        encodings=PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size),
         cfg_scale=cfg,
         steps=steps,
         size=canvas,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PEOPLE = re.compile(r"\d+\+?(girl|boy|other)s?|multiple_(girls|boys|others)|no_humans|solo")
 _CLASS_ORDER = ("people", "character", "copyright", "artist", "general", "other", "meta")
+_BETWEEN_COMMAS = re.compile(r"[^,]+")
 # Faces such as ^_^ and o_o are made of their underscore; words have two letters in a row.
 _WORD = re.compile(r"[^\W\d_]{2}")
 
@@ -47,6 +48,18 @@ def render_caption(
     if params.underscores == "space":
         ordered = [_spaced(name) for name in ordered]
     return ", ".join(ordered)
+
+
+def write_prompt(prompt: str, params: CaptionParams) -> str:
+    """Write what a user asks for as `render_caption` writes tags; order and spacing stay.
+
+    Args:
+        prompt: Tags between commas, `red_hair` or `red hair`.
+        params: How the model was trained to be asked.
+    """
+    if params.underscores == "keep":
+        return prompt
+    return _BETWEEN_COMMAS.sub(lambda tag: _spaced(tag[0]), prompt)
 
 
 def _group(name: str, tag_class: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nadir.data.captions import write_prompt
 from nadir.evaluation.pixels import decode, pixel_array, to_image
 from nadir.ground.pictures import with_facts
 from nadir.model.text import TextEncoder
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
     from PIL import Image
+
+    from nadir.config.train import CaptionParams
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PromptEncodings:
 
     Args:
         encoder: Text encoders of the checkpoint.
-        chunks: Chunks of 75 tokens per prompt.
+        captions: How the model was trained to be asked: `write_prompt`, and chunks of 75 tokens.
         original_size: Width and height that micro-conditioning claims for the source image; the
             canvas when None. A size that training has seen gives the best pictures.
     """
@@ -71,19 +74,20 @@ class PromptEncodings:
     def __init__(
         self,
         encoder: TextEncoder,
-        chunks: int,
+        captions: CaptionParams,
         original_size: tuple[int, int] | None = None,
     ) -> None:
         self.original_size = original_size
         self._encoder = encoder
-        self._chunks = chunks
+        self._captions = captions
         self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def get(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if new:
-            hidden_BSD, pooled_BP = self._encoder.encode(new, self._chunks)
+            written = [write_prompt(prompt, self._captions) for prompt in new]
+            hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
             for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
                 self._known[prompt] = (hidden, pooled)
         pairs = [self._known[prompt] for prompt in prompts]

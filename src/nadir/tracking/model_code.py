@@ -54,9 +54,7 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         habits = Habits.of(load_checkpoint_info(folder).training)
         self._pipeline = load_pipeline(folder)
         self._encodings = PromptEncodings(
-            text_encoder(self._pipeline),
-            habits.captions.token_chunks,
-            original_size=habits.original_size,
+            text_encoder(self._pipeline), habits.captions, original_size=habits.original_size
         )
         self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from nadir.data.captions import write_prompt
 from nadir.diffusion.samplers import make_sampler
 from nadir.ground.pictures import with_facts
 from nadir.training.randomness import Stream, generator
@@ -55,7 +56,7 @@ class Previews:
         prediction: str,
     ) -> None:
         self._prompts = params.preview_prompts
-        self._chunks = params.caption.token_chunks
+        self._captions = params.caption
         self._seed = params.seed
         self._canvas = samples.canvas
         self._original_size = samples.typical_original
@@ -72,8 +73,10 @@ class Previews:
             Prompt and image; PNG files of the image say how it was drawn.
         """
         pipeline = self._pipeline(unet)
-        hidden_PSD, pooled_PP = self._text.encode(self._prompts, self._chunks)
-        empty_1SD, empty_1P = self._text.encode([""], self._chunks)
+        written = [write_prompt(prompt, self._captions) for prompt in self._prompts]
+        chunks = self._captions.token_chunks
+        hidden_PSD, pooled_PP = self._text.encode(written, chunks)
+        empty_1SD, empty_1P = self._text.encode([""], chunks)
         height, width = self._canvas
         was_training = unet.training
         unet.eval()

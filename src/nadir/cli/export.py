@@ -1,0 +1,56 @@
+"""`nadir export`: a checkpoint as the single file that other programs read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nadir.cli.models import ModelOption, model_path
+from nadir.ground.errors import NadirError
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The .safetensors file to write.", metavar="FILE")],
+    model: ModelOption = None,
+    precision: Annotated[
+        Literal["fp16", "bf16", "fp32"], typer.Option(help="Of all weights.")
+    ] = "fp16",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a model as one file for ComfyUI, A1111 and Forge.
+
+    The file carries the markers by which they recognise v-prediction and zero terminal SNR, and
+    latent scaling is folded into its VAE.
+
+    Examples:
+      nadir export nadir.safetensors
+      nadir export newest.safetensors --model models/checkpoint --precision bf16
+    """
+    file = file.expanduser()
+    _require_target(file, force=force)
+    folder = model_path(model)
+    if not folder.is_dir():
+        raise NadirError("this is a single file already", where=str(folder), fix="copy it")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from nadir.model.single_file import export_single_file
+
+    export_single_file(folder, file, precision=precision)
+    sys.stdout.write(f"{file}\n")
+
+
+def _require_target(file: Path, *, force: bool) -> None:
+    if file.suffix != ".safetensors":
+        raise NadirError(
+            f"{file.name!r} does not end in .safetensors", where="FILE", fix="name it so"
+        )
+    if file.is_dir() or (file.exists() and not force):
+        raise NadirError(
+            "there is something of this name", where=str(file), fix="name another, or add --force"
+        )
+    parent = (Path.cwd() / file).parent
+    if not parent.is_dir():
+        raise NadirError("no such folder", where=str(parent), fix="make it first")

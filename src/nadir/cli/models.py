@@ -1,0 +1,51 @@
+"""`--model`: a registered version, a diffusers folder or a single file, as a path on this disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nadir.ground.errors import NadirError
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, a diffusers folder or a .safetensors "
+        "file; else the champion of this project.",
+        metavar="MODEL",
+    ),
+]
+
+
+def model_path(model: str | None) -> Path:
+    """Where the weights lie; those of a registered version are fetched where they are missing.
+
+    Args:
+        model: What `--model` was given; None is the champion of the model that params.yaml names.
+
+    Raises:
+        NadirError: There is no such model.
+    """
+    model = model or _champion()
+    if model.startswith("models:/"):
+        from nadir.pipeline.cache import resolve_model
+
+        return resolve_model(model)
+    path = Path(model).expanduser()
+    if not path.exists():
+        raise NadirError(
+            f"no such model: {model}",
+            where="--model",
+            fix="name a folder, a file, or a registered model such as models:/nadir@champion",
+        )
+    return path
+
+
+def _champion() -> str:
+    from nadir.ground.workspace import project_root
+    from nadir.tracking.registry import CHAMPION, model_name
+
+    return f"models:/{model_name(project_root())}@{CHAMPION}"
