@@ -33,13 +33,13 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 	@$(BIN)/nadir run
 
 # A file of tests stays on one worker, and the longest file starts first.
-test: $(STAMP) ## The whole test suite
+test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP) ## The tests that need no whole pipeline
 	@$(BIN)/pytest -m "not system"
 
-evidence: $(STAMP) ## The long measurements behind the claims in docs/
+evidence: $(STAMP) ## The long measurements behind the claims in docs/; after `make run`
 	$(BIN)/python -m bench.terminal_step
 	$(BIN)/python scripts/compare_zero_terminal.py
 	$(BIN)/pytest -m evidence

@@ -52,7 +52,7 @@ def test_one_tile_is_the_whole_image(base: Path) -> None:
 
 
 def test_overlap_makes_seams_smaller_and_larger_tiles_do_so_too(base: Path) -> None:
-    # An untrained encoder; the errors of a trained one, in docs/data.md, are far smaller.
+    # An untrained encoder; those of a trained one are far smaller.
     bare, blended = error(base, 192, 128, tiling(64, 0)), error(base, 192, 128, tiling(64, 32))
     assert blended < 0.75 * bare
     assert error(base, 192, 128, tiling(96, 32)) < blended

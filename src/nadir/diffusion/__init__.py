@@ -1,1 +1,1 @@
-"""The paper's maths as pure functions of tensors; imports torch and nothing else."""
+"""The paper's maths as pure functions of tensors; imports torch and `nadir.ground` only."""

@@ -2,8 +2,9 @@
 
 - `imagefolder`: `metadata.jsonl`, `.csv` or `.parquet`; the image is `file_name`, from the file's
   folder.
-- `kohya`: of each folder `meta_lat.json`, else `meta_cap.json`, else another `meta_*.json`; the
-  image is the entry's key: a path with or without its ending, or a bare name.
+- `kohya`: of each folder `meta_lat.json`, else `meta_cap_dd.json`, `meta_clean.json`,
+  `meta_cap.json`, else another `meta_*.json`; the image is the entry's key: a path with or without
+  its ending, or a bare name.
 - `booru`: `*.jsonl`, `*.ndjson`, `posts*.json`, `*.csv`, `*.parquet`; the image is a path in the
   row, else the file named like `md5` or `id`. Files without posts are passed over.
 - `parquet`: `*.parquet`; the image is in the row, else a path in it, from the file's folder or the
