@@ -8,20 +8,11 @@ import torch
 import typer
 from PIL import Image
 from safetensors.torch import load_file
-from tests.small_checkpoint import write_base, write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli import app
 from nadir.cli.export import export
 from nadir.ground.errors import NadirError
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, pytestconfig):
-    params, folder = pytestconfig.rootpath / "params.yaml", tmp_path_factory.mktemp("models")
-    write_base(folder / "base", params)
-    write_checkpoint(folder / "checkpoint", folder / "base", params, original_size=[64, 64])
-    return folder / "checkpoint"
 
 
 def run(*arguments):

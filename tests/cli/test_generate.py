@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from tests.small_checkpoint import write_base, write_checkpoint
+from tests.small_checkpoint import write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli.generate import generate
@@ -16,14 +16,6 @@ from nadir.model.checkpoint import load_checkpoint_info
 from nadir.model.single_file import export_single_file
 
 PROMPT = "1girl, red_hair"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, pytestconfig):
-    params, folder = pytestconfig.rootpath / "params.yaml", tmp_path_factory.mktemp("models")
-    write_base(folder / "base", params)
-    write_checkpoint(folder / "checkpoint", folder / "base", params, original_size=[64, 64])
-    return folder / "checkpoint"
 
 
 @pytest.fixture
