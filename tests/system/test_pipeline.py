@@ -9,6 +9,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,18 @@ def test_the_registered_champion_draws(project: Project) -> None:
     )  # fmt: skip
     assert "drawn.png" in text
     assert (project.folder / "drawn.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_another_program_draws_with_the_champion_through_mlflow(project: Project) -> None:
+    program = """
+import base64, mlflow
+mlflow.set_tracking_uri("sqlite:///work/mlflow/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/nadir@champion")
+(png,) = model.predict([{"prompt": "1girl", "seed": 1, "steps": 3}])
+print(base64.b64decode(png)[:4])
+"""
+    done = project.run(sys.executable, "-c", program)
+    assert done.stdout.endswith("b'\\x89PNG'\n"), done.stderr
 
 
 def test_dvc_alone_does_the_same_and_sees_nothing_to_do(project: Project) -> None:
