@@ -4,7 +4,9 @@ Trains the model of `params.yaml` four times on the workspace's latents, from th
 v-prediction and zero terminal SNR; and with epsilon-prediction on the stock schedule, once with all
 else equal, once with the min-SNR weight that is usual for it, and once without loss weights, as
 SDXL itself was trained. All draw the brightness probes at every CFG scale from the same noise. The
-table goes to the screen and to docs/results/zero_terminal.md.
+tables go to the screen and, with a sheet of pictures, to docs/results/zero_terminal.md and .png.
+The larger the canvas, the larger the difference: docs/results/zero_terminal_wide.md names the
+parameters of pictures of 192 pixels.
 
     python scripts/compare_zero_terminal.py [--steps N] [--variants NAME ...] [--output FILE]
 
@@ -24,15 +26,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nadir.config.edit import set_values
 from nadir.config.evaluate import BrightnessProbe, EvaluateParams
-from nadir.config.reader import read_section
+from nadir.config.reader import read_section, read_yaml
 from nadir.diffusion.resolution import REFERENCE_SIGMA, dc_leak
 from nadir.evaluation.generate import PromptEncodings, generate, text_encoder
+from nadir.evaluation.grid import sample_grid
 from nadir.evaluation.habits import Habits
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.ground.errors import NadirError
@@ -42,6 +45,10 @@ from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from nadir.evaluation.generate import Drawing
 
 VARIANTS = {
     "zero-terminal": (
@@ -69,6 +76,7 @@ VARIANTS = {
         ],
     ),
 }
+SHEET_SEEDS = 3
 # What a training needs of the workspace; all of it is only read.
 NEEDED = ("data", "models/base", "src", "dvc.yaml", PARAMS_FILE)
 READ_IN_DATA = ("data/tags.parquet", "data/latent_statistics.json")
@@ -80,16 +88,21 @@ def main() -> None:
     arguments = _arguments()
     root = project_root()
     params = read_section("evaluate", EvaluateParams, root / PARAMS_FILE)
-    blocks = []
+    output = arguments.output or root / "docs" / "results" / "zero_terminal.md"
+    sheet = output.with_suffix(".png")
+    blocks, pictures = [], {}
     for name in arguments.variants:
         title, settings = VARIANTS[name]
         folder = work_folder("compare") / name
         _lay_out(root, folder)
         train(folder, settings, steps=arguments.steps)
-        rows = [_row(params, scale, draw(folder, params, scale)) for scale in params.cfg_scales]
+        drawn = {scale: draw(folder, params, scale) for scale in params.cfg_scales}
+        rows = [_row(params, scale, drawings) for scale, drawings in drawn.items()]
         blocks.append(f"## {title}\n\n{_table(params.brightness, rows)}")
-    page = "\n\n".join([_head(params, arguments.steps), *blocks]) + "\n"
-    write_text(arguments.output or root / "docs" / "results" / "zero_terminal.md", page)
+        pictures[title] = drawn[params.decision_cfg]
+    page = "\n\n".join([_head(params, arguments.steps, sheet.name), *blocks]) + "\n"
+    write_text(output, page)
+    _sheet(params, pictures).save(sheet, optimize=True)
     print(page)
 
 
@@ -109,26 +122,26 @@ def train(folder: Path, settings: Sequence[str], *, steps: int | None) -> None:
         raise NadirError("the training failed", where=" ".join(settings), fix="see the lines above")
 
 
-def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, list[float]]:
-    """Luminance of each probe's region at one scale, one value per seed."""
+def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, list[Drawing]]:
+    """Each probe drawn at one scale, once per seed."""
     checkpoint = folder / "models" / "checkpoint"
     pipeline = load_pipeline(checkpoint, sampler=params.sampler, spacing=params.spacing)
     habits = Habits.of(load_checkpoint_info(checkpoint).training)
     encodings = PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size)
-    values = {}
-    for probe in params.brightness:
-        drawings = generate(
-            pipeline,
-            [(probe.prompt, seed) for seed in params.seeds],
-            encodings=encodings,
-            cfg_scale=cfg_scale,
-            steps=params.steps,
-            size=(params.width_px, params.height_px),
-            batch_size=params.batch_size,
+    return {
+        probe.id: list(
+            generate(
+                pipeline,
+                [(probe.prompt, seed) for seed in params.seeds],
+                encodings=encodings,
+                cfg_scale=cfg_scale,
+                steps=params.steps,
+                size=(params.width_px, params.height_px),
+                batch_size=params.batch_size,
+            )
         )
-        images_NCHW = np.stack([drawing.pixels_CHW for drawing in drawings])
-        values[probe.id] = region_luminance(images_NCHW, probe.region).tolist()
-    return values
+        for probe in params.brightness
+    }
 
 
 def _lay_out(root: Path, folder: Path) -> None:
@@ -145,9 +158,10 @@ def _lay_out(root: Path, folder: Path) -> None:
             target.symlink_to(source)
 
 
-def _row(params: EvaluateParams, scale: float, values: dict[str, list[float]]) -> list[str]:
+def _row(params: EvaluateParams, scale: float, drawn: dict[str, list[Drawing]]) -> list[str]:
     targets = np.array([probe.target for probe in params.brightness])
-    measured = np.array([values[probe.id] for probe in params.brightness])
+    images = {name: np.stack([d.pixels_CHW for d in drawings]) for name, drawings in drawn.items()}
+    measured = np.array([region_luminance(images[p.id], p.region) for p in params.brightness])
     error = np.sqrt(((measured - targets[:, None]) ** 2).mean())
     cells = [f"{v.mean():.3f} ({v.min():.2f} to {v.max():.2f})" for v in measured]
     mark = " (deciding)" if scale == params.decision_cfg else ""
@@ -161,18 +175,45 @@ def _table(probes: Sequence[BrightnessProbe], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
-def _head(params: EvaluateParams, steps: int | None) -> str:
+def _sheet(params: EvaluateParams, pictures: dict[str, dict[str, list[Drawing]]]) -> Image:
+    """A row per training, the first pictures of each probe side by side, at the deciding scale."""
+    rows = [
+        [drawing.image for drawings in drawn.values() for drawing in drawings[:SHEET_SEEDS]]
+        for drawn in pictures.values()
+    ]
+    seeds = params.seeds[:SHEET_SEEDS]
+    columns = [f"{probe.id}, seed {seed}" for probe in params.brightness for seed in seeds]
+    return sample_grid(rows, row_labels=list(pictures), column_labels=columns)
+
+
+def _differences() -> str:
+    """The parameters that are not those of the tiny preset, as `--set` takes them."""
+    here, tiny = (_flat(read_yaml(project_root() / n)) for n in (PARAMS_FILE, "presets/tiny.yaml"))
+    changed = [f"`{key}={value}`" for key, value in here.items() if tiny.get(key) != value]
+    return f"presets/tiny.yaml with {', '.join(changed)}" if changed else "presets/tiny.yaml"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        k: v for name in tree for k, v in _flat(tree[name], f"{prefix}.{name}".strip(".")).items()
+    }
+
+
+def _head(params: EvaluateParams, steps: int | None, sheet: str) -> str:
     today = dt.datetime.now(tz=dt.UTC).date()
     machine = f"{platform.machine()} CPU, {os.cpu_count()} cores"
     command = " ".join(["python scripts/compare_zero_terminal.py", *sys.argv[1:]])
-    trained = "as in params.yaml" if steps is None else f"{steps} steps"
+    trained = _differences() if steps is None else f"{_differences()}, {steps} steps"
     return (
         "# Zero terminal SNR against the stock schedule\n\n"
-        f"Measured {today} by `{command}` on {machine}. Training: {trained}; pictures of "
-        f"{params.width_px} x {params.height_px} pixels. Luminance (0-1), mean "
+        f"Measured {today} by `{command}` on {machine}. Parameters: {trained}; pictures "
+        f"of {params.width_px} x {params.height_px} pixels. Luminance (0-1), mean "
         f"over {len(params.seeds)} seeds with smallest and largest; the probes are those of "
         "`evaluate.brightness`, and the error is the root mean square over all of their images. "
-        "Only what a heading names differs.\n\n" + _reading(params)
+        f"Only what a heading names differs.\n\n![At CFG {params.decision_cfg:g}]({sheet})\n\n"
+        + _reading(params)
     )
 
 
