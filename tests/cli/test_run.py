@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.mini.project import MiniProject, project
 
-from nadir.cli.generate import _champion
+from nadir.cli.models import _champion
 from nadir.cli.run import _source_assignment, _write_params
 from nadir.config.edit import read_params
 from nadir.ground.errors import NadirError
