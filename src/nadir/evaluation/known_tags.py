@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.data.tables import TAGS, read_table
+from nadir.data.tags_text import normalise_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -21,19 +22,15 @@ def known_tags(tags: Path) -> frozenset[str]:
     """
     table: pa.Table = read_table(tags, TAGS, ["tag", "from_names"])
     names = table["from_names"].combine_chunks().flatten()
-    return frozenset(map(_written, [*table["tag"].to_pylist(), *names.to_pylist()]))
+    return frozenset([*table["tag"].to_pylist(), *names.to_pylist()])
 
 
 def unknown_tags(prompts: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     """The tags of some prompts that no training image has, each once, in order.
 
     Args:
-        prompts: Tags between commas; with underscores or spaces.
+        prompts: Tags between commas, in any form that `normalise_tag` reads.
         known: From `known_tags`.
     """
     asked = (tag.strip() for prompt in prompts for tag in prompt.split(","))
-    return tuple(dict.fromkeys(tag for tag in asked if tag and _written(tag) not in known))
-
-
-def _written(tag: str) -> str:
-    return tag.strip().replace(" ", "_").casefold()
+    return tuple(dict.fromkeys(tag for tag in asked if tag and normalise_tag(tag) not in known))
