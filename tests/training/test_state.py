@@ -66,7 +66,7 @@ def test_there_is_no_latest_checkpoint_before_the_first(tmp_path: Path) -> None:
     assert make_store(tmp_path / "missing").latest() is None
 
 
-@pytest.mark.parametrize("name", ["unet.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("how", ["cut", "flip", "remove"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     tmp_path: Path, name: str, how: str
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     assert "step-000020 is damaged" in store.warnings[0]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"unet.safetensors": 3}', "{}"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"weights.safetensors": 3}', "{}"])
 def test_a_damaged_manifest_is_a_damaged_checkpoint(tmp_path: Path, text: str) -> None:
     store = make_store(tmp_path)
     (store.save(make_snapshot(10)) / "manifest.json").write_text(text, encoding="utf-8")
@@ -100,7 +100,7 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path: Path) -> No
     store.save(make_snapshot(10))
     half = tmp_path / ".step-000020.tmp"
     half.mkdir()
-    (half / "unet.safetensors").write_bytes(b"half")
+    (half / "weights.safetensors").write_bytes(b"half")
     folder = store.latest()
     assert folder is not None
     assert folder.name == "step-000010"

@@ -22,6 +22,7 @@ from nadir.training.learner import Learner
 from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.reporter import NoReporter
 from nadir.training.run import Run
+from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
 FINGERPRINT = "f" * 64
@@ -68,7 +69,7 @@ def train(work: Path, *, stop_at: int = 0, **changes: Any) -> Recorder:
     stop = StopRequest()
     recorder = Recorder(stop, stop_at)
     run = prepare_run(work, FINGERPRINT, params, accelerator, recorder)
-    learner = Learner(load_unet(Path("models/base")), params, run.objective, accelerator)
+    learner = Learner(FullUNet(load_unet(Path("models/base"))), params, run.objective, accelerator)
     Trainer(run, learner, accelerator, stop).train()
     return recorder
 
@@ -188,7 +189,7 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_whole_one(
         "step-000004",
         "step-000008",
     ]
-    damaged = tmp_path / "parts/checkpoints/step-000008/unet.safetensors"
+    damaged = tmp_path / "parts/checkpoints/step-000008/weights.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     train(tmp_path / "parts")
     assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
@@ -266,4 +267,4 @@ def test_a_batch_that_parts_do_not_divide_is_an_error(project: Path, tmp_path: P
     accelerator = make_accelerator(params)
     run = prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
     with pytest.raises(NadirError, match="a batch of 4 images cannot be split"):
-        Learner(load_unet(Path("models/base")), broken, run.objective, accelerator)
+        Learner(FullUNet(load_unet(Path("models/base"))), broken, run.objective, accelerator)

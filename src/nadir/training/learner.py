@@ -1,4 +1,4 @@
-"""The part that learns: U-Net, optimizer and weight average, one optimizer step at a time."""
+"""One optimizer step at a time: gradients, clipping, the optimizer, the weight average."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nadir.ground.errors import NadirError
-from nadir.training.ema import WeightAverage
+from nadir.training.ema import WeightAverage, copy_weights
 from nadir.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from nadir.training.state import Snapshot
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from accelerate import Accelerator
-    from diffusers import UNet2DConditionModel
 
     from nadir.config.train import TrainParams
     from nadir.training.guard import StopRequest
     from nadir.training.objective import Batch, Objective
+    from nadir.training.trainable import Trainable
 
 _SUPPORTED = {"NO", "MULTI_CPU", "MULTI_GPU", "MPS"}
 
@@ -47,10 +47,10 @@ class StepResult:
 
 
 class Learner:
-    """Trains a U-Net; nothing else of the model is trained.
+    """Trains what it is given.
 
     Args:
-        unet: The U-Net, on the CPU, in float32.
+        trainable: On the CPU; moved to the device here.
         params: Optimizer, schedule, clipping, averaging.
         objective: The loss.
         accelerator: Device, processes and precision.
@@ -59,12 +59,12 @@ class Learner:
         NadirError: The accelerate configuration or the batch size cannot be used.
 
     Attributes:
-        unet: The bare U-Net on its device.
+        trainable: On the device.
     """
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
+        trainable: Trainable,
         params: TrainParams,
         objective: Objective,
         accelerator: Accelerator,
@@ -73,12 +73,15 @@ class Learner:
         self._params = params
         self._objective = objective
         self._accelerator = accelerator
+        self.trainable = trainable
+        network = trainable.network.train()
         if params.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-        self.unet = unet.train()
-        optimizer = make_optimizer(unet.parameters(), params)
-        self._model, self._optimizer = accelerator.prepare(unet, optimizer)
-        self._average = WeightAverage(unet, params.ema_decay) if params.ema_decay else None
+            network.enable_gradient_checkpointing()
+        optimizer = make_optimizer(trainable.weights().values(), params)
+        self._model, self._optimizer = accelerator.prepare(network, optimizer)
+        # After `prepare`, which moves the weights to the device.
+        self._weights = trainable.weights()
+        self._average = WeightAverage(self._weights, params.ema_decay) if params.ema_decay else None
 
     def step(self, number: int, batch: Batch, stop: StopRequest) -> StepResult:
         """Make optimizer step `number` (from 0) with this process' part of the batch.
@@ -98,7 +101,7 @@ class Learner:
         set_learning_rate(self._optimizer, rate)
         losses, norm = self._optimize(batch)
         if self._average:
-            self._average.update(self.unet)
+            self._average.update()
         facts = torch.cat([losses, losses.new_tensor([float(stop.requested)])])
         loss, unweighted, stops = self._accelerator.reduce(facts, reduction="mean").tolist()
         return StepResult(loss, unweighted, norm, rate, stops > 0)
@@ -120,7 +123,7 @@ class Learner:
 
     def _clip(self) -> float:
         """Clip the gradients; their norm before."""
-        parameters, limit = self._model.parameters(), self._params.max_gradient_norm
+        parameters, limit = self._weights.values(), self._params.max_gradient_norm
         return float(self._accelerator.clip_grad_norm_(parameters, limit))
 
     def _predict(
@@ -142,18 +145,17 @@ class Learner:
         return output_BCHW
 
     @contextlib.contextmanager
-    def published(self) -> Iterator[UNet2DConditionModel]:
-        """Inside the block the U-Net holds the weights to publish: the average, if there is one."""
-        averaged = self._average.applied(self.unet) if self._average else contextlib.nullcontext()
-        with averaged:
-            yield self.unet
+    def published(self) -> Iterator[Trainable]:
+        """Inside the block it holds the weights to publish: the average, if there is one."""
+        with self._average.applied() if self._average else contextlib.nullcontext():
+            yield self.trainable
 
     def snapshot(self, step: int, facts: dict[str, Any]) -> Snapshot:
         """What a checkpoint after `step` steps holds."""
         scaler = self._accelerator.scaler
         return Snapshot(
             step=step,
-            weights=dict(self.unet.named_parameters()),
+            weights=dict(self._weights),
             average=self._average.shadow if self._average else None,
             average_updates=self._average.updates if self._average else 0,
             optimizer={
@@ -163,11 +165,9 @@ class Learner:
             facts=facts,
         )
 
-    @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a checkpoint; bit by bit what an uninterrupted run would do."""
-        for name, parameter in self.unet.named_parameters():
-            parameter.copy_(snapshot.weights[name])
+        copy_weights(snapshot.weights, self._weights)
         if self._average and snapshot.average is not None:
             self._average.load(snapshot.average, snapshot.average_updates)
         self._optimizer.load_state_dict(snapshot.optimizer["optimizer"])

@@ -32,6 +32,7 @@ from nadir.training.places import FAILURE, TRAINER_LOCK
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
+from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        learner = Learner(load_unet(BASE), train, run.objective, accelerator)
+        trainable = FullUNet(load_unet(BASE))
+        learner = Learner(trainable, train, run.objective, accelerator)
         Trainer(run, learner, accelerator, stop).train()
     except BaseException:
         reporter.finished("KILLED" if stop.requested else "FAILED")

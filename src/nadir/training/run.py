@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nadir.ground.files import write_json
-from nadir.model.saving import save_checkpoint
 from nadir.training.places import LOSS, METRICS, MODEL, OUTPUT
 from nadir.training.state import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from diffusers import UNet2DConditionModel
 
     from nadir.config.noise import NoiseParams
     from nadir.config.train import TrainParams
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from nadir.training.objective import Objective
     from nadir.training.previews import Previews
     from nadir.training.reporter import TrainingReporter
+    from nadir.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,11 @@ class Run:
     previews: Previews | None
     reporter: TrainingReporter
 
-    def write_outputs(self, unet: UNet2DConditionModel, history: History) -> None:
+    def write_outputs(self, trainable: Trainable, history: History) -> None:
         """Write checkpoint, metrics and loss curve into `output`, which appears as a whole.
 
         Args:
-            unet: Holds the weights to publish.
+            trainable: Holds the weights to publish.
             history: Of the finished run.
         """
         final = self.work / OUTPUT
@@ -78,10 +76,9 @@ class Run:
             "caption": self.train.caption.model_dump(),
             "original_size": list(self.samples.typical_original),
         }
-        save_checkpoint(
+        trainable.write(
             temporary / MODEL,
             base=self.base,
-            unet=unet,
             noise=self.noise.model_dump(),
             scaling=self.scaling,
             training=facts,

@@ -2,7 +2,7 @@
 
 One folder per checkpoint, `step-000200`, below the run's own folder:
 
-- `unet.safetensors`, `average.safetensors` (absent when `ema_decay` is 0): weights in float32
+- `weights.safetensors`, `average.safetensors` (absent when `ema_decay` is 0): what is trained
 - `optimizer.pt`: optimizer state, read with torch's weights-only loader
 - `state.json`: step, images, fingerprint, loss history
 - `manifest.json`: size and sha256 of the others
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"step-(\d{6,})")
-_UNET, _AVERAGE = "unet.safetensors", "average.safetensors"
+_WEIGHTS, _AVERAGE = "weights.safetensors", "average.safetensors"
 _OPTIMIZER, _STATE, _MANIFEST = "optimizer.pt", "state.json", "manifest.json"
 
 
@@ -41,7 +41,7 @@ class Snapshot:
 
     Attributes:
         step: Optimizer steps done.
-        weights: The network's parameters by name.
+        weights: The trained parameters by name.
         average: Their moving average by name; None without one.
         average_updates: Updates that went into the average.
         optimizer: State of the optimizer and, in fp16, the loss scaler.
@@ -118,7 +118,7 @@ class CheckpointStore:
         average = folder / _AVERAGE
         return Snapshot(
             step=state["step"],
-            weights=load_file(folder / _UNET),
+            weights=load_file(folder / _WEIGHTS),
             average=load_file(average) if average.is_file() else None,
             average_updates=state["average_updates"],
             optimizer=torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True),
@@ -135,7 +135,7 @@ class CheckpointStore:
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
     def _write(self, folder: Path, snapshot: Snapshot) -> None:
-        save_file(_plain(snapshot.weights), folder / _UNET)
+        save_file(_plain(snapshot.weights), folder / _WEIGHTS)
         if snapshot.average is not None:
             save_file(_plain(snapshot.average), folder / _AVERAGE)
         torch.save(snapshot.optimizer, folder / _OPTIMIZER)
@@ -197,4 +197,4 @@ def _fault(folder: Path) -> str | None:
                 return f"{name} has changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{_MANIFEST}: {error}"
-    return None if {_UNET, _OPTIMIZER, _STATE} <= set(manifest) else f"{_MANIFEST} is incomplete"
+    return None if {_WEIGHTS, _OPTIMIZER, _STATE} <= set(manifest) else f"{_MANIFEST} is incomplete"

@@ -100,7 +100,7 @@ class Trainer:
         run = self._run
         shares = weight_shares(run.objective.schedule, run.objective.weights_T)
         epochs = run.feed.images_before(run.train.steps) / run.feed.epoch_images
-        parameters = sum(p.numel() for p in self._learner.unet.parameters())
+        parameters = sum(p.numel() for p in self._learner.trainable.network.parameters())
         self._say(
             f"train: {parameters / 1e6:.2f} M parameters, {len(run.samples)} images in "
             f"{len(run.samples.buckets)} buckets, {epochs:.1f} epochs, "
@@ -151,8 +151,8 @@ class Trainer:
         """Draw previews with the weights that would be published now."""
         if not (self._main and self._run.previews):
             return
-        with self._learner.published() as unet:
-            for prompt, image in self._run.previews.draw(unet):
+        with self._learner.published() as trainable:
+            for prompt, image in self._run.previews.draw(trainable.network):
                 self._run.reporter.preview(self._step, prompt, image)
 
     def _save(self) -> None:
@@ -167,8 +167,8 @@ class Trainer:
     def _publish(self) -> None:
         """Write the outputs, with the weights that are published."""
         if self._main:
-            with self._learner.published() as unet:
-                self._run.write_outputs(unet, self._history)
+            with self._learner.published() as trainable:
+                self._run.write_outputs(trainable, self._history)
 
     def _diverged(self, loss: float) -> NadirError:
         return NadirError(
