@@ -16,10 +16,10 @@ from bench.results import table, write
 from bench.sampler_order import MEANS, SPREADS, WEIGHTS, denoise, exact
 from torch import Tensor
 
+from nadir.diffusion.names import SPACINGS
 from nadir.diffusion.prediction import to_v
 from nadir.diffusion.samplers import make_sampler
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.diffusion.spacing import SPACINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.small_checkpoint import write_base, write_checkpoint
+from tests.support.small_checkpoint import write_base, write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from tests.small_checkpoint import write_checkpoint
+from tests.support.small_checkpoint import write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli.generate import generate

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.hostile import BAD, GOOD, encoded, make_hostile_folder, picture, png_claiming
+from tests.support.hostile import BAD, GOOD, encoded, make_hostile_folder, picture, png_claiming
 
 from nadir.data.decoding import glance
 from nadir.data.inspection import ImageError, Limits, inspect_file, open_image

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.manifests import manifest_table, tag_list
+from tests.support.manifests import manifest_table, tag_list
 
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.data.tables import MANIFEST, TAGS, read_table, write_table

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.hostile import encoded, picture
+from tests.support.hostile import encoded, picture
 
 from nadir.data.cluster import map_on_cluster
 from nadir.data.inspection import Limits

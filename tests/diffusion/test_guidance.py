@@ -12,8 +12,8 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.guidance import classifier_free_guidance, rescale_guidance
 
-from nadir.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from nadir.diffusion.prediction import to_x0
 
 

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nadir.diffusion.names import SPACINGS
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.diffusion.spacing import SPACINGS
 from nadir.ground.errors import NadirError
 
 CLOSED_FORM = 1e-12

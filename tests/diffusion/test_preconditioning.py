@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.edm_preconditioning import edm_target, scalings
 
-from nadir.diffusion.preconditioning import edm_target, scalings
 from nadir.diffusion.prediction import add_noise, target, to_x0
 
 

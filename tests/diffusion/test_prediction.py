@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nadir.diffusion.prediction import PREDICTIONS, add_noise, target, to_epsilon, to_v, to_x0
+from nadir.diffusion.names import PREDICTIONS
+from nadir.diffusion.prediction import add_noise, target, to_epsilon, to_v, to_x0
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 

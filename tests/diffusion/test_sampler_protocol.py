@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.diffusion.driver import sample
 
+from nadir.diffusion.names import SAMPLER_NAMES
 from nadir.diffusion.samplers import SAMPLERS, StepOutput, make_sampler
 from nadir.diffusion.samplers.dpmpp import DPMpp2MSDESampler
 from nadir.diffusion.samplers.euler import EulerAncestralSampler
@@ -210,3 +211,7 @@ def test_errors_say_what_to_do(zero_terminal: NoiseSchedule) -> None:
     epsilon = make_sampler(zero_terminal, prediction="epsilon")
     with pytest.raises(NadirError, match="epsilon-prediction cannot start at infinite sigma"):
         epsilon.set_timesteps(5)
+
+
+def test_the_parameters_know_every_sampler_by_its_name() -> None:
+    assert tuple(SAMPLERS) == SAMPLER_NAMES

@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.diffusion.driver import gaussian_x0, sample
 
+from nadir.diffusion.names import SPACINGS
 from nadir.diffusion.samplers import SAMPLERS, Sampler, make_sampler
 from nadir.diffusion.samplers.dpmpp import DPMpp2MSDESampler
 from nadir.diffusion.samplers.euler import EulerAncestralSampler, ancestral_split
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.diffusion.spacing import SPACINGS
 
 ZERO_TERMINAL = NoiseSchedule.scaled_linear().zero_terminal()
 SIGMA_1 = 56.1782

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.small_checkpoint import write_base, write_checkpoint
+from tests.support.small_checkpoint import write_base, write_checkpoint
 
 from nadir.model.checkpoint import load_pipeline
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.small_checkpoint import write_holdout
+from tests.support.small_checkpoint import write_holdout
 
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.reader import read_section

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.small_checkpoint import write_holdout
+from tests.support.small_checkpoint import write_holdout
 
 from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout

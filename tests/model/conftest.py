@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.small_checkpoint import awaken
+from tests.support.small_checkpoint import awaken
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.config.reader import read_section

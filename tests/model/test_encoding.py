@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from tests.training_project import make_base
+from tests.support.training_project import make_base
 
 from nadir.config.encode import EncodeParams, TilingParams
 from nadir.config.reader import read_section

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from tests.training_project import TINY
+from tests.support.training_project import TINY
 
 from nadir.ground.events import read_events
 from nadir.stages.base_model import main

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.manifests import manifest_table
+from tests.support.manifests import manifest_table
 
 from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
 from nadir.stages.bucket import main

@@ -9,7 +9,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.small_checkpoint import write_base, write_checkpoint, write_holdout
+from tests.support.small_checkpoint import write_base, write_checkpoint, write_holdout
 
 from nadir.config.edit import set_values
 from nadir.evaluation.results import EVALUATION

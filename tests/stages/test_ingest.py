@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from tests.hostile import encoded, picture
+from tests.support.hostile import encoded, picture
 
 from nadir.data import tables
 from nadir.stages import ingest, validate

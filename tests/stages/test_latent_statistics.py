@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tests.manifests import manifest_table
+from tests.support.manifests import manifest_table
 
 from nadir.data.latents import LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, write_table

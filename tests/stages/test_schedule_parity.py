@@ -21,7 +21,7 @@ import typer
 from accelerate.state import AcceleratorState
 from mlflow import MlflowClient
 from safetensors import safe_open
-from tests.training_project import make_base, write_project
+from tests.support.training_project import make_base, write_project
 from typer.testing import CliRunner
 
 from nadir.cli.generate import generate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.manifests import manifest_table, tag_list
+from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data.tables import MANIFEST, TAG_PAIRS, TAG_RULES, TAGS, read_table, write_table
 from nadir.stages.tag_statistics import main

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training_project import TRAIN, make_base, write_project
+from tests.support.training_project import TRAIN, make_base, write_project
 
 from nadir.ground.events import read_events
 from nadir.ground.files import read_json

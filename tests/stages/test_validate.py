@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.hostile import BAD, BOMBS, GOOD, add_bombs, encoded, make_hostile_folder, picture
+from tests.support.hostile import BAD, BOMBS, GOOD, add_bombs, encoded, make_hostile_folder, picture
 
 from nadir.data import tables
 from nadir.ground.errors import NadirError

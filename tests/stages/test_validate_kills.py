@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.hostile import encoded, make_hostile_folder, picture
-from tests.kills import record, until_it_hits
+from tests.support.hostile import encoded, make_hostile_folder, picture
+from tests.support.kills import record, until_it_hits
 
 from nadir.stages import ingest
 

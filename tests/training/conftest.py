@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from tests.training_project import make_base, write_project
+from tests.support.training_project import make_base, write_project
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.training_project import BUCKETS, HOLDOUT, IMAGES
+from tests.support.training_project import BUCKETS, HOLDOUT, IMAGES
 
 from nadir.data.latents import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table

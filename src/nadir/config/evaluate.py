@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.diffusion.names import SamplerName, Spacing
 
 
 class BrightnessProbe(Section):
@@ -29,9 +30,9 @@ class EvaluateParams(Section):
     """Guidance scales; the paper's range is 3.5 to 5, SDXL's usual 7.5."""
     guidance_rescale: Annotated[float, Field(ge=0, le=1)]
     """phi of CFG rescale (Lin et al. §3.4); 0 is off."""
-    sampler: Literal["euler", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "heun"]
+    sampler: SamplerName
     """Sampler; the first step from infinite sigma is exact in all of them."""
-    spacing: Literal["native", "trailing", "simple"]
+    spacing: Spacing
     """Timestep spacing; all of these start at the last timestep."""
     steps: Annotated[int, Field(ge=2)]
     """Sampling steps."""

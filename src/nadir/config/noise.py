@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.diffusion.names import BetaSchedule, Prediction
 
 
 class NoiseParams(Section):
     """The noise schedule and what the network predicts (paper §2.1, §2.2, §2.3)."""
 
-    prediction: Literal["v", "epsilon", "x0"]
+    prediction: Prediction
     """What the network predicts; zero terminal SNR needs `v` or `x0`."""
     zero_terminal_snr: bool
     """Rescale so that the last timestep is pure noise (Lin et al., Algorithm 1)."""
-    beta_schedule: Literal["scaled_linear", "linear"]
+    beta_schedule: BetaSchedule
     """How beta runs from start to end; SDXL uses `scaled_linear`."""
     beta_start: Annotated[float, Field(gt=0, lt=1)]
     """First beta; SDXL 0.00085."""

@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.diffusion.names import LossWeightName, Scaling
 
 Share = Annotated[float, Field(ge=0, le=1)]
-LossWeightName = Literal[
-    "none", "min_snr", "min_snr_snr0_one", "snr_plus_one", "soft_min_snr", "debiased"
-]
 
 
 class LossWeightParams(Section):
@@ -72,7 +70,7 @@ class TrainParams(Section):
     """Weight by SNR."""
     tag_weighting: bool
     """Weight samples by the rarity of their tags (paper §4.3)."""
-    latent_scaling: Literal["sdxl", "per_channel"]
+    latent_scaling: Scaling
     """Scalar factor of the VAE, or per-channel mean and std (paper App. B)."""
     caption: CaptionParams
     """Tags to prompt."""

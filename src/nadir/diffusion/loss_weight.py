@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nadir.diffusion.prediction import PREDICTIONS
+from nadir.diffusion.names import LOSS_WEIGHTS, PREDICTIONS
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
     from nadir.diffusion.schedule import NoiseSchedule
 
-LOSS_WEIGHTS = (
-    "none",
-    "min_snr",
-    "min_snr_snr0_one",
-    "snr_plus_one",
-    "soft_min_snr",
-    "debiased",
-)
 # SDXL's last sigma, twice it (a canvas twice as long), and where little but the mean colour is left
 SIGMA_BANDS = (1.0, 14.6146, 29.2293, 100.0)
 

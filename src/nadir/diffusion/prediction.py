@@ -7,17 +7,15 @@ Arithmetic is in float32 or better; results have the dtype of the first tensor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.diffusion.names import PREDICTIONS
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Prediction = Literal["v", "epsilon", "x0"]
-PREDICTIONS: tuple[Prediction, ...] = ("v", "epsilon", "x0")
 
 
 def add_noise(x0_BCHW: Tensor, noise_BCHW: Tensor, alphas_cumprod_B: Tensor) -> Tensor:

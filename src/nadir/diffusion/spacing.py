@@ -6,9 +6,8 @@ import math
 
 import torch
 
+from nadir.diffusion.names import SPACINGS
 from nadir.ground.errors import NadirError
-
-SPACINGS = ("native", "trailing", "simple")
 
 
 def spaced_timesteps(first: float, steps: int, spacing: str) -> torch.Tensor:

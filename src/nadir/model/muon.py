@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.optim.adamw import adamw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -73,14 +74,13 @@ class MuonAdamW(torch.optim.Optimizer):
             raise ValueError(msg)
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not group["muon"]:
+                self._adamw(weights, group)
+                continue
             for weight in weights:
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-            if group["muon"]:
-                for alike in _alike(weights):
-                    self._muon(alike, group["lr"])
-            else:
-                for weight in weights:
-                    self._adamw(weight, weight.grad, group)
+            for alike in _alike(weights):
+                self._muon(alike, group["lr"])
 
     def _muon(self, weights: list[Parameter], rate: float) -> None:
         """Update weights that are matrices of one shape, all at once."""
@@ -97,15 +97,31 @@ class MuonAdamW(torch.optim.Optimizer):
         running = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         return torch.lerp(gradient, running, _MOMENTUM)
 
-    def _adamw(self, weight: Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[weight], group["betas"]
-        if not state:
-            state |= {"count": 0, "m": torch.zeros_like(weight), "v": torch.zeros_like(weight)}
-        state["count"] += 1
-        mean = state["m"].lerp_(gradient, 1 - beta1)
-        square = state["v"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        scale = (square / (1 - beta2 ** state["count"])).sqrt_().add_(1e-8)
-        weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["count"]))
+    def _adamw(self, weights: list[Parameter], group: dict[str, Any]) -> None:
+        states = [self.state[weight] for weight in weights]
+        for weight, state in zip(weights, states, strict=True):
+            if not state:
+                state["step"] = torch.zeros((), device=weight.device)
+                state["exp_avg"] = torch.zeros_like(weight)
+                state["exp_avg_sq"] = torch.zeros_like(weight)
+        if not weights:
+            return
+        adamw(
+            cast("list[Tensor]", weights),
+            [cast("Tensor", weight.grad) for weight in weights],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            max_exp_avg_sqs=[],
+            state_steps=[state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 def _alike(weights: list[Parameter]) -> Iterator[list[Parameter]]:

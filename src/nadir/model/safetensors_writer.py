@@ -1,6 +1,7 @@
 """Writes a safetensors file whose bytes depend on its content alone.
 
-The library's own writer puts metadata in a random order and wants all tensors in memory twice.
+The library's own writer (0.8.0) puts metadata in a random order, so equal checkpoints would have
+unequal hashes.
 Format: 8 bytes of header length (little-endian), a JSON header, the tensors' bytes.
 """
 

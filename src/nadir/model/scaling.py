@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from nadir.diffusion.names import Scaling
 from nadir.ground.errors import NadirError
 
-KINDS = ("sdxl", "per_channel")
+KINDS = get_args(Scaling)
 
 
 @dataclass(frozen=True)

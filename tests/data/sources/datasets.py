@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tests.hostile import encoded, picture
+from tests.support.hostile import encoded, picture
 
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams

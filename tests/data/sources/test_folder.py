@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.data.sources.datasets import tar, write
-from tests.hostile import make_hostile_folder
+from tests.support.hostile import make_hostile_folder
 
 from nadir.data import tables
 from nadir.data.sources.detect import open_source

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.encode_project import SIZES, describe, paint
-from tests.training_project import TINY
+from tests.support.encode_project import SIZES, describe, paint
+from tests.support.training_project import TINY
 
 from nadir.model.tiny import make_tiny
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tests.encode_project import (
+from tests.support.encode_project import (
     PLACE,
     assert_equal,
     describe,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from tests.encode_project import assert_equal, describe, edit, latents, paint, shards
-from tests.training_project import TINY
+from tests.support.encode_project import assert_equal, describe, edit, latents, paint, shards
+from tests.support.training_project import TINY
 
 from nadir.model.tiny import make_tiny
 from nadir.stages.encode import main

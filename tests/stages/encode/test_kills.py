@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from tests.encode_project import PLACE, assert_equal, describe, edit, latents, read_index
-from tests.kills import record, until_it_hits
-from tests.training_project import make_base
+from tests.support.encode_project import PLACE, assert_equal, describe, edit, latents, read_index
+from tests.support.kills import record, until_it_hits
+from tests.support.training_project import make_base
 
 from nadir.data.latent_checks import verify
 from nadir.data.latents import LatentStore

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nadir.diffusion.prediction import PREDICTIONS, add_noise
+from nadir.diffusion.names import PREDICTIONS
+from nadir.diffusion.prediction import add_noise
 from nadir.diffusion.samplers.config import SamplerConfig, sampler_config
 from nadir.diffusion.samplers.level import Evaluation, Generators, NoiseLevel
 from nadir.ground.errors import NadirError

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from tests.manifests import manifest_table
+from tests.support.manifests import manifest_table
 
 from nadir.data.latents import LatentReader
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
