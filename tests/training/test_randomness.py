@@ -3,14 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nadir.training.randomness import (
-    Stream,
-    caption_rng,
-    flips,
-    generator,
-    noise,
-    stratified_timesteps,
-)
+from nadir.ground.chance import Stream, generator
+from nadir.training.randomness import caption_rng, flips, noise, stratified_timesteps
 
 
 def test_noise_of_a_part_is_the_same_part_of_the_whole_batchs_noise() -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nadir.ground.chance import Stream, generator
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -153,14 +154,12 @@ class BatchPlan:
         kept = self._latest.get(bucket)
         if kept is not None and kept[0] == epoch:
             return kept[1]
-        # The modulus lets any integer be a seed; SeedSequence takes none below zero.
-        entropy = np.random.SeedSequence((self.seed % 2**64, bucket, epoch))
-        generator = np.random.Generator(np.random.Philox(entropy))
+        rng = generator(self.seed, Stream.EPOCH, epoch, bucket)
         repeats = None if self._repeats is None else self._repeats[bucket]
         if repeats is None or repeats.max() == 1:
-            order = generator.permutation(self.bucket_sizes[bucket]).astype(np.int64, copy=False)
+            order = rng.permutation(self.bucket_sizes[bucket]).astype(np.int64, copy=False)
         else:
-            order = _spread(repeats, generator)
+            order = _spread(repeats, rng)
         self._latest[bucket] = (epoch, order)
         return order
 
@@ -185,11 +184,11 @@ def _batch_shares(lengths: Sequence[int], batch_sizes: Sequence[int]) -> list[in
     return [length * (common // size) for length, size in zip(lengths, batch_sizes, strict=True)]
 
 
-def _spread(repeats: Integers, generator: np.random.Generator) -> Integers:
+def _spread(repeats: Integers, rng: np.random.Generator) -> Integers:
     """An epoch in which image i stands `repeats[i]` times, 1/repeats[i] of the epoch apart."""
     images = np.repeat(np.arange(len(repeats)), repeats)
     turn = np.arange(len(images)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    times = (turn + generator.random(len(repeats))[images]) / repeats[images]
+    times = (turn + rng.random(len(repeats))[images]) / repeats[images]
     return images[np.argsort(times, kind="stable")]
 
 

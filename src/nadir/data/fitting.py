@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from nadir.data.bucket_lists import SDXL, best_buckets, bucket_list
 from nadir.data.buckets import assign, cover_sizes, log_aspect, retained_area
+from nadir.ground.chance import fraction_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -251,20 +252,11 @@ def _fitted_table(sha256: pa.ChunkedArray, images: _Images, chosen: Integers) ->
 
 
 def _uniform(sha256: pa.ChunkedArray, seed: int) -> NDArray[np.float64]:
-    """[N] numbers in [0, 1), each a function of the image's hash and the seed alone."""
-    starts = pc.binary_slice(sha256.cast(pa.binary()), 0, 16).cast(pa.binary(16))
-    digits = np.concatenate([np.zeros(0, np.uint8), *(_digits(chunk) for chunk in starts.chunks)])
-    halves = (digits & 15) + 9 * (digits >> 6)  # of 0 to 9 and a to f in ASCII
-    bits = (halves[::2] << 4 | halves[1::2]).view(">u8").astype(np.uint64)
-    # SplitMix64's finaliser: every bit of hash and seed reaches every bit of the result.
-    mixed = bits ^ np.random.SeedSequence(seed % 2**64).generate_state(1, np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return np.asarray((mixed >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+    """[N] numbers in [0, 1), each a function of the image's hash and the seed alone.
 
-
-def _digits(hashes: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
-    """The characters of N strings of sixteen, [16 N]."""
-    first = hashes.offset * 16
-    return np.frombuffer(hashes.buffers()[1], np.uint8)[first : first + len(hashes) * 16]
+    A sha256 is uniform already; the seed turns the circle of all values by one angle.
+    """
+    starts = (pc.utf8_slice_codeunits(chunk, 0, 13).to_pylist() for chunk in sha256.chunks)
+    own = np.array([int(digits, 16) for chunk in starts for digits in chunk], np.float64)
+    turned: NDArray[np.float64] = (own / 16**13 + fraction_of(f"crop/{seed}")) % 1.0
+    return turned

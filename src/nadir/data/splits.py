@@ -7,12 +7,12 @@ look-alikes of a held-out image are held out too, as long as there is room for t
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nadir.data.near_duplicates import hash_values, near_duplicate_groups
+from nadir.ground.chance import fraction_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,4 @@ def _held_out(scores: Floats, sizes: Integers, share: float) -> Mask:
 
 
 def _score(name: str, seed: int) -> float:
-    """A number in 0 to 1 that looks random and depends on nothing but its arguments."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:7], "big") / float(1 << 56)
+    return fraction_of(f"{seed}:{name}")

@@ -7,7 +7,6 @@ compared one by one.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 
 from nadir.data.captions import write_prompt
 from nadir.evaluation.pixels import decode, pixel_array, to_image
+from nadir.ground.chance import seed_of
 from nadir.ground.pictures import with_facts
 from nadir.model.text import TextEncoder
 
@@ -106,8 +106,7 @@ def text_encoder(pipeline: StableDiffusionXLPipeline) -> TextEncoder:
 
 def noise_seed(prompt: str, seed: int, purpose: str = "start") -> int:
     """The number that seeds an image's noise: 63 bits of a hash of prompt, seed and purpose."""
-    digest = hashlib.sha256(f"{purpose}\0{seed}\0{prompt}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return seed_of(f"{purpose}\0{seed}\0{prompt}")
 
 
 def start_noise(prompt: str, seed: int, shape: tuple[int, int, int]) -> torch.Tensor:

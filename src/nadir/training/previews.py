@@ -9,8 +9,8 @@ from diffusers import StableDiffusionXLPipeline
 
 from nadir.data.captions import write_prompt
 from nadir.diffusion.samplers import make_sampler
+from nadir.ground.chance import Stream, generator
 from nadir.ground.pictures import with_facts
-from nadir.training.randomness import Stream, generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

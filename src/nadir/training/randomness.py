@@ -2,37 +2,21 @@
 
 Every draw is a pure function of (seed, stream, step, position in the global batch). So results do
 not depend on the number of processes, and a resumed run continues exactly without replaying
-anything. The generator is Philox, whose counter is the place itself.
+anything. The generators are those of `nadir.ground.chance`.
 """
 
 from __future__ import annotations
 
 import random
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from nadir.ground.chance import Stream, generator, seed_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_WORD = (1 << 64) - 1
-
-
-class Stream(IntEnum):
-    """What the numbers are for; streams are independent of each other."""
-
-    NOISE = 1
-    TIMESTEPS = 2
-    PREVIEW = 3
-    FLIP = 4
-
-
-def generator(seed: int, stream: Stream, step: int, position: int = 0) -> np.random.Generator:
-    """The generator of one place; 2^64 draws lie between two places."""
-    counter = [0, int(stream), position, step]
-    return np.random.Generator(np.random.Philox(key=seed & _WORD, counter=counter))
 
 
 def noise(
@@ -84,4 +68,4 @@ def flips(seed: int, step: int, positions: Sequence[int]) -> np.ndarray:
 
 def caption_rng(seed: int, step: int, position: int) -> random.Random:
     """The generator that drops and shuffles the tags of one sample."""
-    return random.Random(f"caption/{seed}/{step}/{position}")
+    return random.Random(seed_of(f"caption/{seed}/{step}/{position}"))
