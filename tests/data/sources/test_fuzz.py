@@ -19,7 +19,7 @@ from tests.data.sources.datasets import image, tar, write
 
 from nadir.data.sources.base import DamagedError
 from nadir.data.sources.detect import open_source
-from nadir.data.sources.documents import read_documents
+from nadir.data.sources.layouts.documents import read_documents
 from nadir.data.sources.paths import (
     UnsafePathError,
     cell_path,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.data.sources.datasets import LAYOUTS, LIMITS, image, lines, parquet, post, tar, write
 
-from nadir.data.sources import rows, tars
+from nadir.data.sources import tars
 from nadir.data.sources.detect import open_source
+from nadir.data.sources.layouts import metadata_rows as rows
 from nadir.data.survey import survey
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nadir.data.sources.layouts import LAYOUTS
+from nadir.data.sources.layouts.registry import BY_NAME
 from nadir.data.sources.local import LocalStore
 from nadir.data.sources.s3 import S3Store
 from nadir.data.sources.source import StoredSource
@@ -38,8 +38,8 @@ def open_source(
     Raises:
         NadirError: Nothing is there, or it is nothing that can be read.
     """
-    if layout not in ("auto", *LAYOUTS):
-        known = ", ".join(LAYOUTS)
+    if layout not in ("auto", *BY_NAME):
+        known = ", ".join(BY_NAME)
         raise NadirError(
             f"unknown layout {layout!r}",
             where="params.yaml ingest.format",

@@ -14,11 +14,10 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.base import Content, Listing
 from nadir.data.sources.cells import read_cell
 from nadir.data.sources.columns import matching, problem_table
-from nadir.data.sources.layouts import detect
-from nadir.data.sources.metadata import METADATA_NAMES, list_rows, metadata_files
+from nadir.data.sources.layouts.detection import detect
+from nadir.data.sources.layouts.metadata_rows import read_row
+from nadir.data.sources.layouts.registry import BY_NAME
 from nadir.data.sources.paths import CONTAINER_NAME, holds_images, place_of
-from nadir.data.sources.rows import read_row
-from nadir.data.sources.sidecars import list_folder, list_tars
 from nadir.data.sources.tars import find_member, read_member
 from nadir.ground.errors import NadirError
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.data.sources.base import Fault, Store
-    from nadir.data.sources.documents import TableError
+    from nadir.data.sources.layouts.documents import TableError
 
 _ANY_LENGTH = 1 << 62
 
@@ -64,15 +63,16 @@ class StoredSource:
         """
         files, passed_over, faults = self.store.list_files()
         files, odd = _without_odd_names(files)
-        layouts = detect(files, self.store) if self.format == "auto" else [self.format]
-        table, ignored, broken = self._list(files, layouts[0])
+        automatic = self.format == "auto"
+        layouts = detect(files, self.store) if automatic else [BY_NAME[self.format]]
+        table, ignored, broken = layouts[0].list_images(self.store, files, self.memory)
         ignored += Counter(passed_over)
         problems = problem_table([*_odd_names(odd, ignored), *faults])
         table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
-        notes = tuple(_notes(ignored, layouts))
+        notes = tuple(_notes(ignored, [layout.name for layout in layouts]))
         if not table.num_rows:
-            raise _empty(self.location, layouts[0], notes)
-        return Listing(table, layouts[0], notes, tuple(_left_out(error) for error in broken))
+            raise _empty(self.location, layouts[0].name, notes)
+        return Listing(table, layouts[0].name, notes, tuple(_left_out(error) for error in broken))
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.
@@ -116,22 +116,6 @@ class StoredSource:
             content = read_row(self.store, place.file, place.row, self.memory)
             return len(content.data), content.version
         return self.store.stat(path)
-
-    def _list(
-        self, files: pa.Table, layout: str
-    ) -> tuple[pa.Table, Counter[str], list[TableError]]:
-        if layout == "webdataset":
-            return *list_tars(self.store, files, self.memory), []
-        if layout == "folder":
-            return *list_folder(files), []
-        if not metadata_files(files, layout):
-            raise NadirError(
-                f"no metadata file of the layout {layout} (a path like "
-                f"{METADATA_NAMES[layout].removeprefix('(?is)')})",
-                where=self.location,
-                fix="set ingest.format to auto, or to the layout it has",
-            )
-        return list_rows(self.store, files, layout, self.memory)
 
 
 def _without_odd_names(files: pa.Table) -> tuple[pa.Table, list[str]]:

@@ -14,61 +14,60 @@ from nadir.data.sources.paths import IMAGE_NAME
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from nadir.data.sources.layouts.metadata_layout import Matching
+
     Column: TypeAlias = pa.ChunkedArray
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
-def find_images(rows: pa.Table, files: pa.Table, layout: str) -> Integers:
+def find_images(rows: pa.Table, files: pa.Table, rules: Matching) -> Integers:
     """Row of `files` that each metadata row is about; -1 without one.
 
     Args:
         rows: With the columns of `rows.ROWS` that name images, and `row_path`.
         files: Of schema `FILES`.
-        layout: One of `metadata.METADATA_NAMES`.
+        rules: The layout's.
     """
     everything = files.column("path")
     images = np.flatnonzero(np.asarray(matching(files, IMAGE_NAME).to_numpy(), dtype=np.bool_))
     paths = everything.take(pa.array(images))
     found = np.full(rows.num_rows, -1, dtype=np.int64)
-    exact = ["image", "from_root"] if layout == "parquet" else ["image"]
+    exact = ["image", "from_root"] if rules.from_root else ["image"]
     for name in exact:
         _fill(found, _rows(rows.column(name), everything))
-    if layout in ("kohya", "booru"):
+    if rules.vague:
         _fill(found, _rows(rows.column("image"), stems(paths)), images)
     # All exact paths first: no vaguer name may take an image that has a row of its own.
     known = _composed(paths)
     composed = {name: _composed(rows.column(name)) for name in exact}
     wanted = [(composed[name], known) for name in exact]
-    if layout in ("kohya", "booru"):
-        wanted += _vague_names(rows, composed["image"], known, layout)
+    if rules.vague:
+        wanted += _vague_names(rows, composed["image"], known, rules)
     for names_wanted, names_known in wanted:
         taken = np.isin(images, found[found >= 0])
         other = _rows(names_wanted, _unambiguous(names_known, taken))
-        if layout == "kohya":
+        if rules.own_folder:
             other = _within_folder(other, rows, paths)
         _fill(found, other, images)
     return found
 
 
 def _vague_names(
-    rows: pa.Table, written: Column, known: Column, layout: str
+    rows: pa.Table, written: Column, known: Column, rules: Matching
 ) -> list[tuple[Column, Column]]:
     """What rows may call images and what images are called, the plainest first.
 
     That is a path without its ending, the end of that, the last name alone, md5 or id. A name that
-    several images have finds none of them. Kohya's rows name images of their own folder and below
-    it, wherever the dataset lay when they were written.
+    several images have finds none of them.
     """
     bare, last = stems(names(known)), names(written)
     found = [(written, stems(known)), (_tails(stems(written)), _tails(stems(known)))]
     found.append((stems(last), bare))
-    if layout == "kohya":
+    if rules.own_folder:
         # A bare name may hold dots of its own.
         found.append((last, bare))
-    if layout == "booru":
-        found += [(rows.column(key), bare) for key in ("md5", "id")]
-    return found
+    return [*found, *((rows.column(key), bare) for key in rules.keys)]
 
 
 def _composed(paths: Column) -> Column:

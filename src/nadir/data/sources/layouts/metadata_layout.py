@@ -1,14 +1,4 @@
-"""Layouts with metadata files: a row for each image says what it shows.
-
-- `imagefolder`: `metadata.jsonl`, `.csv` or `.parquet`; the image is `file_name`, from the file's
-  folder.
-- `kohya`: of each folder `meta_lat.json`, else `meta_cap_dd.json`, `meta_clean.json`,
-  `meta_cap.json`, else another `meta_*.json`; the image is the entry's key: a path with or without
-  its ending, or a bare name.
-- `booru`: `*.jsonl`, `*.ndjson`, `posts*.json`, `*.csv`, `*.parquet`; the image is a path in the
-  row, else the file named like `md5` or `id`. Files without posts are passed over.
-- `parquet`: `*.parquet`; the image is in the row, else a path in it, from the file's folder or the
-  root.
+"""What layouts with metadata files share: a row for each image says what it shows.
 
 Images without a row may have a tag file beside them. A row without its image is listed with a
 problem, and so is a second row for the same image. A file that cannot be read is, too, while others
@@ -17,9 +7,9 @@ can.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,11 +24,13 @@ from nadir.data.sources.columns import (
     matching,
     problem_table,
 )
-from nadir.data.sources.documents import TableError
+from nadir.data.sources.layouts.documents import TableError
+from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.metadata_rows import read_rows
+from nadir.data.sources.layouts.row_matching import find_images
+from nadir.data.sources.layouts.sidecars import NO_IMAGE, TAG_NAME, tag_columns
 from nadir.data.sources.paths import IMAGE_NAME
-from nadir.data.sources.row_matching import find_images
-from nadir.data.sources.rows import read_rows
-from nadir.data.sources.sidecars import NO_IMAGE, TAG_NAME, tag_columns
+from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,62 +38,85 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from nadir.data.sources.base import Store
+    from nadir.data.sources.layouts.layout import Look
 
     Column: TypeAlias = pa.ChunkedArray
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
-METADATA_NAMES = {
-    "imagefolder": r"(?is)(?:^|/)metadata\.(?:jsonl|csv|parquet)$",
-    "kohya": r"(?is)(?:^|/)meta_[^/]*\.json$",
-    "booru": r"(?is)(?:\.(?:jsonl|ndjson|csv|parquet)|(?:^|/)posts[^/]*\.json)$",
-    "parquet": r"(?is)\.parquet$",
-}
-"""Paths of each layout's metadata files, as regular expressions."""
-_KOHYA_ORDER = ("meta_lat.json", "meta_cap_dd.json", "meta_clean.json", "meta_cap.json")
 
+@dataclass(frozen=True)
+class Matching:
+    """Under which names rows may call their images, besides exact paths from the file's folder.
 
-def metadata_files(files: pa.Table, layout: str) -> list[str]:
-    """The paths of a layout's metadata files, sorted."""
-    named = files.filter(matching(files, METADATA_NAMES[layout]))
-    found: list[str] = named.column("path").to_pylist()
-    if layout != "kohya":
-        return found
-    # Each step of kohya's scripts writes a file with all the earlier one holds.
-    best: dict[str, str] = {}
-    for path in sorted(found, key=_kohya_rank):
-        best.setdefault(posixpath.dirname(path), path)
-    return sorted(best.values())
-
-
-def _kohya_rank(path: str) -> tuple[int, str]:
-    name = posixpath.basename(path)
-    return (_KOHYA_ORDER.index(name) if name in _KOHYA_ORDER else len(_KOHYA_ORDER), path)
-
-
-def list_rows(
-    store: Store, files: pa.Table, layout: str, memory: Path | None
-) -> tuple[pa.Table, Counter[str], list[TableError]]:
-    """Every image of the source with its row, and every row without an image.
-
-    Args:
-        store: Where everything lies.
-        files: Of schema `FILES`.
-        layout: One of `METADATA_NAMES`.
-        memory: Folder for what is known about metadata files.
-
-    Returns:
-        A table of schema `LISTING`, how many files were passed over, by reason, and what is wrong
-        with the metadata files that cannot be read, though others can.
-
-    Raises:
-        TableError: No metadata file can be read.
+    Attributes:
+        from_root: Exact paths from the source's root as well.
+        vague: Paths without ending, ends of paths, and bare names.
+        own_folder: Only images in or below the metadata file's folder; bare names may hold dots.
+        keys: Columns whose value an image may be named after.
     """
-    described = metadata_files(files, layout)
+
+    from_root: bool = False
+    vague: bool = False
+    own_folder: bool = False
+    keys: tuple[str, ...] = ()
+
+
+class MetadataLayout:
+    """A layout whose images are described by rows of metadata files; each subclass is one."""
+
+    name: str
+    files: str
+    """Paths of its metadata files, as a regular expression."""
+    matching = Matching()
+    passes_over_strays = False
+    """Whether tables of other things may lie among its files."""
+
+    def is_named(self, look: Look) -> bool:
+        """Whether a metadata file has the layout's own name."""
+        return look.has(self.files)
+
+    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+        """Names say all."""
+        return False
+
+    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - of the protocol
+        """It reads nothing but its own metadata."""
+        return False
+
+    def chosen(self, paths: list[str]) -> list[str]:
+        """Which of the metadata files are read."""
+        return paths
+
+    def is_about_images(self, rows: pa.Table) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a metadata file, given its rows, is one of images at all."""
+        return True
+
+    def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:
+        """Every image with its row, and every row without an image.
+
+        Raises:
+            TableError: No metadata file can be read.
+            NadirError: There is none.
+        """
+        named = files.filter(matching(files, self.files)).column("path").to_pylist()
+        if not named:
+            raise NadirError(
+                f"no metadata file of the layout {self.name} (a path like "
+                f"{self.files.removeprefix('(?is)')})",
+                where=store.location,
+                fix="set ingest.format to auto, or to the layout it has",
+            )
+        return _list_rows(self, store, files, self.chosen(named), memory)
+
+
+def _list_rows(
+    layout: MetadataLayout, store: Store, files: pa.Table, described: list[str], memory: Path | None
+) -> Listed:
     tables, broken = _tables(store, files, described, layout, memory)
     rows = pa.concat_tables(tables)
-    position = find_images(rows, files, layout)
-    bad = _mask(rows.column("reason"))
+    position = find_images(rows, files, layout.matching)
+    bad = valid(rows.column("reason"))
     cell = ~bad & rows.column("embedded").fill_null(False).to_numpy()
     found = ~bad & ~cell & (position >= 0)
     again = found & ~_first_of_each(position, found)
@@ -111,17 +126,18 @@ def list_rows(
         _with_tags(_cells(rows.filter(pa.array(cell))), rows.filter(pa.array(cell))),
         _without_rows(files, chosen),
         problem_table(_faults(rows.filter(pa.array(bad)))),
-        problem_table(_missing(rows.filter(pa.array(~bad & ~cell & ~found)), layout)),
+        problem_table(_missing(rows.filter(pa.array(~bad & ~cell & ~found)), layout.matching.keys)),
         problem_table(_repeated(rows.filter(pa.array(again)), files, position[again])),
         problem_table((error.where, str(error.reason), error.what) for error in broken),
     ]
     known = _mask_of(files, IMAGE_NAME) | _mask_of(files, TAG_NAME)
     others = int((~known).sum()) - sum(1 for path in described if not re.search(TAG_NAME, path))
-    return pa.concat_tables(listed), Counter({NO_IMAGE: others} if others > 0 else {}), broken
+    ignored = Counter({NO_IMAGE: others} if others > 0 else {})
+    return Listed(pa.concat_tables(listed), ignored, broken)
 
 
 def _tables(
-    store: Store, files: pa.Table, described: list[str], layout: str, memory: Path | None
+    store: Store, files: pa.Table, described: list[str], layout: MetadataLayout, memory: Path | None
 ) -> tuple[list[pa.Table], list[TableError]]:
     """The rows of each file that can be read, and the errors of the others."""
     tables, errors = [], []
@@ -132,12 +148,11 @@ def _tables(
             errors.append(error)
     if not tables:
         raise errors[0]
-    # A dump's folder holds tables of other things, too.
-    return tables, [error for error in errors if not (error.stray and layout == "booru")]
+    return tables, [error for error in errors if not (error.stray and layout.passes_over_strays)]
 
 
 def _rows_of_file(
-    store: Store, files: pa.Table, path: str, layout: str, memory: Path | None
+    store: Store, files: pa.Table, path: str, layout: MetadataLayout, memory: Path | None
 ) -> pa.Table:
     """The rows of one file that are not blank, with their paths and the file's version."""
     try:
@@ -151,22 +166,9 @@ def _rows_of_file(
         paths = pc.binary_join_element_wise(pa.scalar(path), numbers, mark)
         table = table.append_column(name, paths)
     table = table.append_column("file_version", pa.repeat(version, table.num_rows))
-    if layout == "booru" and not _has_posts(table):
+    if not layout.is_about_images(table):
         return table.slice(0, 0)
-    return table.filter(pa.array(_mask(table.column("version")) | _mask(table.column("reason"))))
-
-
-def _has_posts(rows: pa.Table) -> bool:
-    """Whether any row is about an image: dumps hold pools, comments and tags as well.
-
-    Where no row can be understood, nothing says that none is.
-    """
-    named = (_mask(rows.column(name)) for name in ("image", "md5", "id"))
-    embedded = rows.column("embedded").fill_null(False).to_numpy()
-    unsafe = pc.equal(rows.column("reason"), str(Reason.UNSAFE_PATH)).fill_null(False).to_numpy()
-    if np.logical_or.reduce([embedded, unsafe, *named]).any():
-        return True
-    return bool(_mask(rows.column("reason")).any() and not _mask(rows.column("version")).any())
+    return table.filter(pa.array(valid(table.column("version")) | valid(table.column("reason"))))
 
 
 def _first_of_each(position: Integers, found: Mask) -> Mask:
@@ -204,12 +206,12 @@ def _faults(rows: pa.Table) -> Iterator[tuple[str, str, str]]:
         yield row["row_path"], row["reason"], row["detail"]
 
 
-def _missing(rows: pa.Table, layout: str) -> Iterator[tuple[str, str, str]]:
+def _missing(rows: pa.Table, named_after: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
     for row in rows.select(["row_path", "written", "md5", "id"]).to_pylist():
-        keys = [f"{key} {row[key]!r}" for key in ("md5", "id") if row[key]]
+        keys = [f"{key} {row[key]!r}" for key in named_after if row[key]]
         if row["written"] is not None:
             detail = f"the row names {row['written'][:200]!r}, which the source does not hold"
-        elif layout == "booru" and keys:
+        elif keys:
             detail = f"the source holds no image named like {' or '.join(keys)}"
         else:
             yield row["row_path"], str(Reason.BAD_METADATA), "the row names no image"
@@ -226,7 +228,8 @@ def _repeated(
         yield row, str(Reason.BAD_METADATA), detail
 
 
-def _mask(column: Column) -> Mask:
+def valid(column: Column) -> Mask:
+    """Which rows of a column hold a value."""
     return np.asarray(column.is_valid().to_numpy(), dtype=np.bool_)
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from nadir.data.quarantine import Reason
 from nadir.data.sources.base import Content
-from nadir.data.sources.documents import read_documents
 from nadir.data.sources.index import index_of
+from nadir.data.sources.layouts.documents import read_documents
 from nadir.data.sources.parquet_rows import EMBEDDED, NAMES
 from nadir.data.sources.paths import UnsafePathError, safe_join
 from nadir.data.tags_text import is_row_key

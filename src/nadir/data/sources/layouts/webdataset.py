@@ -1,8 +1,4 @@
-"""Layouts `folder` and `webdataset`: each image with its tags in a file beside it.
-
-The tags of `x.jpg` are looked for in `x.jpg.txt`, `x.txt`, `x.jpg.json`, `x.json`, in this order.
-In a tar the members beside each other are treated like files of a folder.
-"""
+"""Layout `webdataset`: tars whose members with one name are an image and its tags."""
 
 from __future__ import annotations
 
@@ -15,68 +11,42 @@ import pyarrow.compute as pc
 
 from nadir.data.quarantine import Reason
 from nadir.data.sources.base import FILES
-from nadir.data.sources.columns import (
-    TAGS,
-    images_of,
-    listing_table,
-    matching,
-    problem_table,
-    rows_of,
-    stems,
-)
+from nadir.data.sources.columns import problem_table
+from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.sidecars import NO_IMAGE, list_sidecars
 from nadir.data.sources.tars import members
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.data.sources.base import Store
+    from nadir.data.sources.layouts.layout import Look
 
-TAG_NAME = r"(?is)\.(?:txt|json)$"
-"""A path of a tag file, as a regular expression."""
-TAR_NAME = r"(?is)\.tar$"
-"""A path of a tar."""
-PACKED_TAR_NAME = r"(?is)\.(?:tar\.(?:gz|bz2|xz|zst)|tgz|tbz2|txz)$"
-"""A path of a tar that is compressed as a whole."""
-_ENDINGS = (".txt", ".json")
-NO_IMAGE = "not named like an image"
-"""What is said of other files."""
+_TAR = r"(?is)\.tar$"
+# Compressed as a whole.
+_PACKED_TAR = r"(?is)\.(?:tar\.(?:gz|bz2|xz|zst)|tgz|tbz2|txz)$"
 
 
-def list_folder(files: pa.Table) -> tuple[pa.Table, Counter[str]]:
-    """Every image of `files` with its tag file.
+class WebDataset:
+    """Tars; the members beside each other are treated like files of a folder."""
 
-    Args:
-        files: Of schema `FILES`.
+    name = "webdataset"
 
-    Returns:
-        A table of schema `LISTING`, and how many files were passed over, by reason.
-    """
-    images = images_of(files)
-    tags = files.filter(matching(files, TAG_NAME))
-    others = files.num_rows - images.num_rows - tags.num_rows
-    ignored = Counter({NO_IMAGE: others} if others else {})
-    columns = {name: images.column(name) for name in FILES.names}
-    columns |= tag_columns(images.column("path"), tags)
-    return listing_table(images.num_rows, **columns), ignored
+    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+        """Tars say nothing by themselves: beside loose images they are more often backups."""
+        return False
 
+    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+        """It has no tables."""
+        return False
 
-def tag_columns(paths: pa.ChunkedArray, files: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The tag file of each image as columns `TAGS` of a listing; null without one.
+    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - of the protocol
+        """Where there are tars."""
+        return look.has(_TAR) or look.has(_PACKED_TAR)
 
-    Args:
-        paths: Of the images.
-        files: Tag files among others, of schema `FILES`.
-    """
-    known, stem = files.column("path"), stems(paths)
-    for ending in _ENDINGS:
-        known = pc.replace_substring_regex(known, rf"(?is)\{ending}$", ending)
-    found = pa.nulls(len(paths), pa.int32())
-    for ending in _ENDINGS:
-        for base in (paths, stem):
-            candidates = pc.binary_join_element_wise(base, ending, "")
-            found = pc.coalesce(found, rows_of(candidates, known))
-    chosen = files.take(found)
-    return dict(zip(TAGS, chosen.columns, strict=True))
+    def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:
+        """Every image in the tars, with its tags in the same tar."""
+        return Listed(*list_tars(store, files, memory), [])
 
 
 def list_tars(store: Store, files: pa.Table, memory: Path | None) -> tuple[pa.Table, Counter[str]]:
@@ -90,10 +60,10 @@ def list_tars(store: Store, files: pa.Table, memory: Path | None) -> tuple[pa.Ta
     tables, problems, ignored = [], [], Counter[str]()
     inside: list[pa.Table] = []
     for path, _, version in zip(*(column.to_pylist() for column in files.columns), strict=True):
-        if re.search(PACKED_TAR_NAME, path):
+        if re.search(_PACKED_TAR, path):
             detail = "the tar is compressed, so its members cannot be read one by one"
             problems.append((path, str(Reason.BAD_ARCHIVE), detail))
-        elif re.search(TAR_NAME, path):
+        elif re.search(_TAR, path):
             try:
                 table = members(store, path, memory)
             except OSError as error:
@@ -105,7 +75,7 @@ def list_tars(store: Store, files: pa.Table, memory: Path | None) -> tuple[pa.Ta
             inside.append(_files(path, version, table))
         else:
             ignored[NO_IMAGE] += 1
-    listed, others = list_folder(pa.concat_tables([FILES.empty_table(), *inside]))
+    listed, others = list_sidecars(pa.concat_tables([FILES.empty_table(), *inside]))
     tables = [listed, problem_table(problems)]
     return pa.concat_tables(tables), ignored + others
 

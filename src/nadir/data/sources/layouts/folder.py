@@ -1,0 +1,38 @@
+"""Layout `folder`: loose images with a tag file beside each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.sidecars import list_sidecars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from nadir.data.sources.base import Store
+    from nadir.data.sources.layouts.layout import Look
+
+
+class Folder:
+    """Images and tag files, in subfolders too; also what nothing else speaks for."""
+
+    name = "folder"
+
+    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+        """No file name says so."""
+        return False
+
+    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+        """It has no tables."""
+        return False
+
+    def is_left(self, look: Look, *, found: bool) -> bool:
+        """Where there are images and no metadata."""
+        return not found and look.has_images()
+
+    def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - of the protocol
+        """Every image with its tag file."""
+        return Listed(*list_sidecars(files), [])
