@@ -64,6 +64,7 @@ lint: $(STAMP) ## Style, types and the order of the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry src flows scripts bench
 
 format: $(STAMP) ## Mend the style
 	$(BIN)/ruff check --fix .
