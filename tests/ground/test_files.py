@@ -10,7 +10,15 @@ import pytest
 
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import Progress, emit, read_events
-from nadir.ground.files import atomic_path, canonical_hash, file_hash, write_json
+from nadir.ground.files import (
+    atomic_folder,
+    atomic_path,
+    canonical_hash,
+    file_hash,
+    link_or_copy,
+    link_tree,
+    write_json,
+)
 from nadir.ground.workspace import main_workspace, project_root
 
 
@@ -106,3 +114,42 @@ def test_an_experiment_workspace_knows_the_main_one(tmp_path: Path) -> None:
     experiment.mkdir(parents=True)
     assert main_workspace(experiment) == tmp_path
     assert main_workspace(tmp_path) == tmp_path
+
+
+def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with atomic_folder(folder) as new:
+        (new / "a").write_text("1")
+    with pytest.raises(RuntimeError, match="boom"), atomic_folder(folder) as new:
+        (new / "b").write_text("2")
+        raise RuntimeError("boom")
+    assert [path.name for path in folder.iterdir()] == ["a"]
+    with atomic_folder(folder) as new:
+        (new / "c").write_text("3")
+    assert [path.name for path in folder.iterdir()] == ["c"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_links_share_a_file_and_spare_one_that_is_there(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "deep/b"
+    source.write_text("one")
+    link_or_copy(source, target)
+    assert target.samefile(source)
+    other = tmp_path / "other"
+    other.write_text("two")
+    link_or_copy(other, target)
+    assert target.read_text() == "one"
+
+
+def test_where_the_disk_refuses_links_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "from/deep").mkdir(parents=True)
+    (tmp_path / "from/deep/a").write_text("one")
+    link_tree(tmp_path / "from", tmp_path / "to")
+    assert (tmp_path / "to/deep/a").read_text() == "one"
+    assert not (tmp_path / "to/deep/a").samefile(tmp_path / "from/deep/a")

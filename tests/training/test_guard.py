@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nadir.ground.errors import NadirError
-from nadir.training.guard import StopRequest, exclusive, is_held
+from nadir.ground.locks import is_held
+from nadir.training.guard import StopRequest, exclusive
 
 HOLDER = """
 import sys, time
@@ -46,7 +47,7 @@ def test_a_lock_of_another_process_is_refused_by_its_pid_and_freed_by_its_death(
         holder.kill()
         holder.communicate()
     with exclusive(lock):
-        assert lock.read_text(encoding="utf-8") == str(os.getpid())
+        assert lock.read_text(encoding="utf-8").strip() == str(os.getpid())
 
 
 def test_no_lock_is_taken_when_told_so(tmp_path: Path) -> None:

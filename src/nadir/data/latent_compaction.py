@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from nadir.data.latent_shards import is_intact, map_shard, shard_bucket, shard_rows, write_shard
 from nadir.ground.events import say
+from nadir.ground.files import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def compact(store: LatentStore, live: pa.ChunkedArray | None, shard_bytes: int) 
                 write_shard(store.root, shard_bucket(parts[0].path.name), keys, latents)
                 for keys, latents in _merged(parts, shard_bytes)
             }
-            _sync(store.root)
+            sync(store.root)
             for part in parts:
                 dead += int((~part.stay_N).sum())
                 if part.path.name not in written:
@@ -135,12 +135,3 @@ def _merged(parts: list[_Part], shard_bytes: int) -> Iterator[tuple[list[str], N
                 keys, pieces = [], []
     if keys:
         yield keys, np.stack(pieces)
-
-
-def _sync(folder: Path) -> None:
-    """Have the new names on disk before old ones go."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +24,8 @@ from nadir.data.latent_shards import (
 from nadir.data.tables import LATENT_INDEX, read_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import say
-from nadir.ground.files import atomic_path
+from nadir.ground.files import link_or_copy
+from nadir.ground.locks import LockedError, exclusive_lock, shared_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -141,7 +139,7 @@ class LatentStore:
         for name in sorted(set(there.shards_of(found[found >= 0]))):
             if is_intact(folder / name):
                 (self.root / name).unlink(missing_ok=True)  # there, but unreadable
-                _link(folder / name, self.root / name)
+                link_or_copy(folder / name, self.root / name)
             else:
                 say(f"latents: ignoring damaged shard {name}")
 
@@ -149,13 +147,12 @@ class LatentStore:
         """Make shards appear in another folder, by hard link where the file system can."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(set(shards)):
-            _link(self.root / name, folder / name)
+            link_or_copy(self.root / name, folder / name)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep `alone` out: no shard disappears inside the block. Any number of processes may."""
-        with (self.root / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        with shared_lock(self.root / _LOCK):
             yield
 
     @contextlib.contextmanager
@@ -165,16 +162,15 @@ class LatentStore:
         Raises:
             NadirError: The store is in use.
         """
-        with (self.root / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise NadirError(
-                    "another process is encoding into these latents or tidying them",
-                    where=str(self.root),
-                    fix="wait for it, then run the command again",
-                ) from None
-            yield
+        try:
+            with exclusive_lock(self.root / _LOCK):
+                yield
+        except LockedError:
+            raise NadirError(
+                "another process is encoding into these latents or tidying them",
+                where=str(self.root),
+                fix="wait for it, then run the command again",
+            ) from None
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; returns how many files. Wants `alone`."""
@@ -281,14 +277,3 @@ class LatentReader:
 def _numbers(shards: pd.Series[str], names: list[str]) -> NDArray[np.int64]:
     """Position of each shard among `names`, -1 where there is none."""
     return pd.Categorical(shards, categories=names).codes.astype(np.int64)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard-link or, across file systems, copy; a file that is there already stays."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError:
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)

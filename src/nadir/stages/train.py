@@ -10,11 +10,12 @@ from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.ground.events import emit, say
-from nadir.ground.files import atomic_path, read_json, write_json
+from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json, write_json
+from nadir.ground.locks import is_held
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.stages.runner import run
-from nadir.training.guard import exclusive, is_held
+from nadir.training.guard import exclusive
 from nadir.training.launcher import is_finished, launch
 from nadir.training.places import (
     CHECKPOINTS,
@@ -86,7 +87,8 @@ def _publish(folder: Path) -> None:
     commit costs no training.
     """
     output = folder / OUTPUT
-    _replace_tree(output / MODEL, Path("models/checkpoint"))
+    with atomic_folder(Path("models/checkpoint")) as temporary:
+        link_tree(output / MODEL, temporary)
     for source, target in (
         (output / METRICS, Path("reports/training.json")),
         (output / LOSS, Path("reports/loss.csv")),
@@ -95,23 +97,6 @@ def _publish(folder: Path) -> None:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-
-
-def _replace_tree(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, temporary, copy_function=_link)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-
-
-def _link(source: str, target: str) -> None:
-    """Hard-link a file; copy it where the disk refuses."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _drop_finished(runs: Path) -> None:

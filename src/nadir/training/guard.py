@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import signal
 from typing import TYPE_CHECKING, Self
 
 from nadir.ground.errors import NadirError
+from nadir.ground.locks import LockedError, exclusive_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,33 +31,15 @@ def exclusive(path: Path, *, when: bool = True) -> Iterator[None]:
     if not when:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise NadirError(
-                f"another process (pid {file.read().strip() or 'unknown'}) is training here",
-                where=str(path.parent),
-                fix="wait for it, or end it (`kill` lets it save first), then run again",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock file `path`."""
-    if not path.is_file():
-        return False
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    try:
+        with exclusive_lock(path):
+            yield
+    except LockedError as error:
+        raise NadirError(
+            f"another process (pid {error.holder or 'unknown'}) is training here",
+            where=str(path.parent),
+            fix="wait for it, or end it (`kill` lets it save first), then run again",
+        ) from None
 
 
 class StoppedError(NadirError):

@@ -12,8 +12,9 @@ import psutil
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.ground.locks import is_held
 from nadir.model.launch import accelerate_command
-from nadir.training.guard import StopRequest, exclusive, is_held
+from nadir.training.guard import StopRequest, exclusive
 from nadir.training.places import FAILURE, OUTPUT, TRAINER_LOCK
 
 if TYPE_CHECKING:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nadir.ground.files import write_json
+from nadir.ground.files import atomic_folder, write_json
 from nadir.training.places import LOSS, METRICS, MODEL, OUTPUT
-from nadir.training.state import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,9 +60,6 @@ class Run:
             history: Of the finished run.
         """
         final = self.work / OUTPUT
-        temporary = final.with_name(f".{OUTPUT}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         summary = history.summary()
         facts = {
             "steps": summary["steps"],
@@ -76,16 +71,15 @@ class Run:
             "caption": self.train.caption.model_dump(),
             "original_size": list(self.samples.typical_original),
         }
-        trainable.write(
-            temporary / MODEL,
-            base=self.base,
-            noise=self.noise.model_dump(),
-            scaling=self.scaling,
-            training=facts,
-        )
-        write_json(temporary / METRICS, summary)
-        history.write_csv(temporary / LOSS)
-        temporary.rename(final)
-        sync(self.work)
+        with atomic_folder(final) as temporary:
+            trainable.write(
+                temporary / MODEL,
+                base=self.base,
+                noise=self.noise.model_dump(),
+                scaling=self.scaling,
+                training=facts,
+            )
+            write_json(temporary / METRICS, summary)
+            history.write_csv(temporary / LOSS)
         for name in (METRICS, LOSS):
             self.reporter.artifact(final / name)

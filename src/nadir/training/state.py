@@ -13,7 +13,6 @@ leaves the one before it.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -24,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import file_hash, read_json, write_json
+from nadir.ground.files import atomic_folder, file_hash, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,17 +80,8 @@ class CheckpointStore:
             OSError: The disk is full or gone; nothing is left of the attempt.
         """
         final = self.folder / f"step-{snapshot.step:06d}"
-        temporary = self.folder / f".{final.name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
+        with atomic_folder(final) as temporary:
             self._write(temporary, snapshot)
-            shutil.rmtree(final, ignore_errors=True)
-            temporary.rename(final)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync(self.folder)
         for old in self._folders()[self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
         return final
@@ -149,8 +139,6 @@ class CheckpointStore:
         files = sorted(folder.iterdir())
         manifest = {p.name: {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in files}
         write_json(folder / _MANIFEST, manifest)
-        for path in (*files, folder):
-            sync(path)
 
     def _check_fingerprint(self, folder: Path) -> None:
         found = read_json(folder / _STATE)["fingerprint"]
@@ -161,15 +149,6 @@ class CheckpointStore:
                 where=str(folder),
                 fix=f"delete {folder.parent} and train from the start",
             )
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def age(path: Path) -> str:
