@@ -78,10 +78,10 @@ def test_a_guard_tolerates_less_than_its_margin_and_fails_beyond_it():
         assert compare(champion, challenger, [ERROR], cfg_scale=4.5)[0].state == state
 
 
-def test_magnitude_compares_distances_from_zero():
+def test_a_gap_compares_distances_from_zero():
     rng = np.random.default_rng(4)
     noise = rng.normal(0, 0.01, (24, 4))
-    criterion = Criterion("gap", "primary", "lower", magnitude=True)
+    criterion = Criterion("gap", "primary", "zero")
     champion, challenger = table(-0.3 + noise, metric="gap"), table(0.1 + noise, metric="gap")
     gain = paired_difference(champion, challenger, criterion, cfg_scale=4.5)
     assert gain.mean == pytest.approx(0.2, abs=0.01)
