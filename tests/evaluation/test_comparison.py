@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nadir.evaluation.comparison import (
-    Check,
-    Criterion,
-    at_most,
-    bootstrap_mean,
-    compare,
-    gate,
-    paired_difference,
-)
+from nadir.evaluation.comparison import Criterion, bootstrap_mean, compare, paired_difference
+from nadir.evaluation.gate import Check, at_most, gate
 from nadir.ground.errors import NadirError
 
 SCORE = Criterion("score", "primary", "higher")

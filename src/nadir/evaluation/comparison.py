@@ -1,4 +1,4 @@
-"""Is one checkpoint better than another, and may it take its place.
+"""Is one checkpoint better than another.
 
 The unit of statistics is the prompt: seeds are averaged within it, differences are taken within it
 (same prompt, same noise), and prompts are resampled. Resampling single images instead would make
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nadir.evaluation.gate import at_least
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from nadir.evaluation.gate import Check, State
     from nadir.evaluation.metric import Metric
 
 Direction = Literal["higher", "lower", "zero", "target"]
 """Which values of a metric are good; those of `target` only beside what was asked for."""
-Verdict = Literal["promote", "reject", "inconclusive"]
-State = Literal["pass", "fail", "unresolved", "skipped"]
 
 RESAMPLES = 10_000
 _LEVEL = 0.95
@@ -52,27 +52,6 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line of the gate.
-
-    Attributes:
-        name: What is checked.
-        value: What was measured; None when it could not be.
-        limit: What it is held against.
-        state: `unresolved` when the data cannot tell, `skipped` when it could not be measured.
-        meaning: What the check protects from, one sentence.
-        from_below: Whether values below the limit are the bad ones.
-    """
-
-    name: str
-    value: float | None
-    limit: float
-    state: State
-    meaning: str
-    from_below: bool = False
-
-
-@dataclass(frozen=True)
 class Criterion:
     """What a comparison looks at.
 
@@ -87,15 +66,6 @@ class Criterion:
     role: Literal["primary", "guard"]
     direction: Literal["lower", "higher", "zero"]
     margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The answer: a verdict, why, and the checks it rests on."""
-
-    verdict: Verdict
-    reason: str
-    checks: tuple[Check, ...]
 
 
 def bootstrap_mean(
@@ -185,42 +155,6 @@ def compare(
             check = _with_needed_prompts(check, gain, floor)
         checks.append(check)
     return checks
-
-
-def gate(checks: Sequence[Check]) -> Gate:
-    """Verdict of the checks: a failure rejects, a doubt leaves it open, else it promotes.
-
-    Skipped checks neither promote nor reject, but with nothing that passed there is no promotion.
-    """
-    failed = [check for check in checks if check.state == "fail"]
-    unresolved = [check for check in checks if check.state == "unresolved"]
-    passed = [check for check in checks if check.state == "pass"]
-    if failed:
-        names = _names(failed)
-        return Gate("reject", f"not passed: {names}", tuple(checks))
-    if unresolved or not passed:
-        names = _names(unresolved) or "every check was skipped"
-        return Gate("inconclusive", f"cannot be told yet: {names}", tuple(checks))
-    return Gate("promote", f"all {len(passed)} checks that could run passed", tuple(checks))
-
-
-def at_most(name: str, value: float | None, limit: float, meaning: str) -> Check:
-    """Pass when `value` is no larger than `limit`; skipped when it is None."""
-    if value is None:
-        return Check(name, None, limit, "skipped", meaning)
-    return Check(name, value, limit, "pass" if value <= limit else "fail", meaning)
-
-
-def at_least(name: str, value: float | None, limit: float, meaning: str) -> Check:
-    """Pass when `value` is no smaller than `limit`; skipped when it is None."""
-    if value is None:
-        return Check(name, None, limit, "skipped", meaning, from_below=True)
-    state: State = "pass" if value >= limit else "fail"
-    return Check(name, value, limit, state, meaning, from_below=True)
-
-
-def _names(checks: Sequence[Check]) -> str:
-    return ", ".join(check.name.replace("_", " ") for check in checks)
 
 
 def _state(gain: Interval, floor: float) -> State:

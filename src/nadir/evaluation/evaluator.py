@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from nadir.evaluation.comparison import Gate
+    from nadir.evaluation.gate import Gate
     from nadir.evaluation.metric import Metric
     from nadir.evaluation.protocol import EvalPlan
     from nadir.evaluation.subject import Subject

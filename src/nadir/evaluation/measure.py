@@ -24,7 +24,7 @@ KEPT_SIDE_PX = 384
 
 
 class Measurements:
-    """What a run of drawings left behind.
+    """What was measured on the drawings so far.
 
     Args:
         metrics: What is shown every image; each sees the references first.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from nadir.evaluation.comparison import at_least, at_most
 from nadir.evaluation.figures import numbers_by_scale, prompt_means_by_scale, scale_chart
+from nadir.evaluation.gate import at_least, at_most
 from nadir.evaluation.sections import GUIDANCE
 from nadir.evaluation.values import CheckpointValue, prompt_means
 from nadir.ground.charts import Level
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
-    from nadir.evaluation.comparison import Check, Direction
+    from nadir.evaluation.comparison import Direction
     from nadir.evaluation.evaluator import Evaluation
+    from nadir.evaluation.gate import Check
     from nadir.evaluation.sections import Section
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from nadir.evaluation.comparison import Gate, at_most, gate
+from nadir.evaluation.gate import Gate, at_most, gate
 from nadir.evaluation.values import ScaleValues
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def work() -> None:
     write_text(REPORTS / "evaluation.html", page)
     shutil.rmtree(REPORTS / "samples", ignore_errors=True)
     write_samples(REPORTS / "samples", sample_sheets(evaluation))
-    _tell(evaluation, params)
+    _print_result(evaluation, params)
 
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
@@ -105,7 +105,7 @@ def plot_data(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tell(evaluation: Evaluation, params: EvaluateParams) -> None:
+def _print_result(evaluation: Evaluation, params: EvaluateParams) -> None:
     decision = evaluation.scales[scale_key(params.decision_cfg)]
     # One number fits the line: that of the paper's own check.
     error = decision.get("brightness_error")

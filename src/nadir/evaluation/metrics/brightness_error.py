@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.evaluation.comparison import at_most
+from nadir.evaluation.gate import at_most
 from nadir.evaluation.known_tags import unknown_tags
 from nadir.evaluation.metric import Metric
 from nadir.evaluation.metrics.brightness import region_luminance
@@ -21,8 +21,8 @@ from nadir.ground.page import number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nadir.evaluation.comparison import Check
     from nadir.evaluation.evaluator import Evaluation
+    from nadir.evaluation.gate import Check
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
 
@@ -59,10 +59,10 @@ class BrightnessError(Metric):
         return {self.name: root_mean_square(errors) if len(errors) else float("nan")}
 
     def check(self, value: float | None) -> Check:
-        """A failure proves nothing about a model that was never told a probe's words."""
+        """A failure proves nothing about a model that was not trained on a probe's words."""
         check = at_most(
             self.name,
-            # Nothing measured means that every probe broke: no reason to let it pass.
+            # Nothing was measured: every image of a probe has NaN or infinity, which must not pass.
             float("inf") if value is None else value,
             float("inf") if self.limit is None else self.limit,
             "Root mean square distance between asked and drawn luminance at CFG "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nadir.evaluation.comparison import at_most
+from nadir.evaluation.gate import at_most
 from nadir.evaluation.metric import Metric
 from nadir.evaluation.values import CheckpointValue
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.evaluation.comparison import Check
+    from nadir.evaluation.gate import Check
     from nadir.evaluation.losses import LossValue
     from nadir.evaluation.subject import Subject
 
