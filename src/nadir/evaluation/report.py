@@ -119,9 +119,9 @@ def _columns(evaluation: Evaluation) -> dict[str, str]:
 
 def _whole(evaluation: Evaluation) -> dict[str, str]:
     """Numbers of the checkpoint as a whole, by the metric's title."""
-    found = {}
+    found, numbers = {}, evaluation.checkpoint_json()
     for metric in evaluation.metrics:
-        value = evaluation.checkpoint.get(metric.name)
+        value = numbers.get(metric.name)
         if isinstance(value, dict):
             found[metric.title] = ", ".join(f"{name} {number(v)}" for name, v in value.items())
         elif value is not None:
