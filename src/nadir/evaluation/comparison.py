@@ -40,14 +40,12 @@ class Interval:
         mean: Mean over prompts.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        share_positive: Share of resamples above 0.
         prompts: Number of prompts.
     """
 
     mean: float
     low: float
     high: float
-    share_positive: float
     prompts: int
 
 
@@ -77,8 +75,7 @@ def bootstrap_mean(
     means = per_prompt[rows].mean(axis=1)
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    share = float((means > 0).mean())
-    return Interval(float(per_prompt.mean()), float(low), float(high), share, count)
+    return Interval(float(per_prompt.mean()), float(low), float(high), count)
 
 
 def paired_difference(
