@@ -1,10 +1,17 @@
-"""One small checkpoint for all tests of this room."""
+"""One small checkpoint and its data for all tests of this room."""
 
 from __future__ import annotations
 
 import pytest
+<<<<<<< HEAD
 from tests.support.small_checkpoint import write_base, write_checkpoint
+=======
+from tests.support.small_checkpoint import write_base, write_checkpoint, write_holdout
+from tests.support.small_evaluation import SMALL
+>>>>>>> 713e47bd3169778a1e52f1f40eebcc9fd8b4fef9
 
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.reader import read_section
 from nadir.model.checkpoint import load_pipeline
 
 
@@ -20,3 +27,16 @@ def checkpoint(tmp_path_factory, pytestconfig):
 @pytest.fixture(scope="session")
 def pipeline(checkpoint):
     return load_pipeline(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def small_params(pytestconfig):
+    section = read_section("evaluate", EvaluateParams, pytestconfig.rootpath / "params.yaml")
+    return section.model_copy(update=SMALL)
+
+
+@pytest.fixture(scope="session")
+def holdout(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    write_holdout(data, images=5)
+    return data

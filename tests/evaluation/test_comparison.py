@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nadir.evaluation.comparison import (
-    Check,
-    Criterion,
-    at_most,
-    bootstrap_mean,
-    compare,
-    gate,
-    paired_difference,
-)
+from nadir.evaluation.comparison import Criterion, bootstrap_mean, compare, paired_difference
+from nadir.evaluation.gate import Check, at_most, gate
 from nadir.ground.errors import NadirError
 
 SCORE = Criterion("score", "primary", "higher")
@@ -78,10 +71,10 @@ def test_a_guard_tolerates_less_than_its_margin_and_fails_beyond_it():
         assert compare(champion, challenger, [ERROR], cfg_scale=4.5)[0].state == state
 
 
-def test_magnitude_compares_distances_from_zero():
+def test_a_gap_compares_distances_from_zero():
     rng = np.random.default_rng(4)
     noise = rng.normal(0, 0.01, (24, 4))
-    criterion = Criterion("gap", "primary", "lower", magnitude=True)
+    criterion = Criterion("gap", "primary", "zero")
     champion, challenger = table(-0.3 + noise, metric="gap"), table(0.1 + noise, metric="gap")
     gain = paired_difference(champion, challenger, criterion, cfg_scale=4.5)
     assert gain.mean == pytest.approx(0.2, abs=0.01)

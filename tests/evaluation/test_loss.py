@@ -7,13 +7,8 @@ import torch
 
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.evaluation.generate import start_noise
-from nadir.evaluation.metrics.loss import (
-    LEVELS,
-    HeldOut,
-    loss_timesteps,
-    loss_values,
-    parameterisation_ratio,
-)
+from nadir.evaluation.losses import LEVELS, HeldOut, loss_timesteps, loss_values
+from nadir.evaluation.metrics.parameterisation import parameterisation_ratio
 
 ZERO_TERMINAL = NoiseSchedule.scaled_linear().zero_terminal()
 STOCK = NoiseSchedule.scaled_linear()

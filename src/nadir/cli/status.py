@@ -21,7 +21,7 @@ _WIDEST = 100
 _ROOM_FOR_LAST_RUN = 86
 _STATE_STYLES = {"up to date": "green", "failed": "bold red", "outdated": "yellow"}
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
-# The order people read them in; further metrics follow as long as the terminal is wide enough.
+# The paper's check and its probes; all other metrics follow while the terminal is wide enough.
 _FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
 
 

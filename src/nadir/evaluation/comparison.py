@@ -1,4 +1,4 @@
-"""Is one checkpoint better than another, and may it take its place.
+"""Is one checkpoint better than another.
 
 The unit of statistics is the prompt: seeds are averaged within it, differences are taken within it
 (same prompt, same noise), and prompts are resampled. Resampling single images instead would make
@@ -7,21 +7,25 @@ intervals too narrow, because seeds of one prompt share its difficulty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nadir.evaluation.gate import at_least
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
-Verdict = Literal["promote", "reject", "inconclusive"]
-State = Literal["pass", "fail", "unresolved", "skipped"]
+    from nadir.evaluation.gate import Check, State
+    from nadir.evaluation.metric import Metric
+
+Direction = Literal["higher", "lower", "zero", "target"]
+"""Which values of a metric are good; those of `target` only beside what was asked for."""
 
 RESAMPLES = 10_000
 _LEVEL = 0.95
@@ -36,34 +40,13 @@ class Interval:
         mean: Mean over prompts.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        share_positive: Share of resamples above 0.
         prompts: Number of prompts.
     """
 
     mean: float
     low: float
     high: float
-    share_positive: float
     prompts: int
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the gate.
-
-    Attributes:
-        name: What is checked.
-        value: What was measured; None when it could not be.
-        limit: What it is held against.
-        state: `unresolved` when the data cannot tell, `skipped` when it could not be measured.
-        meaning: What the check protects from, one sentence.
-    """
-
-    name: str
-    value: float | None
-    limit: float
-    state: State
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -73,25 +56,14 @@ class Criterion:
     Attributes:
         metric: Name in the evaluation table.
         role: The `primary` must improve; a `guard` must not worsen by more than `margin`.
-        better: Which way is good.
+        direction: Which way is good; with `zero`, distances from 0 are compared.
         margin: Worsening that is tolerated; 0 for a primary.
-        magnitude: Compare distances from 0 (for signed gaps).
     """
 
     metric: str
     role: Literal["primary", "guard"]
-    better: Literal["lower", "higher"]
+    direction: Literal["lower", "higher", "zero"]
     margin: float = 0.0
-    magnitude: bool = False
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The answer: a verdict, why, and the checks it rests on."""
-
-    verdict: Verdict
-    reason: str
-    checks: tuple[Check, ...]
 
 
 def bootstrap_mean(
@@ -103,8 +75,7 @@ def bootstrap_mean(
     means = per_prompt[rows].mean(axis=1)
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    share = float((means > 0).mean())
-    return Interval(float(per_prompt.mean()), float(low), float(high), share, count)
+    return Interval(float(per_prompt.mean()), float(low), float(high), count)
 
 
 def paired_difference(
@@ -131,7 +102,32 @@ def paired_difference(
             fix="evaluate both with the same parameters",
         )
     difference = np.asarray(after[shared] - before[shared], dtype=np.float64)
-    return bootstrap_mean(difference if criterion.better == "higher" else -difference)
+    return bootstrap_mean(difference if criterion.direction == "higher" else -difference)
+
+
+def improvements(
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    metrics: Iterable[type[Metric]],
+    *,
+    cfg_scale: float,
+) -> dict[str, Interval]:
+    """What `paired_difference` says of every metric that both evaluations have by prompt.
+
+    A metric of a whole set of images, of the checkpoint itself, or with the direction `target` has
+    no pairs to compare and is left out.
+    """
+    found = {}
+    for metric in metrics:
+        if metric.direction == "target":
+            continue
+        criterion = Criterion(metric.name, "guard", metric.direction)
+        tables = (_by_prompt(table, criterion, cfg_scale) for table in (champion, challenger))
+        if all(len(table) for table in tables):
+            found[metric.name] = paired_difference(
+                champion, challenger, criterion, cfg_scale=cfg_scale
+            )
+    return found
 
 
 def compare(
@@ -150,38 +146,12 @@ def compare(
             f"{criterion.role}: improvement {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to "
             f"{gain.high:+.4f} over {gain.prompts} prompts; must be above {floor:g}"
         )
-        checks.append(Check(criterion.metric, gain.mean, floor, _state(gain, floor), meaning))
-        if checks[-1].state == "unresolved":
-            checks[-1] = _with_needed_prompts(checks[-1], gain, floor)
+        check = at_least(criterion.metric, gain.mean, floor, meaning)
+        check = replace(check, state=_state(gain, floor))
+        if check.state == "unresolved":
+            check = _with_needed_prompts(check, gain, floor)
+        checks.append(check)
     return checks
-
-
-def gate(checks: Sequence[Check]) -> Gate:
-    """Verdict of the checks: a failure rejects, a doubt leaves it open, else it promotes.
-
-    Skipped checks neither promote nor reject, but with nothing that passed there is no promotion.
-    """
-    failed = [check for check in checks if check.state == "fail"]
-    unresolved = [check for check in checks if check.state == "unresolved"]
-    passed = [check for check in checks if check.state == "pass"]
-    if failed:
-        names = _names(failed)
-        return Gate("reject", f"not passed: {names}", tuple(checks))
-    if unresolved or not passed:
-        names = _names(unresolved) or "every check was skipped"
-        return Gate("inconclusive", f"cannot be told yet: {names}", tuple(checks))
-    return Gate("promote", f"all {len(passed)} checks that could run passed", tuple(checks))
-
-
-def at_most(name: str, value: float | None, limit: float, meaning: str) -> Check:
-    """Pass when `value` is no larger than `limit`; skipped when it is None."""
-    if value is None:
-        return Check(name, None, limit, "skipped", meaning)
-    return Check(name, value, limit, "pass" if value <= limit else "fail", meaning)
-
-
-def _names(checks: Sequence[Check]) -> str:
-    return ", ".join(check.name.replace("_", " ") for check in checks)
 
 
 def _state(gain: Interval, floor: float) -> State:
@@ -203,13 +173,13 @@ def _with_needed_prompts(check: Check, gain: Interval, floor: float) -> Check:
         hint = "needs more prompts"
     else:
         hint = f"needs about {max((half_width / distance) ** 2, 1.1):.1f} times the prompts"
-    return Check(check.name, check.value, check.limit, check.state, f"{check.meaning}; {hint}")
+    return replace(check, meaning=f"{check.meaning}; {hint}")
 
 
 def _by_prompt(table: pd.DataFrame, criterion: Criterion, cfg_scale: float) -> pd.Series[float]:
     rows = table[(table["metric"] == criterion.metric) & (table["cfg_scale"] == cfg_scale)]
     means = rows.groupby("prompt_id")["value"].mean()
-    return means.abs() if criterion.magnitude else means
+    return means.abs() if criterion.direction == "zero" else means
 
 
 def _require_same_protocol(champion: pd.DataFrame, challenger: pd.DataFrame) -> None:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nadir.evaluation.generate import PromptEncodings, generate
-from nadir.evaluation.heldout import loss_batches, unet_function
-from nadir.evaluation.known_tags import unknown_tags
-from nadir.evaluation.measure import Measurements, Reference, Row, reference_of
-from nadir.evaluation.metrics.health import Health, health
-from nadir.evaluation.metrics.loss import LossValue, loss_values, parameterisation_ratio
-from nadir.evaluation.pixels import decode, pixel_array
-from nadir.evaluation.results import gate_json, hard_checks, summarise
+from nadir.evaluation.generate import generate
+from nadir.evaluation.health import Health, health
+from nadir.evaluation.measure import Measurements
+from nadir.evaluation.metrics import METRICS
+from nadir.evaluation.results import (
+    checkpoint_numbers,
+    gate_json,
+    hard_checks,
+    scale_key,
+    summarise,
+    to_frame,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
-    from diffusers import StableDiffusionXLPipeline
+    import pandas as pd
     from PIL import Image
 
-    from nadir.config.evaluate import EvaluateParams
-    from nadir.evaluation.comparison import Gate
-    from nadir.evaluation.heldout import HeldOutImage
+    from nadir.evaluation.gate import Gate
+    from nadir.evaluation.metric import Metric
     from nadir.evaluation.protocol import EvalPlan
-    from nadir.model.scaling import LatentScaling
+    from nadir.evaluation.subject import Subject
+    from nadir.evaluation.values import CheckpointNumber, Row
 
 NO_HOLDOUT = "no held-out image has latents; set validate.holdout_share above 0 or add images"
 
@@ -41,12 +43,12 @@ class Evaluation:
     Attributes:
         plan: What was drawn.
         sampling: `Sampler.facts` of the sampler that drew it; the losses are on its schedule.
+        metrics: What was measured; each has seen every image.
         rows: Every value, per image and per held-out latent.
         pictures: By (scale, prompt id, seed).
         references: Held-out images behind prompts, by prompt id.
         scales: Numbers per scale, by `scale_key`.
-        loss: x0 error by timestep, `t999` and so on; empty without held-out images.
-        parameterisation: See `parameterisation_ratio`; None without held-out images.
+        checkpoint: Numbers of the checkpoint as a whole, by metric.
         health: Faults of the images.
         gate: Verdict of the hard checks.
         not_run: Metrics that could not run, with the reason.
@@ -54,184 +56,128 @@ class Evaluation:
 
     plan: EvalPlan
     sampling: dict[str, Any]
+    metrics: tuple[Metric, ...]
     rows: list[Row]
     pictures: dict[tuple[float, str, int], Image.Image]
     references: dict[str, Image.Image]
     scales: dict[str, dict[str, float]]
-    loss: dict[str, float]
-    parameterisation: float | None
+    checkpoint: dict[str, CheckpointNumber]
     health: Health
     gate: Gate
     not_run: dict[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """`rows` as a frame."""
+        return to_frame(self.rows)
+
     def as_json(self) -> dict[str, Any]:
         """The numbers, for `reports/evaluation.json`."""
-        value: dict[str, Any] = {
+        return {
             "protocol_id": self.plan.protocol_id,
             "sampling": self.sampling,
             "images": self.health.images,
             "nonfinite": self.health.nonfinite,
             "cfg_scales": self.scales,
-            "loss": self.loss,
             "gate": gate_json(self.gate),
+            **self.checkpoint_json(),
         }
-        if self.parameterisation is not None and math.isfinite(self.parameterisation):
-            value["parameterisation_ratio"] = self.parameterisation
-        return value
+
+    def checkpoint_json(self) -> dict[str, CheckpointNumber]:
+        """`checkpoint` without infinity, which JSON cannot hold."""
+        return {
+            name: number
+            for name, number in self.checkpoint.items()
+            if isinstance(number, dict) or math.isfinite(number)
+        }
 
 
 def evaluate(
-    pipeline: StableDiffusionXLPipeline,
-    plan: EvalPlan,
-    params: EvaluateParams,
+    subject: Subject,
     *,
-    scaling: LatentScaling,
-    encodings: PromptEncodings,
-    holdout: Sequence[HeldOutImage],
-    known: Collection[str],
     advance: Callable[[int], None],
+    metrics: Sequence[type[Metric]] = METRICS,
 ) -> Evaluation:
-    """Evaluate one checkpoint by a plan.
+    """Evaluate one checkpoint by its plan.
 
     Args:
-        pipeline: The checkpoint with the plan's sampler, from `model.checkpoint.load_pipeline`.
-        plan: What to draw.
-        params: Section `evaluate`, for batch size and gate.
-        scaling: The checkpoint's latent scaling.
-        encodings: Its text conditioning.
-        holdout: Held-out images; may be empty.
-        known: Tags of the training images, from `known_tags`.
+        subject: The checkpoint, the plan, the data.
         advance: Called with the number of images just drawn.
+        metrics: What to measure.
     """
-    references = _references(pipeline, plan, scaling, holdout)
-    measured = _draw(pipeline, plan, params.batch_size, encodings, references, advance)
-    schedule = pipeline.scheduler.schedule
-    losses = _losses(pipeline, params.batch_size, scaling, encodings, holdout)
-    spectra = [reference.log_power_B for reference in references.values()]
-    scales = summarise(plan, measured, np.stack(spectra) if spectra else None)
+    running = tuple(metric() for metric in metrics)
+    for metric in running:
+        metric.prepare(subject)
+    measured = Measurements(running)
+    _show_references(subject, measured)
+    _draw(subject, measured, advance)
+    scales = summarise(running, subject.plan.cfg_scales, to_frame(measured.rows))
+    whole = {metric.name: metric.of_checkpoint(subject) for metric in running}
+    checkpoint = checkpoint_numbers(whole)
     faults = health(measured.flags)
-    ratio = parameterisation_ratio(losses, schedule) if losses else None
-    probes = (probe.text for probe in plan.of_kind("brightness"))
+    decision = scales[scale_key(subject.params.decision_cfg)]
     return Evaluation(
-        plan=plan,
-        sampling=pipeline.scheduler.facts,
-        rows=[*measured.rows, *_loss_rows(losses)],
+        plan=subject.plan,
+        sampling=subject.pipeline.scheduler.facts,
+        metrics=running,
+        rows=[*measured.rows, *(row for value in whole.values() for row in value.rows)],
         pictures=measured.pictures,
-        references={name: reference.picture for name, reference in references.items()},
+        references=measured.references,
         scales=scales,
-        loss=_loss_means(losses),
-        parameterisation=ratio,
+        checkpoint=checkpoint,
         health=faults,
-        gate=hard_checks(
-            params,
-            scales=scales,
-            nonfinite=faults.nonfinite,
-            parameterisation=ratio,
-            unknown=unknown_tags(probes, known),
-        ),
-        not_run=_not_run(plan, losses),
+        gate=hard_checks(running, {**checkpoint, **decision}, nonfinite=faults.nonfinite),
+        not_run=_not_run(running, subject),
     )
 
 
-def _references(
-    pipeline: StableDiffusionXLPipeline,
-    plan: EvalPlan,
-    scaling: LatentScaling,
-    holdout: Sequence[HeldOutImage],
-) -> dict[str, Reference]:
-    """The images behind the held-out prompts through the VAE, which bounds what can be drawn."""
-    wanted = {prompt.id for prompt in plan.of_kind("holdout")}
-    found = {}
-    for image in holdout:
+def _show_references(subject: Subject, measured: Measurements) -> None:
+    """Show the images behind the held-out prompts, one after the other: they are large."""
+    wanted = {prompt.id for prompt in subject.plan.of_kind("holdout")}
+    for image in subject.holdout:
         name = f"holdout_{image.id}"
         if name in wanted:
-            latents_NCHW = scaling.normalise(image.latents_CHW[None]).to(pipeline.unet.device)
-            found[name] = reference_of(pixel_array(decode(pipeline, latents_NCHW)[0]))
-    return found
+            measured.add_reference(name, subject.pixels(image))
 
 
-def _draw(
-    pipeline: StableDiffusionXLPipeline,
-    plan: EvalPlan,
-    batch_size: int,
-    encodings: PromptEncodings,
-    references: dict[str, Reference],
-    advance: Callable[[int], None],
-) -> Measurements:
-    measured = Measurements()
+def _draw(subject: Subject, measured: Measurements, advance: Callable[[int], None]) -> None:
+    plan, batch_size = subject.plan, subject.params.batch_size
     requests = [(prompt.text, seed) for prompt in plan.prompts for seed in prompt.seeds]
     for scale in plan.cfg_scales:
         drawings = generate(
-            pipeline,
+            subject.pipeline,
             requests,
-            encodings=encodings,
+            encodings=subject.encodings,
             cfg_scale=scale,
             steps=plan.steps,
             size=(plan.width_px, plan.height_px),
             guidance_rescale=plan.guidance_rescale,
             batch_size=batch_size,
         )
-        measured_images = told = 0
+        measured_images = reported = 0
         for prompt in plan.prompts:
             batch = list(islice(drawings, len(prompt.seeds)))
-            measured.add(prompt, batch, references.get(prompt.id))
+            measured.add(prompt, batch)
             measured_images += len(batch)
             # The whole network call is done by now, not only this prompt's part of it.
             drawn = min(math.ceil(measured_images / batch_size) * batch_size, len(requests))
-            advance(drawn - told)
-            told = drawn
-    return measured
+            advance(drawn - reported)
+            reported = drawn
 
 
-def _losses(
-    pipeline: StableDiffusionXLPipeline,
-    batch_size: int,
-    scaling: LatentScaling,
-    encodings: PromptEncodings,
-    holdout: Sequence[HeldOutImage],
-) -> list[LossValue]:
-    unet = unet_function(pipeline.unet)
-    batches = loss_batches(
-        holdout,
-        scaling=scaling,
-        encodings=encodings,
-        batch_size=batch_size,
-        device=pipeline.unet.device,
-    )
-    sampler = pipeline.scheduler
-    return [
-        value
-        for batch in batches
-        for value in loss_values(unet, batch, sampler.schedule, sampler.prediction)
-    ]
-
-
-def _loss_rows(losses: Sequence[LossValue]) -> list[Row]:
-    return [
-        Row(None, f"image_{value.image[:12]}", 0, f"x0_mse_t{value.timestep}", value.x0_mse)
-        for value in losses
-        if math.isfinite(value.x0_mse)
-    ]
-
-
-def _loss_means(losses: Sequence[LossValue]) -> dict[str, float]:
-    """Mean over images by timestep, noisiest first, and the mean of those."""
-    groups: dict[int, list[float]] = defaultdict(list)
-    for value in losses:
-        if math.isfinite(value.x0_mse):
-            groups[value.timestep].append(value.x0_mse)
-    means = {f"t{timestep}": float(np.mean(values)) for timestep, values in groups.items()}
-    return {**means, "mean": float(np.mean(list(means.values())))} if means else {}
-
-
-def _not_run(plan: EvalPlan, losses: Sequence[LossValue]) -> dict[str, str]:
-    reasons = {}
-    if not losses:
-        reasons["loss by noise level"] = NO_HOLDOUT
-        reasons["parameterisation"] = NO_HOLDOUT
-    if not plan.of_kind("holdout"):
-        reason = NO_HOLDOUT if not losses else "evaluate.holdout_prompts is 0"
-        reasons["chroma, clipping, contrast and spectrum against real images"] = reason
-    if max(len(prompt.seeds) for prompt in plan.prompts) < 2:
-        reasons["diversity"] = "it needs at least two seeds in evaluate.seeds"
-    return reasons
+def _not_run(metrics: Sequence[Metric], subject: Subject) -> dict[str, str]:
+    """By title, why a metric had nothing to measure."""
+    missing = {}
+    if not subject.holdout:
+        missing["holdout"] = NO_HOLDOUT
+    if not subject.plan.of_kind("holdout"):
+        some = "evaluate.holdout_prompts is 0"
+        missing["references"] = some if subject.holdout else NO_HOLDOUT
+    if max(len(prompt.seeds) for prompt in subject.plan.prompts) < 2:
+        missing["seeds"] = "it needs at least two seeds in evaluate.seeds"
+    return {
+        metric.title: missing[need]
+        for metric in metrics
+        for need in metric.needs
+        if need in missing
+    }

@@ -14,7 +14,7 @@ from nadir.data.captions import render_caption
 from nadir.data.latents import LatentReader
 from nadir.data.tables import MANIFEST, TAGS, read_table
 from nadir.data.tag_uses import TagCoder, tag_batches
-from nadir.evaluation.metrics.loss import HeldOut
+from nadir.evaluation.losses import HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nadir.config.train import CaptionParams
     from nadir.evaluation.generate import PromptEncodings
-    from nadir.evaluation.metrics.loss import UNet
+    from nadir.evaluation.losses import UNet
     from nadir.model.checkpoint import LatentScaling
 
 

@@ -1,4 +1,4 @@
-"""Which words of a prompt the training images taught: no model can be judged by the others."""
+"""Which tags of a prompt training images have: a model cannot be judged by the others."""
 
 from __future__ import annotations
 

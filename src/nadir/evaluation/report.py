@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.diffusion.schedule import NoiseSchedule
-from nadir.evaluation.figures import brightness_charts, guidance_charts, loss_chart
-from nadir.evaluation.results import scale_key, to_frame
-from nadir.ground.page import render_page, thumbnail_uri
+from nadir.evaluation.results import scale_key
+from nadir.evaluation.sections import BRIGHTNESS
+from nadir.ground.page import number, render_page, thumbnail_uri
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from PIL import Image
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.protocol import EvalPrompt
+    from nadir.evaluation.sections import Section
 
 _THUMBNAIL_PX = 192
 # Keeps the page far below 20 MB: a thumbnail has at most about 20 kB.
@@ -26,13 +27,11 @@ _VERDICTS = {
     "inconclusive": ("unsure", "The data cannot tell yet whether this checkpoint is sound"),
 }
 _BADGES = {"pass": "pass", "fail": "fail", "unresolved": "warn", "skipped": "skip"}
-_COLUMNS = {
-    "brightness_error": "Brightness error",
-    "chroma_gap": "Chroma gap",
-    "contrast_gap": "Contrast gap",
-    "clip_gap": "Clipping gap",
-    "spectrum_distance": "Spectrum distance",
-    "diversity": "Diversity",
+_BETTER = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "zero": "0 is best",
+    "target": "what was asked for, or what real images have",
 }
 # Known, useful, and not built in: they need networks that Nadir does not download.
 _NEED_WEIGHTS = {
@@ -58,7 +57,6 @@ def render_report(
         checkpoint: Hash of the weights.
         training: What the checkpoint says about its training; shown as it is.
     """
-    frame = to_frame(evaluation.rows)
     state, headline = _VERDICTS[evaluation.gate.verdict]
     thumbnails = {key: thumbnail_uri(p, _THUMBNAIL_PX) for key, p in _shown(evaluation).items()}
     return render_page(
@@ -68,18 +66,14 @@ def render_report(
         plan=evaluation.plan,
         params=params,
         facts={"Weights": checkpoint, **_facts(evaluation, training)},
-        loss_levels=_loss_levels(evaluation),
         verdict={"state": state, "headline": headline},
         badges=_BADGES,
-        brightness_charts=brightness_charts(
-            evaluation,
-            frame,
-            limit=params.max_brightness_error,
-            decision_cfg=params.decision_cfg,
-        ),
-        guidance_charts=guidance_charts(evaluation, frame),
-        loss_chart=loss_chart(frame),
+        cards=[card for metric in evaluation.metrics if (card := metric.card(evaluation))],
+        brightness=BRIGHTNESS,
+        charts=_charts(evaluation),
         columns=_columns(evaluation),
+        whole=_whole(evaluation),
+        better=_BETTER,
         scale_key=scale_key,
         strips=_strips(evaluation, params.decision_cfg, thumbnails),
         grids=_grids(evaluation, thumbnails),
@@ -108,33 +102,40 @@ def _plain(value: float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _loss_levels(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Timestep, sigma and error of each noise level, noisiest first."""
-    schedule = NoiseSchedule.from_settings(**evaluation.plan.noise)
-    levels = []
-    for name, error in evaluation.loss.items():
-        if name != "mean":
-            timestep = int(name.removeprefix("t"))
-            sigma = float(schedule.sigmas[timestep])
-            levels.append({"timestep": timestep, "sigma": sigma, "error": error})
-    return levels
+def _charts(evaluation: Evaluation) -> dict[Section, list[Markup]]:
+    """Charts of all metrics by the part of the page they belong to, in the order of the list."""
+    charts: dict[Section, list[Markup]] = {}
+    for metric in evaluation.metrics:
+        charts.setdefault(metric.section, []).extend(metric.charts(evaluation))
+    return charts
 
 
 def _columns(evaluation: Evaluation) -> dict[str, str]:
-    """Metrics of the number table that at least one scale has, and their titles."""
-    probes = {
-        f"{probe.id}_luminance": f"{probe.id.capitalize()} (asked {probe.target:g})"
-        for probe in evaluation.plan.of_kind("brightness")
-    }
-    known = {"brightness_error": _COLUMNS["brightness_error"], **probes, **_COLUMNS}
+    """Numbers that at least one scale has, and their titles."""
     present = {name for numbers in evaluation.scales.values() for name in numbers}
-    return {name: title for name, title in known.items() if name in present}
+    titles = {k: v for metric in evaluation.metrics for k, v in metric.columns().items()}
+    return {name: title for name, title in titles.items() if name in present}
+
+
+def _whole(evaluation: Evaluation) -> dict[str, str]:
+    """Numbers of the checkpoint as a whole, by the metric's title."""
+    found, numbers = {}, evaluation.checkpoint_json()
+    for metric in evaluation.metrics:
+        value = numbers.get(metric.name)
+        if isinstance(value, dict):
+            found[metric.title] = ", ".join(f"{name} {number(v)}" for name, v in value.items())
+        elif value is not None:
+            found[metric.title] = number(value)
+    return {title: text for title, text in found.items() if text}
 
 
 def _strips(
     evaluation: Evaluation, scale: float, thumbnails: dict[tuple[float, str, int], str]
 ) -> list[dict[str, Any]]:
-    """Each brightness probe at the deciding scale: its pictures with what was measured."""
+    """Each brightness probe at the deciding scale: its pictures with what was measured.
+
+    The one place here that knows a metric: these pictures are the paper's check, made visible.
+    """
     measured = {
         (row.prompt_id, row.seed): row.value
         for row in evaluation.rows

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from nadir.evaluation.comparison import Check, Gate, at_most, gate
-from nadir.evaluation.metrics.brightness import brightness_error
-from nadir.evaluation.metrics.spectrum import spectrum_distance
+from nadir.evaluation.gate import Gate, at_most, gate
+from nadir.evaluation.values import ScaleValues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from nadir.config.evaluate import EvaluateParams
-    from nadir.evaluation.measure import Measurements, Row
-    from nadir.evaluation.protocol import EvalPlan
+    from nadir.evaluation.metric import Metric
+    from nadir.evaluation.values import CheckpointNumber, CheckpointValue, Row
 
 EVALUATION: pa.Schema = pa.schema(
     [
@@ -35,9 +29,6 @@ EVALUATION: pa.Schema = pa.schema(
     ]
 )
 """One value per image and metric, in the order they were drawn; losses have no scale."""
-
-# Averaged over seeds within a prompt, then over prompts.
-_PROMPT_MEANS = ("chroma_gap", "clip_gap", "contrast_gap", "diversity")
 
 
 def to_table(rows: Sequence[Row], *, protocol_id: str, checkpoint: str) -> pa.Table:
@@ -68,96 +59,58 @@ def scale_key(cfg_scale: float) -> str:
 
 
 def summarise(
-    plan: EvalPlan,
-    measured: Measurements,
-    reference_NB: NDArray[np.float64] | None,
+    metrics: Sequence[Metric], cfg_scales: Sequence[float], frame: pd.DataFrame
 ) -> dict[str, dict[str, float]]:
     """Numbers per scale, by `scale_key`; what could not be measured is absent.
 
     Args:
-        plan: What was drawn.
-        measured: What came of it.
-        reference_NB: Log power of the references; None without held-out images.
+        metrics: They have seen every image.
+        cfg_scales: Guidance scales of the plan.
+        frame: Rows of the images, from `to_frame`.
     """
-    frame = to_frame(measured.rows)
     summary = {}
-    for scale in plan.cfg_scales:
+    for scale in cfg_scales:
         here = frame[frame["cfg_scale"] == scale]
-        numbers = _brightness(plan, here)
-        for metric in _PROMPT_MEANS:
-            numbers[metric] = prompt_mean(here, metric)
-        spectra = measured.spectra.get(scale)
-        if spectra and reference_NB is not None:
-            numbers["spectrum_distance"] = spectrum_distance(np.stack(spectra), reference_NB)
-        summary[scale_key(scale)] = {k: v for k, v in numbers.items() if math.isfinite(v)}
+        numbers: dict[str, float] = {}
+        for metric in metrics:
+            numbers |= metric.of_scale(ScaleValues(scale, here[here["metric"] == metric.name]))
+        summary[scale_key(scale)] = {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
     return summary
 
 
-def prompt_values(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
-    """A metric's mean over seeds, one value per prompt; empty when no image has it."""
-    rows = frame[frame["metric"] == metric]
-    return rows.groupby("prompt_id")["value"].mean().to_numpy(dtype=np.float64)
-
-
-def prompt_mean(frame: pd.DataFrame, metric: str) -> float:
-    """Mean over prompts of the mean over seeds; NaN when no image has the metric."""
-    values = prompt_values(frame, metric)
-    return float(values.mean()) if len(values) else math.nan
+def checkpoint_numbers(values: Mapping[str, CheckpointValue]) -> dict[str, CheckpointNumber]:
+    """Numbers of the checkpoint as a whole by metric, without those that were not measured."""
+    numbers: dict[str, CheckpointNumber] = {}
+    for name, value in values.items():
+        if isinstance(value.number, dict):
+            numbers[name] = {k: float(v) for k, v in value.number.items() if math.isfinite(v)}
+        elif value.number is not None:
+            numbers[name] = float(value.number)
+    return numbers
 
 
 def hard_checks(
-    params: EvaluateParams,
-    *,
-    scales: Mapping[str, Mapping[str, float]],
-    nonfinite: int,
-    parameterisation: float | None,
-    unknown: Sequence[str] = (),
+    metrics: Sequence[Metric], numbers: Mapping[str, CheckpointNumber], *, nonfinite: int
 ) -> Gate:
     """The checks a checkpoint must pass by itself, before it is compared with any other.
 
     Args:
-        params: Section `evaluate`, for the limits and the deciding scale.
-        scales: From `summarise`.
-        nonfinite: Images with NaN or infinity.
-        parameterisation: See `parameterisation_ratio`; None when it was not measured.
-        unknown: Tags of the brightness probes that no training image has.
+        metrics: Those with a limit are checked.
+        numbers: By metric, of the checkpoint and of the deciding scale.
+        nonfinite: Images with NaN or infinity. No metric: such images are shown to none.
     """
-    decision = scales[scale_key(params.decision_cfg)]
-    checks: list[Check] = [
-        at_most(
-            "finite_images",
-            float(nonfinite),
-            0.0,
-            "Images with NaN or infinity. They turn black when saved, so pixels cannot tell.",
-        ),
-        at_most(
-            "parameterisation",
-            parameterisation,
-            1.0,
-            "Loss read as declared, over loss read as the other of v and epsilon. Above 1 the "
-            "checkpoint says one thing and was trained on the other.",
-        ),
-        _brightness_check(params, decision.get("brightness_error", math.inf), unknown),
-    ]
+    broken = at_most(
+        "finite_images",
+        float(nonfinite),
+        0.0,
+        "Images with NaN or infinity. They turn black when saved, so pixels cannot tell.",
+    )
+    checks = [broken]
+    for metric in metrics:
+        if metric.limit is not None:
+            value = numbers.get(metric.name)
+            checks.append(metric.check(None if isinstance(value, dict) else value))
     return gate(checks)
-
-
-def _brightness_check(params: EvaluateParams, error: float, unknown: Sequence[str]) -> Check:
-    """A model that was never told a probe's words may pass, but its failure proves nothing."""
-    check = at_most(
-        "brightness_error",
-        error,
-        params.max_brightness_error,
-        "Root mean square distance between asked and drawn luminance at CFG "
-        f"{params.decision_cfg:g}. The tiny model, trained as SDXL was, has 0.18.",
-    )
-    if check.state == "pass" or not unknown:
-        return check
-    doubt = (
-        f"No training image has {', '.join(unknown)}, so a failure proves nothing. Ask with tags "
-        "of your own: evaluate.brightness in params.yaml."
-    )
-    return replace(check, state="unresolved", meaning=f"{check.meaning} {doubt}")
 
 
 def gate_json(result: Gate) -> dict[str, Any]:
@@ -169,17 +122,3 @@ def gate_json(result: Gate) -> dict[str, Any]:
             entry["value"] = check.value
         checks[check.name] = entry
     return {"verdict": result.verdict, "reason": result.reason, "checks": checks}
-
-
-def _brightness(plan: EvalPlan, frame: pd.DataFrame) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    measured: list[float] = []
-    targets: list[float] = []
-    for probe in plan.of_kind("brightness"):
-        mask = (frame["prompt_id"] == probe.id) & (frame["metric"] == "luminance")
-        values: list[float] = frame.loc[mask, "value"].tolist()
-        numbers[f"{probe.id}_luminance"] = float(np.mean(values)) if values else math.nan
-        measured += values
-        targets += [probe.target or 0.0] * len(values)
-    error = brightness_error(np.array(measured), np.array(targets)) if measured else math.nan
-    return {"brightness_error": error, **numbers}

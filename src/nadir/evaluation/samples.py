@@ -22,8 +22,8 @@ def sample_sheets(evaluation: Evaluation) -> dict[str, Image.Image]:
     """Pictures by file name.
 
     `grid.png` has a row per prompt and a column per scale, all of the first seed; `cfg-4.5.png`
-    and its kin have a column per seed; `prompt_…-cfg-4.5-seed-1.png` are single pictures of the
-    prompts in the parameters.
+    and those of the other scales have a column per seed; `prompt_…-cfg-4.5-seed-1.png` and so on
+    are single pictures of the prompts in the parameters.
     """
     plan = evaluation.plan
     fixed = plan.of_kind("fixed")

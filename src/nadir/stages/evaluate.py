@@ -19,6 +19,7 @@ from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.report import render_report
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
 from nadir.evaluation.samples import sample_sheets, write_samples
+from nadir.evaluation.subject import Subject
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
 from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
@@ -50,12 +51,12 @@ def work() -> None:
         EVALUATION,
     )
     write_json(REPORTS / "evaluation.json", evaluation.as_json())
-    write_text(REPORTS / "evaluation.csv", _csv(evaluation))
+    write_text(REPORTS / "evaluation.csv", plot_data(evaluation))
     page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
     write_text(REPORTS / "evaluation.html", page)
     shutil.rmtree(REPORTS / "samples", ignore_errors=True)
     write_samples(REPORTS / "samples", sample_sheets(evaluation))
-    _tell(evaluation, params)
+    _print_result(evaluation, params)
 
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
@@ -79,22 +80,22 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
         CHECKPOINT, sampler=params.sampler, spacing=params.spacing, device=device
     )
     progress = Progress("evaluate", plan.images, "images")
-    return evaluate(
-        pipeline,
-        plan,
-        params,
+    subject = Subject(
+        pipeline=pipeline,
+        plan=plan,
+        params=params,
         scaling=info.latent_scaling,
         encodings=PromptEncodings(
             text_encoder(pipeline), habits.captions, original_size=plan.original_size
         ),
         holdout=holdout,
         known=known_tags(TAGS_TABLE),
-        advance=progress.advance,
     )
+    return evaluate(subject, advance=progress.advance)
 
 
-def _csv(evaluation: Evaluation) -> str:
-    """A row per scale and a column per metric, empty where a metric could not be measured."""
+def plot_data(evaluation: Evaluation) -> str:
+    """CSV with a row per scale and a column per metric, empty where it could not be measured."""
     names = list(dict.fromkeys(name for row in evaluation.scales.values() for name in row))
     lines = [",".join(["cfg_scale", *names])]
     for scale in evaluation.plan.cfg_scales:
@@ -104,8 +105,9 @@ def _csv(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tell(evaluation: Evaluation, params: EvaluateParams) -> None:
+def _print_result(evaluation: Evaluation, params: EvaluateParams) -> None:
     decision = evaluation.scales[scale_key(params.decision_cfg)]
+    # One number fits the line: that of the paper's own check.
     error = decision.get("brightness_error")
     shown = "not measured" if error is None else f"{error:.3f}"
     say(
@@ -121,7 +123,7 @@ def _tell(evaluation: Evaluation, params: EvaluateParams) -> None:
         "images": evaluation.health.images,
         "nonfinite": evaluation.health.nonfinite,
         "cfg_scales": evaluation.scales,
-        "loss": evaluation.loss,
+        **evaluation.checkpoint_json(),
         "report": str(REPORTS / "evaluation.html"),
     }
     emit("result", stage="evaluate", **result)

@@ -34,6 +34,10 @@ _FILES = (
     "reports/buckets.csv",
     "params.yaml",
 )
+# What the evaluation report says besides metrics; all else in it is a metric of the checkpoint.
+EVALUATION_FACTS = ("protocol_id", "sampling", "images", "nonfinite", "cfg_scales", "gate")
+# A run has a `loss` already, that of its training.
+_OTHER_NAMES = {"loss": "x0_mse"}
 _PUBLISHED_TAG = "nadir.evaluation_md5"
 
 
@@ -81,12 +85,20 @@ def gate_verdict(report: Mapping[str, Any]) -> str:
 
 
 def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of `reports/evaluation.json` under MLflow's names, such as `cfg_4.5.contrast`."""
+    """Numbers of `reports/evaluation.json` under MLflow's names.
+
+    Those of a scale are called `cfg_4.5.contrast_gap`, those of the checkpoint as a whole by the
+    metric's name alone, or by it and their own: `x0_mse.t999`.
+    """
     metrics: dict[str, float] = {}
     for scale, values in report.get("cfg_scales", {}).items():
         metrics |= {f"cfg_{scale}.{name}": value for name, value in values.items()}
-    metrics |= {f"x0_mse.{name}": value for name, value in report.get("loss", {}).items()}
-    return {name: float(value) for name, value in metrics.items()}
+    for key, found in report.items():
+        if key not in EVALUATION_FACTS:
+            name = _OTHER_NAMES.get(key, key)
+            parts = found if isinstance(found, dict) else {"": found}
+            metrics |= {f"{name}.{part}" if part else name: v for part, v in parts.items()}
+    return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 
 def validation_metrics(report: Mapping[str, Any]) -> dict[str, float]:

@@ -1,4 +1,37 @@
-"""Metrics that need no downloaded weights; each returns one value per image where it can.
+"""The list of metrics: a metric is one file here and one line below.
 
-The unit of statistics is the prompt, so nothing here averages over prompts: `results` does.
+Rows of the table, columns of the report, checks of the gate have this order. Nothing here needs
+weights of another network.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.evaluation.metrics.brightness import Luminance
+from nadir.evaluation.metrics.brightness_error import BrightnessError
+from nadir.evaluation.metrics.chroma import Chroma, ChromaGap
+from nadir.evaluation.metrics.clipping import ClipFraction, ClipGap
+from nadir.evaluation.metrics.contrast import Contrast, ContrastGap
+from nadir.evaluation.metrics.diversity import Diversity
+from nadir.evaluation.metrics.loss import HeldOutLoss
+from nadir.evaluation.metrics.parameterisation import ParameterisationRatio
+from nadir.evaluation.metrics.spectrum import SpectrumDistance
+
+if TYPE_CHECKING:
+    from nadir.evaluation.metric import Metric
+
+METRICS: tuple[type[Metric], ...] = (
+    ParameterisationRatio,
+    Luminance,
+    Chroma,
+    ClipFraction,
+    Contrast,
+    BrightnessError,
+    ChromaGap,
+    ClipGap,
+    ContrastGap,
+    Diversity,
+    SpectrumDistance,
+    HeldOutLoss,
+)

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nadir.evaluation.metric import PromptMean
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from nadir.evaluation.values import Drawn
 
 CELLS = 8
 
@@ -34,3 +38,23 @@ def seed_distance(cells_NCHW: NDArray[np.float64]) -> NDArray[np.float64]:
     gaps = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(axis=2))
     mean: NDArray[np.float64] = gaps.sum(axis=1) / (count - 1)
     return mean
+
+
+class Diversity(PromptMean):
+    """How different the seeds of one prompt look; those of a brightness probe should be alike."""
+
+    name = "diversity"
+    title = "Diversity"
+    unit = "distance of mean colours, 0 to 1"
+    direction = "higher"
+    meaning = (
+        "How different the seeds of one prompt look. Strong guidance tends to lower it; compare "
+        "checkpoints at one scale."
+    )
+    needs = frozenset({"seeds"})
+
+    def see(self, drawn: Drawn) -> NDArray[np.float64] | None:
+        """Distance of each seed's image to those of the others."""
+        if drawn.prompt.target is not None:
+            return None
+        return seed_distance(low_pass(drawn.images_NCHW))

@@ -1,134 +1,102 @@
-"""Loss on held-out images with fixed noise: is it learning, and at which noise level.
-
-Nothing is drawn and no weights are needed. The error is always that of the clean latent (x0), so
-checkpoints with different predictions can be compared, as v-losses and epsilon-losses cannot.
-"""
+"""Loss on held-out images with fixed noise: is it learning, and at which noise level."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+from markupsafe import Markup
 
-from nadir.diffusion.prediction import add_noise, to_x0
-from nadir.evaluation.generate import start_noise
+from nadir.evaluation.figures import interval_series
+from nadir.evaluation.metric import Metric
+from nadir.evaluation.sections import LOSS
+from nadir.evaluation.values import CheckpointValue, Row
+from nadir.ground.charts import Level, line_chart
+from nadir.ground.page import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from nadir.evaluation.evaluator import Evaluation
+    from nadir.evaluation.subject import Subject
 
-    from nadir.diffusion.schedule import NoiseSchedule
-
-    UNet = Callable[
-        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
-    ]
-    """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
-
-LEVELS = 9
-# Far from SNR 1 a wrong reading of the output can be the smaller error by chance of scale.
-_SNR_BAND = (0.2, 5.0)
+_FLAT_SIGMA = 1e6  # above it a level is pure noise: infinity, or the float that stands for it
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out samples of one shape, ready for the U-Net.
+class HeldOutLoss(Metric):
+    """Error of the guessed clean latent (x0) at each noise level."""
 
-    Attributes:
-        ids: sha256 of each image.
-        latents_BCHW: Clean latents, normalised.
-        hidden_BSD: Text states of the captions.
-        pooled_BP: Pooled text vectors.
-        time_ids_B6: Micro-conditioning.
-    """
+    name = "loss"
+    title = "Loss by noise level"
+    unit = "mean squared error of normalised latents"
+    direction = "lower"
+    meaning = (
+        "Error of the guessed clean image on held-out images with fixed noise. 1 knows nothing, 0 "
+        "is perfect."
+    )
+    needs = frozenset({"holdout"})
+    section = LOSS
 
-    ids: Sequence[str]
-    latents_BCHW: torch.Tensor
-    hidden_BSD: torch.Tensor
-    pooled_BP: torch.Tensor
-    time_ids_B6: torch.Tensor
+    def __init__(self) -> None:
+        self._errors: dict[int, list[float]] = defaultdict(list)  # by timestep, noisiest first
+        self._sigmas: dict[int, float] = {}
 
+    def of_checkpoint(self, subject: Subject) -> CheckpointValue:
+        """Mean over images by timestep (`t999` and so on), and the mean of those as `mean`."""
+        rows = []
+        for value in subject.losses:
+            if math.isfinite(value.x0_mse):
+                self._errors[value.timestep].append(value.x0_mse)
+                image, metric = f"image_{value.image[:12]}", f"x0_mse_t{value.timestep}"
+                rows.append(Row(None, image, 0, metric, value.x0_mse))
+        self._sigmas = {step: float(subject.schedule.sigmas[step]) for step in self._errors}
+        means = {f"t{step}": float(np.mean(errors)) for step, errors in self._errors.items()}
+        if means:
+            means["mean"] = float(np.mean(list(means.values())))
+        return CheckpointValue(means, tuple(rows))
 
-@dataclass(frozen=True)
-class LossValue:
-    """Error of one image at one timestep.
-
-    Attributes:
-        image: sha256.
-        timestep: 0 to T - 1.
-        x0_mse: Mean squared error of x0 as the checkpoint declares its output; 1 is what a model
-            that knows nothing gets on normalised latents.
-        misread_x0_mse: The same output read as the other parameterisation; None where that is
-            undefined (epsilon at zero SNR).
-    """
-
-    image: str
-    timestep: int
-    x0_mse: float
-    misread_x0_mse: float | None
-
-
-def loss_timesteps(schedule: NoiseSchedule) -> list[int]:
-    """LEVELS timesteps from the last one (pure noise) downwards in equal steps, never 0."""
-    last = schedule.timesteps - 1
-    return [round(last * (LEVELS - index) / LEVELS) for index in range(LEVELS)]
-
-
-@torch.no_grad()
-def loss_values(
-    unet: UNet, samples: HeldOut, schedule: NoiseSchedule, prediction: str
-) -> Iterator[LossValue]:
-    """Errors of the samples at every one of `loss_timesteps`; noise depends on the image alone."""
-    device = samples.latents_BCHW.device
-    clean_BCHW = samples.latents_BCHW
-    _, channels, height, width = clean_BCHW.shape
-    shape = (channels, height, width)
-    noise_BCHW = torch.stack([start_noise(name, 0, shape) for name in samples.ids]).to(device)
-    for timestep in loss_timesteps(schedule):
-        alphas_B = schedule.alphas_cumprod[timestep].expand(len(clean_BCHW))
-        noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
-        timesteps_B = torch.full((len(clean_BCHW),), timestep, device=device)
-        output_BCHW = unet(
-            noisy_BCHW, timesteps_B, samples.hidden_BSD, samples.pooled_BP, samples.time_ids_B6
+    def charts(self, evaluation: Evaluation) -> list[Markup]:  # noqa: ARG002 - a hook
+        """The error over the timesteps, and the same as a table with each level's sigma."""
+        if not self._errors:
+            return []
+        steps = sorted(self._errors)
+        groups = [np.array(self._errors[step], dtype=np.float64) for step in steps]
+        chart = line_chart(
+            [interval_series("error", [float(step) for step in steps], groups)],
+            title="Error of the guessed clean image",
+            x_label="timestep (0 is clean, the last is pure noise)",
+            levels=[Level(1.0, "knows nothing")],
+            from_zero=True,
+            caption="Held-out images, fixed noise; the band is the 95 % interval over images. At "
+            "the right end only the caption is left to go by, so just below 1 is already a "
+            "success.",
         )
-        declared_B = _x0_mse(prediction, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
-        other = "epsilon" if prediction != "epsilon" else "v"
-        misread_B = (
-            None
-            if other == "epsilon" and schedule.snr[timestep] == 0
-            else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
+        return [chart, self._level_table()]
+
+    def card(self, evaluation: Evaluation) -> dict[str, str]:
+        """The mean over noise levels."""
+        found = evaluation.checkpoint.get(self.name)
+        note = "1 knows nothing, 0 is perfect" if found else "not run"
+        mean = found.get("mean") if isinstance(found, dict) else None
+        return {"label": "Error on held-out images", "value": number(mean), "note": note}
+
+    def _level_table(self) -> Markup:
+        cell = Markup('<td class="n">{}</td>')
+        rows = Markup("").join(
+            Markup("<tr>{}</tr>").format(
+                Markup("").join(
+                    cell.format(text)
+                    for text in (step, _sigma(self._sigmas[step]), number(float(np.mean(errors))))
+                )
+            )
+            for step, errors in self._errors.items()
         )
-        for index, name in enumerate(samples.ids):
-            misread = None if misread_B is None else misread_B[index]
-            yield LossValue(name, timestep, declared_B[index], misread)
+        return Markup(
+            '<figure class="chart levels"><div class="chart-title">By noise level</div><table>'
+            '<thead><tr><th class="n">Timestep</th><th class="n">Noise (sigma)</th>'
+            '<th class="n">Error</th></tr></thead><tbody>{}</tbody></table></figure>'
+        ).format(rows)
 
 
-def parameterisation_ratio(values: Sequence[LossValue], schedule: NoiseSchedule) -> float:
-    """Error as declared over error as misread, at SNR between 1/5 and 5; below 1 is sane.
-
-    Above 1 the output fits the other parameterisation better: the checkpoint says `v` and was
-    trained on epsilon, or the reverse, which shows as brown or burnt images. Infinite when an
-    error is not finite.
-    """
-    low, high = _SNR_BAND
-    middle = [
-        value
-        for value in values
-        if value.misread_x0_mse is not None and low <= float(schedule.snr[value.timestep]) <= high
-    ]
-    declared = sum(value.x0_mse for value in middle)
-    misread = sum(value.misread_x0_mse or 0.0 for value in middle)
-    sane = math.isfinite(declared) and misread > 0
-    return declared / misread if sane else math.inf
-
-
-def _x0_mse(
-    prediction: str,
-    output_BCHW: torch.Tensor,
-    noisy_BCHW: torch.Tensor,
-    clean_BCHW: torch.Tensor,
-    alphas_B: torch.Tensor,
-) -> list[float]:
-    x0_BCHW = to_x0(prediction, output_BCHW.float(), noisy_BCHW.float(), alphas_B)
-    error_B: list[float] = (x0_BCHW - clean_BCHW.float()).square().mean(dim=(1, 2, 3)).tolist()
-    return error_B
+def _sigma(sigma: float) -> str:
+    return "∞, pure noise" if sigma > _FLAT_SIGMA else number(sigma)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nadir.evaluation.metric import Metric
 from nadir.evaluation.metrics.brightness import luminance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from nadir.evaluation.values import Drawn, ScaleValues
 
 BINS = 12
 # Below this an image is flat (power of a tenth of an 8-bit step); the floor keeps the log finite.
@@ -49,3 +52,36 @@ def _mean_or_nan(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.full(len(values), np.nan)
     mean: NDArray[np.float64] = values.mean(axis=1)
     return mean
+
+
+class SpectrumDistance(Metric):
+    """Distance of the spectrum of a set of images from that of the real images behind them."""
+
+    name = "spectrum_distance"
+    title = "Spectrum distance"
+    unit = "decades"
+    direction = "lower"
+    meaning = (
+        "How far the spread of detail over fine and coarse scales is from real images, in factors "
+        "of ten. Blur and speckle raise it; 0 is best."
+    )
+    needs = frozenset({"references"})
+
+    def __init__(self) -> None:
+        self._real: list[NDArray[np.float64]] = []
+        self._drawn: dict[float, list[NDArray[np.float64]]] = {}
+
+    def see_reference(self, prompt_id: str, image_CHW: NDArray[np.float32]) -> None:  # noqa: ARG002
+        """Keep the spectrum of the real image."""
+        self._real.append(log_power(image_CHW[None])[0])
+
+    def see(self, drawn: Drawn) -> None:
+        """Keep the spectra; one image alone has no distance worth a row."""
+        self._drawn.setdefault(drawn.cfg_scale, []).extend(log_power(drawn.images_NCHW))
+
+    def of_scale(self, values: ScaleValues) -> dict[str, float]:
+        """The distance of all images of the scale."""
+        spectra = self._drawn.get(values.cfg_scale)
+        if not spectra:
+            return {}
+        return {self.name: spectrum_distance(np.stack(spectra), np.stack(self._real))}

@@ -14,8 +14,6 @@ class Health:
     """Counts over all images, taken before any conversion to 8 bits."""
 
     images: int
-    nonfinite_latents: int
-    nonfinite_pixels: int
     nonfinite: int
 
 
@@ -23,7 +21,5 @@ def health(flags: Sequence[tuple[bool, bool]]) -> Health:
     """Count images and faults from each image's (latents_finite, pixels_finite)."""
     return Health(
         images=len(flags),
-        nonfinite_latents=sum(not latents for latents, _ in flags),
-        nonfinite_pixels=sum(not pixels for _, pixels in flags),
         nonfinite=sum(not (latents and pixels) for latents, pixels in flags),
     )

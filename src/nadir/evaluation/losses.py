@@ -1,0 +1,112 @@
+"""Errors on held-out images with fixed noise, at several noise levels.
+
+Nothing is drawn and no weights are needed. The error is always that of the clean latent (x0), so
+checkpoints with different predictions can be compared, as v-losses and epsilon-losses cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from nadir.diffusion.prediction import add_noise, to_x0
+from nadir.evaluation.generate import start_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nadir.diffusion.schedule import NoiseSchedule
+
+    UNet = Callable[
+        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
+    ]
+    """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
+
+LEVELS = 9
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out samples of one shape, ready for the U-Net.
+
+    Attributes:
+        ids: sha256 of each image.
+        latents_BCHW: Clean latents, normalised.
+        hidden_BSD: Text states of the captions.
+        pooled_BP: Pooled text vectors.
+        time_ids_B6: Micro-conditioning.
+    """
+
+    ids: Sequence[str]
+    latents_BCHW: torch.Tensor
+    hidden_BSD: torch.Tensor
+    pooled_BP: torch.Tensor
+    time_ids_B6: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """Error of one image at one timestep.
+
+    Attributes:
+        image: sha256.
+        timestep: 0 to T - 1.
+        x0_mse: Mean squared error of x0 as the checkpoint declares its output; 1 is what a model
+            that knows nothing gets on normalised latents.
+        misread_x0_mse: The same output read as the other parameterisation; None where that is
+            undefined (epsilon at zero SNR).
+    """
+
+    image: str
+    timestep: int
+    x0_mse: float
+    misread_x0_mse: float | None
+
+
+def loss_timesteps(schedule: NoiseSchedule) -> list[int]:
+    """LEVELS timesteps from the last one (pure noise) downwards in equal steps, never 0."""
+    last = schedule.timesteps - 1
+    return [round(last * (LEVELS - index) / LEVELS) for index in range(LEVELS)]
+
+
+@torch.no_grad()
+def loss_values(
+    unet: UNet, samples: HeldOut, schedule: NoiseSchedule, prediction: str
+) -> Iterator[LossValue]:
+    """Errors of the samples at every one of `loss_timesteps`; noise depends on the image alone."""
+    device = samples.latents_BCHW.device
+    clean_BCHW = samples.latents_BCHW
+    _, channels, height, width = clean_BCHW.shape
+    shape = (channels, height, width)
+    noise_BCHW = torch.stack([start_noise(name, 0, shape) for name in samples.ids]).to(device)
+    for timestep in loss_timesteps(schedule):
+        alphas_B = schedule.alphas_cumprod[timestep].expand(len(clean_BCHW))
+        noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
+        timesteps_B = torch.full((len(clean_BCHW),), timestep, device=device)
+        output_BCHW = unet(
+            noisy_BCHW, timesteps_B, samples.hidden_BSD, samples.pooled_BP, samples.time_ids_B6
+        )
+        declared_B = _x0_mse(prediction, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
+        other = "epsilon" if prediction != "epsilon" else "v"
+        misread_B = (
+            None
+            if other == "epsilon" and schedule.snr[timestep] == 0
+            else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
+        )
+        for index, name in enumerate(samples.ids):
+            misread = None if misread_B is None else misread_B[index]
+            yield LossValue(name, timestep, declared_B[index], misread)
+
+
+def _x0_mse(
+    prediction: str,
+    output_BCHW: torch.Tensor,
+    noisy_BCHW: torch.Tensor,
+    clean_BCHW: torch.Tensor,
+    alphas_B: torch.Tensor,
+) -> list[float]:
+    x0_BCHW = to_x0(prediction, output_BCHW.float(), noisy_BCHW.float(), alphas_B)
+    error_B: list[float] = (x0_BCHW - clean_BCHW.float()).square().mean(dim=(1, 2, 3)).tolist()
+    return error_B

@@ -1,0 +1,77 @@
+"""A whole evaluation of the small checkpoint, with any metrics, in about a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.evaluation.evaluator import Evaluation, evaluate
+from nadir.evaluation.generate import PromptEncodings, text_encoder
+from nadir.evaluation.habits import Habits
+from nadir.evaluation.heldout import load_heldout
+from nadir.evaluation.metrics import METRICS
+from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.subject import Subject
+from nadir.model.checkpoint import load_checkpoint_info
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from diffusers import StableDiffusionXLPipeline
+
+    from nadir.config.evaluate import EvaluateParams
+    from nadir.evaluation.metric import Metric
+
+HOSTILE = 'x"><script>alert(1)</script>'
+SMALL = {
+    "cfg_scales": (3.5, 4.5),
+    "steps": 2,
+    "width_px": 32,
+    "height_px": 32,
+    "prompts": ("1girl, red_hair", HOSTILE),
+    "holdout_prompts": 2,
+    "seeds": (1, 2),
+    "loss_images": 3,
+    "max_brightness_error": 1.0,
+}
+
+
+def evaluated(
+    pipeline: StableDiffusionXLPipeline,
+    checkpoint: Path,
+    params: EvaluateParams,
+    holdout: Path | None,
+    *,
+    known: Collection[str] = frozenset(),
+    metrics: Sequence[type[Metric]] = METRICS,
+) -> Evaluation:
+    """Evaluate a checkpoint; `holdout` is a folder from `write_holdout`."""
+    info = load_checkpoint_info(checkpoint)
+    images = []
+    if holdout is not None:
+        images = load_heldout(
+            manifest=holdout / "manifest.parquet",
+            tags=holdout / "tags.parquet",
+            latents=holdout / "latents",
+            captions=Habits.of({}).captions,
+            limit=params.loss_images,
+        )
+    plan = make_plan(
+        params,
+        holdout=[(image.id, image.caption) for image in images],
+        noise=info.noise,
+        token_chunks=1,
+    )
+    subject = Subject(
+        pipeline=pipeline,
+        plan=plan,
+        params=params,
+        scaling=info.latent_scaling,
+        encodings=PromptEncodings(text_encoder(pipeline), Habits.of({}).captions),
+        holdout=images,
+        known=known,
+    )
+    done: list[int] = []
+    evaluation = evaluate(subject, advance=done.append, metrics=metrics)
+    assert sum(done) == plan.images == evaluation.health.images
+    return evaluation
