@@ -38,10 +38,8 @@ def write_vae(source: Path, target: Path, scaling: LatentScaling) -> None:
     if scaling == STOCK_SCALING:
         link_tree(source, target)
     else:
-        vae = load_vae(source.parent)
+        vae = load_vae(source.parent, dtype=_precision(source))
         fold_scaling(vae, scaling)
-        # Rounded once, to the precision that it had.
-        vae = vae.to(_precision(source))
         vae.save_pretrained(target, safe_serialization=True, max_shard_size=_ONE_FILE)
         make_readable(target)
     edit_json(target / "config.json", STOCK_SCALING.vae_config())
