@@ -14,8 +14,9 @@ from tests.model.test_checkpoint import draw
 
 from nadir.ground.errors import NadirError
 from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.folding import fold_scaling
 from nadir.model.sdxl import load_text, load_unet, load_vae
-from nadir.model.single_file import export_single_file, fold_scaling
+from nadir.model.single_file import export_single_file
 from nadir.model.single_file_import import load_single_file
 
 SDXL_FACTOR = 0.13025
@@ -90,7 +91,6 @@ def test_equal_checkpoints_give_equal_bytes(checkpoint: Path, file: Path, tmp_pa
 def test_diffusers_own_converters_find_every_weight(checkpoint: Path, file: Path) -> None:
     tensors = load_file(file)
     unet, vae, text = load_unet(checkpoint), load_vae(checkpoint), load_text(checkpoint)
-    fold_scaling(vae, SCALING)
     second = text.text_encoder_2
     converted = {
         "unet": (
@@ -115,9 +115,9 @@ def test_diffusers_own_converters_find_every_weight(checkpoint: Path, file: Path
             torch.testing.assert_close(theirs[name], tensor, msg=f"{part}.{name}")
 
 
-def test_the_folded_vae_decodes_and_encodes_as_a_fixed_factor_wants(checkpoint: Path) -> None:
-    plain = load_vae(checkpoint).double()
-    folded = load_vae(checkpoint).double()
+def test_the_folded_vae_decodes_and_encodes_as_a_fixed_factor_wants(base: Path) -> None:
+    plain = load_vae(base).double()
+    folded = load_vae(base).double()
     fold_scaling(folded, SCALING)
     normal = torch.randn(2, 4, 8, 8, dtype=torch.float64)
     raw = SCALING.denormalise(normal)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.model.folders import edit_json, write_model_index
+from nadir.model.portable import make_portable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ _INDEX = "model_index.json"
 
 
 def copy_model(source: Path, target: Path, variant: str | None) -> None:
-    """Copy an SDXL's parts into a new folder, under their plain names.
+    """Copy an SDXL's parts into a new folder, under their plain names and in their portable form.
 
     The files are copied, never linked: what happens to the base later must not touch the
     original.
@@ -52,6 +53,7 @@ def copy_model(source: Path, target: Path, variant: str | None) -> None:
     name = "scheduler/scheduler_config.json"
     shutil.copyfile(source / name, target / name)
     write_model_index(target, index, {"_class_name": "StableDiffusionXLPipeline"})
+    make_portable(target)
 
 
 def _read_index(source: Path) -> dict[str, object]:

@@ -14,7 +14,8 @@ from nadir.model.scheduler import noise_of_scheduler
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)  # 1 had the latent scaling in the VAE's configuration, 2 in its weights
 NADIR_FILE = "nadir.json"
 
 
@@ -24,7 +25,8 @@ class CheckpointInfo:
 
     Attributes:
         noise: The values of the parameter section `noise`.
-        latent_scaling: From raw latents to the U-Net's.
+        latent_scaling: From the raw latents that it was trained on, the base's VAE's, to the
+            U-Net's; what its own VAE needs stands in that one's configuration.
         training: What `save_checkpoint` was given; empty for foreign models.
     """
 
@@ -81,7 +83,7 @@ def folder_info(folder: Path) -> CheckpointInfo:
             training={},
         )
     value = read_json(folder / NADIR_FILE)
-    if value.get("format") != FORMAT:
+    if value.get("format") not in _READABLE:
         raise NadirError(
             f"the checkpoint has format {value.get('format')}, this version reads {FORMAT}",
             where=str(folder / NADIR_FILE),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.files import read_json, write_json
 from nadir.model.folders import edit_json, link_tree, make_readable, write_model_index
+from nadir.model.folding import write_vae
 from nadir.model.info import FORMAT, NADIR_FILE
+from nadir.model.portable import make_portable
 from nadir.model.scheduler import stock_scheduler
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from nadir.model.scaling import LatentScaling
 
-_FROM_BASE = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_FROM_BASE = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _ONE_FILE = "1TB"
 
 _INDEX = {
@@ -39,7 +41,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; the folder is replaced as a whole.
 
-    VAE, text encoders and tokenizers are hard links into the base where the disk allows it.
+    Text encoders, tokenizers and a VAE that stays as it was are hard links into the base where the
+    disk allows it. Any latent scaling but SDXL's own is folded into the VAE.
 
     Args:
         folder: Where to write; an old one there is replaced.
@@ -54,7 +57,7 @@ def save_checkpoint(
         new = Path(scratch) / folder.name
         for part in _FROM_BASE:
             link_tree(base / part, new / part)
-        edit_json(new / "vae" / "config.json", scaling.vae_config())
+        write_vae(base / "vae", new / "vae", scaling)
         unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=_ONE_FILE)
         edit_json(new / "unet" / "config.json")
         make_readable(new / "unet")
@@ -62,6 +65,7 @@ def save_checkpoint(
         scheduler.save_pretrained(new / "scheduler")
         index = _INDEX | {"scheduler": ["diffusers", type(scheduler).__name__]}
         write_model_index(new, read_json(base / "model_index.json"), index)
+        make_portable(new)
         value = {
             "format": FORMAT,
             "noise": noise,

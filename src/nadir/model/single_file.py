@@ -16,18 +16,17 @@ import torch
 from nadir.ground.errors import NadirError
 from nadir.model import ldm_layout
 from nadir.model.autoencoder import DTYPES
+from nadir.model.folding import fold_scaling
 from nadir.model.info import folder_info
 from nadir.model.safetensors_writer import write_safetensors
-from nadir.model.sdxl import CLIP_VOCABULARY, SCALING_FACTOR, load_text, load_unet, load_vae
+from nadir.model.scaling import LatentScaling
+from nadir.model.sdxl import CLIP_VOCABULARY, load_text, load_unet, load_vae
 from nadir.model.tokenizer import tokenizer_to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffusers import AutoencoderKL
-
     from nadir.model.info import CheckpointInfo
-    from nadir.model.scaling import LatentScaling
     from nadir.model.text import TextEncoder
 
 V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
@@ -59,7 +58,8 @@ def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> 
     markers = _markers(info, str(folder))
     dtype = DTYPES[precision]
     unet, vae, text = load_unet(folder), load_vae(folder), load_text(folder)
-    fold_scaling(vae, info.latent_scaling)
+    # Not the training's: a published VAE has that folded in already.
+    fold_scaling(vae, LatentScaling.from_vae_config(vae.config))
     unet_state = unet.state_dict()
     names = ldm_layout.unet_names(unet_state, unet.config)
     tensors = {names[name]: tensor for name, tensor in unet_state.items()}
@@ -100,48 +100,6 @@ def _unsayable(noise: dict[str, Any]) -> str | None:
         if noise[name] != STOCK_NOISE[name]:
             return f"{name} {noise[name]}, which is {STOCK_NOISE[name]} in SDXL"
     return None
-
-
-def fold_scaling(vae: AutoencoderKL, scaling: LatentScaling) -> None:
-    """Change a VAE in place so that the fixed factor 0.13025 does what `scaling` does.
-
-    With z = (x - mean) / std the U-Net's latents of raw ones x, a program that decodes
-    u = z / 0.13025 needs x = (0.13025 std) u + mean inside `post_quant_conv`; one that encodes
-    expects z = 0.13025 u back. The log variances move with the scale. Done in float64.
-
-    Args:
-        vae: A diffusers AutoencoderKL.
-        scaling: What the U-Net was trained with.
-    """
-    if scaling.kind == "sdxl" and scaling.scaling_factor == SCALING_FACTOR:
-        return
-    channels = vae.post_quant_conv.weight.shape[0]
-    if scaling.kind == "sdxl":
-        mean = torch.zeros(channels, dtype=torch.float64)
-        std = torch.full((channels,), 1.0 / scaling.scaling_factor, dtype=torch.float64)
-    else:
-        mean = torch.tensor(scaling.mean, dtype=torch.float64)
-        std = torch.tensor(scaling.std, dtype=torch.float64)
-    unit = SCALING_FACTOR * std
-    with torch.no_grad():
-        _fold_decoder(vae.post_quant_conv, mean, unit)
-        _fold_encoder(vae.quant_conv, mean, unit)
-
-
-def _fold_decoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
-    weight = conv.weight.double()[:, :, 0, 0]
-    conv.bias.copy_(conv.bias.double() + weight @ mean)
-    conv.weight.copy_((weight * unit)[:, :, None, None])
-
-
-def _fold_encoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
-    channels = len(mean)
-    weight, bias = conv.weight.double(), conv.bias.double()
-    weight[:channels] /= unit[:, None, None, None]
-    bias[:channels] = (bias[:channels] - mean) / unit
-    bias[channels:] -= 2.0 * unit.log()
-    conv.weight.copy_(weight)
-    conv.bias.copy_(bias)
 
 
 def _text_configs(text: TextEncoder) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from nadir.model import ldm_layout
 from nadir.model.folders import make_readable
 from nadir.model.hub import snapshot
 from nadir.model.info import CheckpointInfo, check_schedule
+from nadir.model.portable import make_portable
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.scaling import LatentScaling
 from nadir.model.scheduler import stock_scheduler
@@ -57,6 +58,7 @@ def import_single_file(file: Path, folder: Path) -> None:
     """
     hide_progress_bars()
     load_single_file(file).save_pretrained(folder, safe_serialization=True)
+    make_portable(folder)
     make_readable(folder)
 
 

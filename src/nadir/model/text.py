@@ -23,9 +23,9 @@ class TextEncoder:
     padded to 77, is encoded on its own; the hidden states of the last but one layer are joined
     along the channels of the two encoders and along the sequence of the chunks. The pooled vector
     is the second encoder's, of the first chunk. With one chunk this equals what the stock SDXL
-    pipeline computes. The empty prompt is encoded like any other, never replaced by zeros,
-    because that is what caption dropout trains; checkpoints say so in `model_index.json`
-    (`force_zeros_for_empty_prompt: false`).
+    pipeline computes for texts without `!` (see `token_ids`). The empty prompt is encoded like any
+    other, never replaced by zeros, because that is what caption dropout trains; checkpoints say so
+    in `model_index.json` (`force_zeros_for_empty_prompt: false`).
 
     Attributes:
         tokenizer: First tokenizer.
@@ -85,8 +85,25 @@ def token_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], chunks: int) 
     return torch.tensor([_chunk_ids(tokenizer, prompt, chunks) for prompt in prompts])
 
 
+def token_ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    """Tokens of a text, without start, end and padding and however many they are.
+
+    All of it is text: SDXL's second tokenizer names `!` as its padding token, which transformers
+    would find in `love live!` and give padding's id 0, and a typed `<|endoftext|>` would end the
+    prompt. OpenCLIP, with which SDXL was trained, and ComfyUI know no such thing.
+
+    Args:
+        tokenizer: A CLIP tokenizer.
+        text: Any text.
+    """
+    ids: list[int] = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=True, verbose=False
+    ).input_ids
+    return ids
+
+
 def _chunk_ids(tokenizer: CLIPTokenizer, prompt: str, chunks: int) -> list[list[int]]:
-    tokens = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    tokens = token_ids(tokenizer, prompt)
     rows = []
     for index in range(chunks):
         part = tokens[index * CHUNK_TOKENS : (index + 1) * CHUNK_TOKENS]

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.errors import NadirError
+from nadir.model.portable import make_portable
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.scheduler import stock_scheduler
 from nadir.model.single_file import STOCK_NOISE
@@ -52,6 +53,7 @@ def make_tiny(
         train_vae(pipeline.vae, params, on_step=on_step)
     hide_progress_bars()
     pipeline.save_pretrained(folder, safe_serialization=True)
+    make_portable(folder)
 
 
 def check_sizes(params: TinyParams) -> None:

@@ -174,10 +174,9 @@ def prepare_run(
 
 
 def latent_scaling(kind: str) -> LatentScaling:
-    """What `train.latent_scaling` names: the VAE's factor, or the dataset's statistics."""
+    """What `train.latent_scaling` names: the base's own scaling, or the dataset's statistics."""
     if kind == "sdxl":
-        factor = read_json(BASE / "vae" / "config.json")["scaling_factor"]
-        return LatentScaling(kind="sdxl", scaling_factor=float(factor))
+        return LatentScaling.from_vae_config(read_json(BASE / "vae" / "config.json"))
     statistics = read_json(DATA / "latent_statistics.json")
     return LatentScaling(
         kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])

@@ -1,0 +1,125 @@
+"""The published VAE works by SDXL's factor alone, and so does all that is made of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.model.conftest import NOISE, SCALING, write_checkpoint
+from tests.model.test_checkpoint import draw
+
+from nadir.config.base_model import BaseModelParams, TinyParams
+from nadir.ground.files import read_json, write_json
+from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.fetch import fetch_base
+from nadir.model.folding import STOCK_SCALING
+from nadir.model.sdxl import load_unet, load_vae
+from nadir.model.single_file import export_single_file
+from nadir.training.main import latent_scaling
+
+NAMES = ("scaling_factor", "latents_mean", "latents_std")
+
+
+@pytest.fixture(scope="module")
+def old(checkpoint: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint as format 1 had it: the base's VAE, mean and std in its configuration."""
+    folder = tmp_path_factory.mktemp("models") / "old"
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("vae", "nadir.json"))
+    shutil.copytree(base / "vae", folder / "vae")
+    config = read_json(base / "vae/config.json")
+    (folder / "vae/config.json").unlink()
+    write_json(folder / "vae/config.json", config | SCALING.vae_config())
+    write_json(folder / "nadir.json", read_json(checkpoint / "nadir.json") | {"format": 1})
+    return folder
+
+
+def picture() -> torch.Tensor:
+    """Smooth pixels [1, 3, 48, 64] in [-1, 1]."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 64), indexing="ij")
+    return torch.stack([x, y, (x * y)])[None]
+
+
+def test_the_configuration_names_sdxls_factor_and_nothing_else(checkpoint: Path) -> None:
+    config = read_json(checkpoint / "vae/config.json")
+    assert [config[name] for name in NAMES] == [0.13025, None, None]
+    assert load_checkpoint_info(checkpoint).latent_scaling == SCALING
+
+
+def test_it_encodes_to_and_decodes_from_what_the_unet_was_trained_on(
+    checkpoint: Path, base: Path
+) -> None:
+    plain, published = load_vae(base), load_vae(checkpoint)
+    with torch.no_grad():
+        raw_NCHW = plain.encode(picture()).latent_dist.mean
+        normal_NCHW = published.encode(picture()).latent_dist.mean * 0.13025
+        torch.testing.assert_close(normal_NCHW, SCALING.normalise(raw_NCHW), rtol=1e-4, atol=1e-5)
+        expected = plain.decode(SCALING.denormalise(normal_NCHW)).sample
+        torch.testing.assert_close(published.decode(normal_NCHW / 0.13025).sample, expected)
+
+
+def test_sdxls_own_factor_needs_no_other_vae(base: Path, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint", base, scaling=STOCK_SCALING)
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    assert (folder / weights).samefile(base / weights)
+
+
+def test_another_factor_is_folded_as_well(base: Path, tmp_path: Path) -> None:
+    scaling = LatentScaling("sdxl", scaling_factor=0.7)
+    folder = write_checkpoint(tmp_path / "checkpoint", base, scaling=scaling)
+    assert read_json(folder / "vae/config.json")["scaling_factor"] == 0.13025
+    assert load_checkpoint_info(folder).latent_scaling == scaling
+
+
+def test_the_vae_keeps_its_precision(base: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(base, half)
+    load_vae(base, dtype=torch.float16).save_pretrained(half / "vae")
+    folder = write_checkpoint(tmp_path / "checkpoint", half)
+    tensors = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    full = write_checkpoint(tmp_path / "full", base)
+    actual, expected = (draw(load_pipeline(model)) for model in (folder, full))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0.01)
+
+
+def test_a_checkpoint_of_the_old_form_draws_the_same(old: Path, checkpoint: Path) -> None:
+    assert load_checkpoint_info(old).noise == NOISE
+    torch.testing.assert_close(draw(load_pipeline(old)), draw(load_pipeline(checkpoint)))
+
+
+@pytest.mark.parametrize("form", ["old", "checkpoint"])
+def test_a_file_is_folded_once_whatever_it_is_made_of(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path: Path, form: str
+) -> None:
+    export_single_file(request.getfixturevalue(form), tmp_path / "x.safetensors", precision="fp32")
+    actual = draw(load_pipeline(tmp_path / "x.safetensors"))
+    torch.testing.assert_close(actual, draw(load_pipeline(checkpoint)), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("form", ["old", "checkpoint"])
+def test_training_goes_on_from_a_checkpoint_where_it_ended(
+    request: pytest.FixtureRequest,
+    base: Path,
+    small_tiny: TinyParams,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    """As the next base, with its own scaling: the U-Net sees the latents that it knows."""
+    source = request.getfixturevalue(form)
+    monkeypatch.chdir(tmp_path)
+    values = {"source": str(source), "revision": None, "variant": None, "tiny": small_tiny}
+    fetch_base(BaseModelParams.model_construct(**values), Path("models/base"))
+    vae, scaling = load_vae(Path("models/base")), latent_scaling("sdxl")
+    with torch.no_grad():
+        raw_NCHW = load_vae(base).encode(picture()).latent_dist.mean
+        again_NCHW = vae.encode(picture()).latent_dist.mean
+    torch.testing.assert_close(
+        scaling.normalise(again_NCHW), SCALING.normalise(raw_NCHW), rtol=1e-4, atol=1e-5
+    )
+    folder = write_checkpoint(Path("next"), Path("models/base"), scaling=scaling)
+    load_unet(source).save_pretrained(folder / "unet")
+    torch.testing.assert_close(draw(load_pipeline(folder)), draw(load_pipeline(source)))
