@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import pytest
-<<<<<<< HEAD
-from tests.support.small_checkpoint import write_base, write_checkpoint
-=======
 from tests.support.small_checkpoint import write_base, write_checkpoint, write_holdout
 from tests.support.small_evaluation import SMALL
->>>>>>> 713e47bd3169778a1e52f1f40eebcc9fd8b4fef9
 
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.reader import read_section

@@ -9,11 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-<<<<<<< HEAD
-from tests.support.small_checkpoint import write_holdout
-=======
 from tests.support.small_evaluation import HOSTILE, evaluated
->>>>>>> 713e47bd3169778a1e52f1f40eebcc9fd8b4fef9
 
 from nadir.evaluation.grid import sample_grid, scaled, tile_size
 from nadir.evaluation.known_tags import known_tags, unknown_tags
