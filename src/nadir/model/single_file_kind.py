@@ -32,7 +32,7 @@ _OTHER_MODELS = [
     ("a text encoder alone", r"\btext_model\.|^(transformer\.)?resblocks\.|^encoder\.block\."),
 ]
 """What has no U-Net under SDXL's names, and names that it has."""
-_CHANNELS = {9: "an inpainting model", 8: "a model that edits pictures (InstructPix2Pix)"}
+OTHER_TASKS = {9: "an inpainting model", 8: "a model that edits pictures (InstructPix2Pix)"}
 _CONTEXTS = {
     768: "Stable Diffusion 1",
     1024: "Stable Diffusion 2",
@@ -93,7 +93,7 @@ def _other_unet(shapes: Shapes, context: int, channels: int) -> str | None:
     if width != context:
         return _CONTEXTS.get(width, f"a model whose U-Net takes text states of width {width}")
     if first[1] != channels:
-        kind = _CHANNELS.get(first[1], "a model of another task")
+        kind = OTHER_TASKS.get(first[1], "a model of another task")
         return f"{kind} (its U-Net takes {first[1]} channels where {channels} are expected)"
     return None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SCALES = (".scale_weight", ".weight_scale")
 _PASSED_OVER = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
-_FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 _KNOWN_FORMATS = {"float8_e4m3fn", "float8_e5m2"}
 _KNOWN_ENTRIES = {"format", "full_precision_matrix_mult"}
 _COMFY_METADATA = "_quantization_metadata"
@@ -88,7 +88,7 @@ class Weights(Mapping[str, "torch.Tensor"]):
         """
         if name not in self.shapes:
             raise KeyError(name)
-        if self._types[name] not in _FLOATS:
+        if self._types[name] not in FLOATS:
             raise self._refused(f"{self._types[name]} quantisation ({name})")
         self.taken.add(name)
         tensor: torch.Tensor = self._opened.get_tensor(name)
