@@ -18,7 +18,7 @@ from nadir.model import ldm_layout
 from nadir.model.autoencoder import DTYPES
 from nadir.model.hashing import unet_hash
 from nadir.model.info import folder_info
-from nadir.model.modelspec import modelspec_entries
+from nadir.model.modelspec import modelspec_entries, other_sizes
 from nadir.model.safetensors_writer import write_safetensors
 from nadir.model.sdxl import CLIP_VOCABULARY, SCALING_FACTOR, load_text, load_unet, load_vae
 from nadir.model.tokenizer import tokenizer_to_json
@@ -49,7 +49,7 @@ STOCK_NOISE: dict[str, Any] = {
 
 def export_single_file(
     folder: Path, file: Path, *, precision: str = "fp16", date: str | None = None
-) -> None:
+) -> str | None:
     """Write a checkpoint as a single file in the LDM layout.
 
     Besides the weights and the file's own bytes no more than the VAE is held in memory: each part
@@ -62,20 +62,16 @@ def export_single_file(
         date: ISO 8601, for the metadata; None leaves it out, so that equal models give equal
             bytes on any day.
 
+    Returns:
+        The first size that is not SDXL's, in words, for which other programs will not open the
+        file; None when all are.
+
     Raises:
         NadirError: The noise process is not SDXL's own and has no marker that other programs
             know, or a weight is NaN or does not fit the precision.
     """
     info = folder_info(folder)
-    what = _unsayable(info.noise)
-    if what:
-        raise NadirError(
-            f"single files cannot say that a model uses {what}, so other programs would sample "
-            "it wrongly",
-            where=str(folder),
-            fix="use the checkpoint folder with diffusers, or train with noise.prediction: v, "
-            "noise.sigma_shift: 1.0 and SDXL's betas",
-        )
+    _require_sayable(info.noise, str(folder))
     dtype = DTYPES[precision]
     unet, vae = load_unet(folder, dtype=dtype), load_vae(folder)
     text = load_text(folder, dtype=dtype)
@@ -91,6 +87,19 @@ def export_single_file(
     if date:
         metadata["modelspec.date"] = date
     write_safetensors(file, cast, metadata, hash_key="modelspec.hash_sha256")
+    return other_sizes({name: _plain(config) for name, config in configs.items()})
+
+
+def _require_sayable(noise: dict[str, Any], where: str) -> None:
+    what = _unsayable(noise)
+    if what:
+        raise NadirError(
+            f"single files cannot say that a model uses {what}, so other programs would sample "
+            "it wrongly",
+            where=where,
+            fix="use the checkpoint folder with diffusers, or train with noise.prediction: v, "
+            "noise.sigma_shift: 1.0 and SDXL's betas",
+        )
 
 
 def noise_markers(noise: dict[str, Any]) -> list[str]:
