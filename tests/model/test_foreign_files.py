@@ -163,6 +163,29 @@ def test_own_metadata_do_not_outvote_lost_markers(file: Path, tmp_path: Path, lo
         load_checkpoint_info(tmp_path / "less.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [(SPEC, "epsilon"), ("ss_zero_terminal_snr", "False"), (SPEC, "sample")]
+)
+def test_own_metadata_do_not_outvote_what_else_is_told(
+    file: Path, tmp_path: Path, key: str, value: str
+) -> None:
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() | {key: value}
+    save_file(load_file(file), tmp_path / "edited.safetensors", metadata)
+    with pytest.raises(NadirError, match=rf"`{key}`"):
+        load_checkpoint_info(tmp_path / "edited.safetensors")
+
+
+def test_own_epsilon_contradicts_a_marker(base: Path, tmp_path: Path) -> None:
+    export_single_file(base, tmp_path / "base.safetensors")
+    with safe_open(tmp_path / "base.safetensors", framework="pt") as opened:
+        metadata = opened.metadata()
+    told = {k: v for k, v in metadata.items() if not k.startswith("modelspec.pred")}
+    save_file(load_file(tmp_path / "base.safetensors") | V, tmp_path / "v.safetensors", told)
+    with pytest.raises(NadirError, match="`v_pred` says v-prediction, but the metadata `nadir`"):
+        load_checkpoint_info(tmp_path / "v.safetensors")
+
+
 def scaled(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return (weight / scale).to(torch.float8_e4m3fn)
 
@@ -222,6 +245,10 @@ QUANTISED = [
     ({f"{LAYER}.comfy_quant": note(format="float8_e4m3fn")}, "fp8 quantisation without a scale"),
     ({f"{LAYER}.comfy_quant": BYTES + 7}, "cannot be read"),
     ({f"{LAYER}.weight": INTEGERS}, "I8 quantisation"),
+    (
+        {f"{LAYER}.scale_weight": torch.ones(1), f"{LAYER}.weight_scale": torch.ones(1)},
+        "two scales of one weight",
+    ),
     ({f"{UNET}nowhere.scale_weight": torch.ones(1)}, "a scale without a weight"),
     ({f"{LAYER}.scale": torch.ones(1)}, r"does not have \(.*to_k\.scale\)"),
     ({f"{VAE}quant_conv.scale": torch.ones(1)}, r"does not have \(.*quant_conv\.scale\)"),

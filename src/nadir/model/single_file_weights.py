@@ -78,7 +78,10 @@ class Weights(Mapping[str, "torch.Tensor"]):
         if form:
             raise self._refused(form)
         self._require_known_formats()
-        self._scales = dict(self._find_scales())
+        pairs = list(self._find_scales())
+        self._scales = dict(pairs)
+        if len(pairs) > len(self._scales):
+            raise self._refused("two scales of one weight")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """One weight, with its scale multiplied in (then float32).
