@@ -47,6 +47,7 @@ evidence: $(STAMP) ## The long measurements behind the claims in docs/; after `m
 bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.schedulers_against_diffusers
 	$(BIN)/python -m bench.stock_scheduler
+	$(BIN)/python -m bench.stock_spacings
 	$(BIN)/python -m bench.spacing
 	$(BIN)/python -m bench.sampler_order
 	$(BIN)/python -m bench.half_precision

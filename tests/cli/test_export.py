@@ -7,12 +7,15 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
+from tests.support.small_checkpoint import write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli import app
 from nadir.cli.export import export
 from nadir.ground.errors import NadirError
+from nadir.model.checkpoint import load_checkpoint_info
 
 
 def run(*arguments):
@@ -25,18 +28,74 @@ def run(*arguments):
     return result.stdout
 
 
-def test_the_file_carries_its_markers_and_draws_what_the_checkpoint_draws(
-    checkpoint, tmp_path, monkeypatch
+HABITS = [
+    {},
+    {"original_size": [256, 280]},
+    {"caption": {"underscores": "space", "token_chunks": 3}, "original_size": [256, 280]},
+    {"caption": {"underscores": "keep", "token_chunks": 2}, "original_size": [64, 48]},
+]
+LONG = ", ".join(["1girl", "red_hair", r"saber_\(fate\)", *(f"made_up_{n}" for n in range(20))])
+
+
+@pytest.fixture
+def habitual(checkpoint, tmp_path, root):
+    """Checkpoints that were trained to be asked in other ways."""
+
+    def write(caption=None, **training):
+        folder = tmp_path / "habitual"
+        if caption:
+            chances = {"drop_all": 0.1, "drop_tag": 0.1, "shuffle": True}
+            training["caption"] = chances | caption
+        write_checkpoint(folder, checkpoint.parent / "base", root / "params.yaml", **training)
+        return folder
+
+    return write
+
+
+def drawn(model, name, prompt, folder):
+    asked = ["generate", prompt, "--model", str(model), "--steps", "3", "--output", name]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    return np.asarray(Image.open(folder / name), np.int16)
+
+
+@pytest.mark.parametrize("habits", HABITS, ids=str)
+def test_the_file_draws_what_the_checkpoint_draws_however_it_wants_to_be_asked(
+    habitual, tmp_path, monkeypatch, habits
 ):
     monkeypatch.chdir(tmp_path)
-    assert run("it.safetensors", "--model", checkpoint, "--precision", "fp32") == "it.safetensors\n"
+    folder = habitual(**habits)
+    printed = run("it.safetensors", "--model", folder, "--precision", "fp32")
+    assert printed == "it.safetensors\n"
     assert {"v_pred", "ztsnr"} <= set(load_file("it.safetensors"))
-    pictures = []
-    for model, name in ((checkpoint, "a.png"), ("it.safetensors", "b.png")):
-        asked = ["generate", "1girl", "--model", str(model), "--steps", "3", "--output", name]
-        assert CliRunner().invoke(app, asked).exit_code == 0
-        pictures.append(np.asarray(Image.open(name), np.int16))
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    first, second = (
+        drawn(model, name, LONG, tmp_path)
+        for model, name in ((folder, "a.png"), ("it.safetensors", "b.png"))
+    )
+    assert np.abs(first - second).max() <= 1
+    info = [load_checkpoint_info(model) for model in (folder, tmp_path / "it.safetensors")]
+    assert info[0].training == info[1].training
+
+
+def test_people_are_told_how_to_ask(habitual, tmp_path):
+    folder = habitual(**HABITS[2])
+    run(tmp_path / "it.safetensors", "--model", folder)
+    with safe_open(tmp_path / "it.safetensors", framework="pt") as opened:
+        metadata = opened.metadata()
+    hint = metadata["modelspec.usage_hint"]
+    for words in ("spaces in their words (red hair)", "225 tokens", "280x256", "not ddim_uniform"):
+        assert words in hint
+    assert metadata["modelspec.date"][:2] == "20"
+
+
+def test_a_model_that_only_nadir_opens_is_told_so(checkpoint, tmp_path):
+    command = typer.Typer()
+    command.command()(export)
+    asked = [str(tmp_path / "tiny.safetensors"), "--model", str(checkpoint)]
+    result = CliRunner().invoke(command, asked)
+    assert result.exit_code == 0
+    assert "ComfyUI, A1111 and Forge know models by their sizes" in result.stderr
+    assert "unet has block_out_channels 16, 32, SDXL 320, 640, 1280" in result.stderr
 
 
 def test_half_precision_is_the_default(checkpoint, tmp_path):

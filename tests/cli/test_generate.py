@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import typer
 from PIL import Image
-from tests.support.small_checkpoint import write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli.generate import generate
 from nadir.ground.errors import NadirError
 from nadir.ground.pictures import read_facts
 from nadir.model.checkpoint import load_checkpoint_info
-from nadir.model.single_file import export_single_file
 
 PROMPT = "1girl, red_hair"
 
@@ -64,17 +61,6 @@ def test_equal_calls_draw_equal_pictures_and_another_seed_another(draw):
     assert one == again
     assert two == second
     assert one != two
-
-
-def test_a_single_file_draws_what_its_folder_draws(draw, checkpoint, tmp_path, root):
-    # A single file does not tell the size of its training images, so neither may the folder.
-    folder, file = tmp_path / "plain", tmp_path / "plain.safetensors"
-    write_checkpoint(folder, checkpoint.parent / "base", root / "params.yaml")
-    export_single_file(folder, file, precision="fp32")
-    (one,) = draw("--output", "folder.png", "--size", "32x32", model=folder)
-    (two,) = draw("--output", "file.png", "--size", "32x32", model=file)
-    first, second = (np.asarray(Image.open(path), dtype=int) for path in (one, two))
-    assert np.abs(first - second).max() <= 2
 
 
 def test_several_pictures_never_share_a_file(draw, tmp_path):

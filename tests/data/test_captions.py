@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import unicodedata
+
+import pytest
 
 from nadir.config.train import CaptionParams
-from nadir.data.captions import render_caption
+from nadir.data.captions import render_caption, write_prompt
+from nadir.data.tags_text import parse_tag_file
 
 TAGS = [
     ("highres", "meta"),
@@ -70,3 +74,36 @@ def test_people_counts_come_first_only_as_general_tags() -> None:
 
 def test_no_tags_give_an_empty_caption() -> None:
     assert render_caption([], params(), random.Random(0)) == ""
+
+
+WRITTEN = [
+    ("1girl, red_hair", "1girl, red_hair", "1girl, red hair"),
+    ("1girl, red hair", "1girl, red_hair", "1girl, red hair"),
+    ("1Girl,Red Hair ,", "1girl, red_hair", "1girl, red hair"),
+    (r"saber \(fate\), ^_^", "saber_(fate), ^_^", "saber (fate), ^_^"),
+    ("artist:someone, series:a_show", "someone, a_show", "someone, a show"),
+    ("rating:explicit, re:zero", "rating:explicit, re:zero", "rating:explicit, re:zero"),
+    (unicodedata.normalize("NFD", "é_clair"), "é_clair", "é clair"),
+    ("1girl\nsmile", "1girl, smile", "1girl, smile"),
+    ("", "", ""),
+    (" , _", "", ""),
+]
+
+
+@pytest.mark.parametrize(("asked", "kept", "spaced"), WRITTEN)
+def test_prompts_take_the_form_that_tags_had_in_training(
+    asked: str, kept: str, spaced: str
+) -> None:
+    assert write_prompt(asked, params()) == kept
+    assert write_prompt(asked, params(underscores="space")) == spaced
+    # And what has that form already stays.
+    assert write_prompt(kept, params()) == kept
+    assert write_prompt(spaced, params(underscores="space")) == spaced
+
+
+@pytest.mark.parametrize("underscores", ["keep", "space"])
+def test_a_prompt_asks_for_what_a_tag_file_of_the_same_text_taught(underscores: str) -> None:
+    text = r"Red Hair, saber \(fate\), Artist:Some One, CHAR:miku, ^_^, re:zero"
+    tags = [(name, "general") for name, _ in parse_tag_file(text.encode(), "a.txt").tags]
+    form = params(underscores=underscores)
+    assert write_prompt(text, form) == render_caption(tags, form, None)

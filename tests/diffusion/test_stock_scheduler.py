@@ -7,6 +7,7 @@ import torch
 from bench.schedulers_against_diffusers import NOISE
 from bench.spacing import cell
 from bench.stock_scheduler import deviation
+from bench.stock_spacings import knows, outcome
 
 from nadir.diffusion.samplers import Sampler, make_sampler
 from nadir.diffusion.samplers.config import diffusers_scheduler_config
@@ -53,3 +54,34 @@ def test_a_sampler_tells_what_it_samples_by(zero_terminal: NoiseSchedule) -> Non
         "spacing": "native",
         "start_sigma": 20.0,
     }
+
+
+# The table of docs/diffusion.md: what diffusers makes of a spacing with so many steps.
+SPACINGS = [
+    ("EulerDiscrete", "Karras", (25, 28, 30, 50), {"999"}),
+    ("EulerDiscrete", "exponential", (28,), {"999"}),
+    ("EulerDiscrete", "leading", (25, 28, 30, 50), {"960", "945", "957", "980"}),
+    ("DPMSolverMultistep", "trailing, as written", (25, 28, 30, 50), {"999"}),
+    ("DPMSolverMultistep", "linspace", (28,), {"999"}),
+    ("DPMSolverMultistep", "Karras", (25, 28, 30, 50), {"IndexError"}),
+    ("DPMSolverMultistep", "exponential", (25, 28, 30, 50), {"IndexError"}),
+    ("DPMSolverMultistep", "beta", (10, 28), {"IndexError"}),
+    ("DPMSolverMultistep", "lu lambdas", (50,), {"IndexError"}),
+    ("UniPCMultistep", "trailing, as written", (25, 28, 30, 50), {"999"}),
+    ("UniPCMultistep", "Karras", (25, 28, 30, 50), {"AssertionError"}),
+    ("UniPCMultistep", "exponential", (25, 28, 30, 50), {"AssertionError"}),
+    ("UniPCMultistep", "beta", (10, 28), {"AssertionError"}),
+    ("DEISMultistep", "Karras", (25, 28, 30, 50), {"999"}),
+    ("DEISMultistep", "beta", (40,), {"IndexError"}),
+    ("DPMSolverSinglestep", "Karras", (25, 28, 30, 50), {"999"}),
+    ("DPMSolverSinglestep", "beta", (40,), {"IndexError"}),
+    ("DDIM", "leading", (25, 28), {"960", "945"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "spacing", "counts", "expected"), SPACINGS)
+def test_the_docs_table_says_what_stock_diffusers_does_on_our_schedule(
+    kind: str, spacing: str, counts: tuple[int, ...], expected: set[str]
+) -> None:
+    assert knows(kind, spacing)
+    assert {outcome(kind, spacing, steps, side=8) for steps in counts} == expected

@@ -120,6 +120,7 @@ def test_a_probe_in_words_that_no_image_taught_leaves_the_verdict_open(
 def test_a_tag_is_known_by_any_of_its_names_however_it_is_written(holdout):
     known = known_tags(holdout / "tags.parquet")
     assert unknown_tags(["Blue Hair, happy,smile", "dragon, , dragon"], known) == ("dragon",)
+    assert unknown_tags(["artist:blue_hair, Copyright:Dragon"], known) == ("Copyright:Dragon",)
 
 
 def test_non_finite_weights_are_rejected_and_every_other_output_still_exists(

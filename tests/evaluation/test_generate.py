@@ -145,7 +145,14 @@ def test_a_model_trained_on_spaces_is_asked_with_spaces(pipeline):
     encoder = text_encoder(pipeline)
     spaced = Habits.of({}).captions.model_copy(update={"underscores": "space"})
     asked, _ = PromptEncodings(encoder, captions=spaced).get(["red_hair, ^_^,smile"])
-    assert torch.equal(asked, encoder.encode(["red hair, ^_^,smile"], 1)[0])
+    assert torch.equal(asked, encoder.encode(["red hair, ^_^, smile"], 1)[0])
+
+
+def test_a_model_of_others_is_asked_in_the_users_own_words(pipeline):
+    encoder, sentence = text_encoder(pipeline), "A Photo of a cat, artist:nobody (red:1.2)"
+    habits = Habits.of({})
+    asked = PromptEncodings(encoder, habits.captions, tags=habits.tags)
+    assert torch.equal(asked.get([sentence])[0], encoder.encode([sentence], 1)[0])
 
 
 def test_decoding_in_parts_is_decoding_at_once(pipeline, monkeypatch):

@@ -148,3 +148,39 @@ def test_a_checkpoint_of_a_newer_format_is_refused(checkpoint: Path, tmp_path: P
     write_json(newer / "nadir.json", {"format": 3})
     with pytest.raises(NadirError, match="format 3, this version reads 2"):
         load_checkpoint_info(newer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"prediction_type": "epsilon", "rescale_betas_zero_snr": False},
+            "prediction v, .* epsilon",
+        ),
+        ({"rescale_betas_zero_snr": False}, "zero_terminal_snr True, .* says False"),
+        ({"beta_end": 0.02}, "beta_end 0.012, .* says 0.02"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "FlowMatchEulerDiscreteScheduler"),
+    ],
+)
+def test_a_scheduler_that_contradicts_nadir_json_is_refused(
+    checkpoint: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(checkpoint, edited)
+    config = edited / "scheduler/scheduler_config.json"
+    value = read_json(config) | changes
+    config.unlink()
+    write_json(config, value)
+    with pytest.raises(NadirError, match=message):
+        load_checkpoint_info(edited)
+
+
+def test_another_class_for_the_same_process_is_no_contradiction(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(checkpoint, edited)
+    stock = StableDiffusionXLPipeline.from_pretrained(checkpoint, local_files_only=True).scheduler
+    (edited / "scheduler/scheduler_config.json").unlink()
+    DDIMScheduler.from_config(stock.config).save_pretrained(edited / "scheduler")
+    assert load_checkpoint_info(edited).noise == NOISE

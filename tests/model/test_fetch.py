@@ -135,8 +135,95 @@ def test_an_inpainting_unet_is_refused(fetch: Any, base: Path, tmp_path: Path) -
     state["conv_in.weight"] = torch.zeros(state["conv_in.weight"].shape[0], 9, 3, 3)
     weights.unlink()
     save_file(state, weights)
-    with pytest.raises(NadirError, match="takes 9 channels and the VAE gives 4"):
+    with pytest.raises(NadirError, match="an inpainting model: its U-Net takes 9 channels"):
         fetch(source)
+
+
+def change_weights(part: Path, change: Any) -> None:
+    """Rewrite the weights of a copied part."""
+    weights = next(part.glob("*.safetensors"))
+    state = load_file(weights)
+    change(state, max(state, key=lambda name: state[name].numel()))
+    weights.unlink()
+    save_file(state, weights, {"format": "pt"})
+
+
+def put_nan(state: dict[str, torch.Tensor], name: str) -> None:
+    state[name].view(-1)[-1] = float("nan")
+
+
+def take_away(state: dict[str, torch.Tensor], name: str) -> None:
+    del state[name]
+
+
+def put_scale(state: dict[str, torch.Tensor], name: str) -> None:
+    state[f"{name.removesuffix('.weight')}.scale_weight"] = torch.tensor(1e-4)
+
+
+def put_blocks(state: dict[str, torch.Tensor], name: str) -> None:
+    state[f"{name}.absmax"] = torch.ones(3)
+
+
+def make_integers(state: dict[str, torch.Tensor], name: str) -> None:
+    state[name] = torch.zeros(state[name].shape, dtype=torch.int8)
+
+
+def cut_off(state: dict[str, torch.Tensor], name: str) -> None:
+    state[name] = state[name][:-1].clone()
+
+
+FAULTS = [
+    (put_nan, "holds NaN or infinity"),
+    (take_away, r"lacks .* \(1 weights in all\)"),
+    (put_scale, "a tensor that SDXL does not have"),
+    (put_blocks, "bitsandbytes quantisation"),
+    (make_integers, "I8 quantisation"),
+    (cut_off, "cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS)
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_broken_and_quantised_weights_of_a_folder_are_refused_by_name(
+    fetch: Any, base: Path, tmp_path: Path, part: str, change: Any, message: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    change_weights(source / part, change)
+    with pytest.raises(NadirError, match=rf"cannot be used as a base: .*{part}.*{message}"):
+        fetch(source)
+    assert not (tmp_path / "base").exists()
+
+
+FOREIGN = [
+    ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "FlowMatchEulerDiscreteScheduler"),
+    ({"_class_name": "EDMDPMSolverMultistepScheduler"}, "EDMDPMSolverMultistepScheduler"),
+    ({"prediction_type": "v_prediction", "sigma_max": 120.0}, "sigma_max"),
+    ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2 betas"),
+]
+
+
+@pytest.mark.parametrize(("changes", "name"), FOREIGN)
+def test_a_folder_of_a_foreign_noise_process_is_refused(
+    fetch: Any, base: Path, tmp_path: Path, changes: dict[str, Any], name: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    config = source / "scheduler/scheduler_config.json"
+    write_json(config, read_json(config) | changes)
+    with pytest.raises(NadirError, match=rf"the scheduler asks for .*{name}"):
+        fetch(source)
+
+
+def test_the_noise_process_of_the_base_is_told(fetch: Any, base: Path, tmp_path: Path) -> None:
+    assert fetch(base)[1]["noise"]["prediction"] == "epsilon"
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    config = source / "scheduler/scheduler_config.json"
+    told = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    write_json(config, read_json(config) | told)
+    noise = fetch(source)[1]["noise"]
+    assert (noise["prediction"], noise["zero_terminal_snr"]) == ("v", True)
 
 
 @pytest.mark.parametrize("source", ["no/such/folder", "./nowhere", "model.safetensors"])

@@ -47,6 +47,30 @@ def test_sampling_starts_at_the_last_timestep(steps: int) -> None:
     assert float(scheduler.sigmas[0]) == pytest.approx(4096, rel=1e-3)
 
 
-def test_foreign_processes_are_refused_with_their_name() -> None:
-    with pytest.raises(NadirError, match=r"there: the scheduler predicts flow on linear betas"):
-        noise_of_scheduler({"prediction_type": "flow"}, where="there")
+FOREIGN = [
+    ({"prediction_type": "flow"}, "flow-prediction"),
+    ({"prediction_type": "flow_prediction", "use_flow_sigmas": True}, "flow matching"),
+    ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}, "FlowMatchEulerDiscrete"),
+    ({"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}, "the process of EDMEulerScheduler"),
+    ({"_class_name": "EDMDPMSolverMultistepScheduler"}, "EDMDPMSolverMultistepScheduler"),
+    ({"_class_name": "CogVideoXDDIMScheduler"}, "CogVideoXDDIMScheduler"),
+    ({"prediction_type": "v_prediction", "sigma_max": 120.0}, "sigma_max"),
+    ({"timestep_type": "continuous"}, "continuous timesteps"),
+    ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2 betas"),
+    ({"trained_betas": [0.01] * 1000}, "trained_betas"),
+    ({"rescale_betas_zero_snr": True}, "epsilon-prediction with rescale_betas_zero_snr"),
+]
+
+
+@pytest.mark.parametrize(("config", "name"), FOREIGN, ids=lambda value: str(value)[:40])
+def test_foreign_processes_are_refused_with_their_name(config: dict[str, Any], name: str) -> None:
+    with pytest.raises(NadirError, match=rf"there: the scheduler asks for .*{name}"):
+        noise_of_scheduler(config, where="there")
+
+
+@pytest.mark.parametrize("changes", [{}, {"zero_terminal_snr": False}, {"sigma_shift": 1.7}])
+def test_a_table_of_betas_is_read_as_the_settings_that_make_it(changes: dict[str, Any]) -> None:
+    noise = NOISE | changes
+    config = dict(stock_scheduler(noise).config)
+    config["trained_betas"] = NoiseSchedule.from_settings(**noise).betas.tolist()
+    assert noise_of_scheduler(config, where="here") == noise

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nadir.ground.errors import NadirError
@@ -93,3 +95,17 @@ def test_a_hash_follows_the_values_and_nothing_else(base: Path) -> None:
 def test_a_missing_part_is_named(load: Any, tmp_path: Path) -> None:
     with pytest.raises(NadirError, match=r"the model has no `(unet|vae|tokenizer)` folder"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_a_missing_weight_is_named_and_not_made_up(part: str, base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    weights = next((folder / part).glob("*.safetensors"))
+    state = load_file(weights)
+    state.pop(min(state))
+    weights.unlink()
+    save_file(state, weights, {"format": "pt"})
+    load = {"unet": load_unet, "vae": load_vae}.get(part, load_text)
+    with pytest.raises(NadirError, match=rf"the model's {part} lacks .* \(1 weights in all\)"):
+        load(folder)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,19 @@ import torch
 from diffusers.loaders import single_file_utils
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tests.model.conftest import SCALING, write_checkpoint
+from tests.model.conftest import NOISE, SCALING, write_checkpoint
 from tests.model.test_checkpoint import draw
 
 from nadir.ground.errors import NadirError
-from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.checkpoint import (
+    CheckpointInfo,
+    LatentScaling,
+    load_checkpoint_info,
+    load_pipeline,
+)
 from nadir.model.folding import fold_scaling
-from nadir.model.sdxl import load_text, load_unet, load_vae
+from nadir.model.modelspec import modelspec_entries, other_sizes
+from nadir.model.sdxl import load_text, load_unet, load_vae, sdxl_configs
 from nadir.model.single_file import export_single_file
 from nadir.model.single_file_import import load_single_file
 
@@ -77,10 +85,39 @@ def test_what_no_marker_can_say_is_not_exported(
         export_single_file(folder, tmp_path / "x.safetensors")
 
 
-def test_modelspec_names_the_architecture(file: Path) -> None:
+def test_modelspec_has_what_every_image_model_must_say(file: Path) -> None:
     metadata = names_and_metadata(file)[1]
-    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
+    assert metadata["modelspec.sai_model_spec"] == "1.0.0"
+    assert metadata["modelspec.resolution"] == "64x64"
     assert metadata["modelspec.prediction_type"] == "v"
+    # Not of SDXL's sizes, so it does not claim to be one.
+    assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base-resized"
+    data = file.read_bytes()
+    after_header = data[8 + int.from_bytes(data[:8], "little") :]
+    assert metadata["modelspec.hash_sha256"] == f"0x{hashlib.sha256(after_header).hexdigest()}"
+
+
+def test_modelspec_of_sdxls_own_sizes_names_its_architecture_and_how_to_ask() -> None:
+    training = {
+        "steps": 1700,
+        "original_size": [256, 280],
+        "caption": {"underscores": "space", "token_chunks": 3},
+    }
+    info = CheckpointInfo(NOISE, LatentScaling("sdxl", scaling_factor=SDXL_FACTOR), training)
+    assert other_sizes(sdxl_configs()) is None
+    entries = modelspec_entries(info, sdxl_configs(), mark="0123456789abcdef")
+    assert entries["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
+    assert entries["modelspec.resolution"] == "1024x1024"
+    assert entries["modelspec.title"] == "Nadir checkpoint 0123456789ab, 1,700 steps"
+    for words in ("red hair", "225 tokens", "original size of 280x256", "not ddim_uniform, karras"):
+        assert words in entries["modelspec.usage_hint"]
+
+
+def test_two_trainings_never_share_a_title(file: Path, base: Path, tmp_path: Path) -> None:
+    export_single_file(base, tmp_path / "base.safetensors", date="2026-11-23")
+    metadata = [names_and_metadata(f)[1] for f in (file, tmp_path / "base.safetensors")]
+    assert metadata[0]["modelspec.title"] != metadata[1]["modelspec.title"]
+    assert metadata[1]["modelspec.date"] == "2026-11-23"
 
 
 def test_equal_checkpoints_give_equal_bytes(checkpoint: Path, file: Path, tmp_path: Path) -> None:
@@ -152,6 +189,24 @@ def test_a_file_draws_what_its_checkpoint_draws(
     assert (actual - expected).abs().max() < tolerance
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_broken_weights_are_not_exported(checkpoint: Path, tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    weights = next((folder / part).glob("*.safetensors"))
+    state = load_file(weights)
+    name = max(state, key=lambda name: state[name].numel())
+    # Too large for half precision, and for nothing else.
+    state[name].view(-1)[3] = 1e6
+    weights.unlink()
+    save_file(state, weights, {"format": "pt"})
+    with pytest.raises(NadirError, match="holds NaN or infinity in fp16") as caught:
+        export_single_file(folder, tmp_path / "x.safetensors")
+    assert "--precision fp32" in caught.value.fix
+    assert not (tmp_path / "x.safetensors").exists()
+    export_single_file(folder, tmp_path / "x.safetensors", precision="fp32")
+
+
 def test_a_file_of_another_program_is_read_by_its_markers(file: Path, tmp_path: Path) -> None:
     """Without our own noise in the metadata, as ComfyUI or a merge would leave it."""
     metadata = names_and_metadata(file)[1]
@@ -173,24 +228,12 @@ def test_a_file_whose_noise_settings_make_another_schedule_is_refused(
     file: Path, tmp_path: Path
 ) -> None:
     own = json.loads(names_and_metadata(file)[1]["nadir"])
-    own["noise"]["zero_terminal_snr"] = False
+    own["noise"]["beta_end"] = 0.013
     edited = tmp_path / "edited.safetensors"
     save_file(load_file(file), edited, {"nadir": json.dumps(own)})
     for read in (load_checkpoint_info, load_single_file):
         with pytest.raises(NadirError, match="but the model was trained on 1a87de119befb100"):
             read(edited)
-
-
-def test_a_file_that_is_no_sdxl_is_refused(tmp_path: Path) -> None:
-    save_file({"lora_unet.weight": torch.zeros(2)}, tmp_path / "lora.safetensors")
-    with pytest.raises(NadirError, match="no SDXL checkpoint"):
-        load_pipeline(tmp_path / "lora.safetensors")
-
-
-def test_a_broken_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "half.safetensors").write_bytes(b"\xff\xff\xff\x00 not safetensors")
-    with pytest.raises(NadirError, match="not a readable safetensors file"):
-        load_pipeline(tmp_path / "half.safetensors")
 
 
 def test_clips_own_vocabulary_comes_from_beside_the_file_or_is_asked_for(

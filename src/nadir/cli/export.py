@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from pathlib import Path
@@ -21,10 +22,10 @@ def export(
     ] = "fp16",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write a model as one file for ComfyUI, A1111 and Forge.
+    """Write a model as one file for ComfyUI, Forge and others.
 
-    The file carries the markers by which they recognise v-prediction and zero terminal SNR, and
-    latent scaling is folded into its VAE.
+    The file carries the markers by which they recognise v-prediction and zero terminal SNR, latent
+    scaling is folded into its VAE, and its metadata say how the model wants to be asked.
 
     Examples:
       nadir export nadir.safetensors
@@ -38,8 +39,15 @@ def export(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from nadir.model.single_file import export_single_file
 
-    export_single_file(folder, file, precision=precision)
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    size = export_single_file(folder, file, precision=precision, date=today)
     sys.stdout.write(f"{file}\n")
+    if size:
+        sys.stderr.write(
+            f"warning: only Nadir opens {file}: ComfyUI, A1111 and Forge know models by their "
+            f"sizes, and this one is not of SDXL's ({size}); diffusers opens the checkpoint's "
+            "folder\n"
+        )
 
 
 def _require_target(file: Path, *, force: bool) -> None:

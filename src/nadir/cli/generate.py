@@ -122,7 +122,9 @@ def _draw(
     return draw(
         pipeline,
         [(prompt, seed) for seed in seeds],
-        encodings=PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size),
+        encodings=PromptEncodings(
+            text_encoder(pipeline), habits.captions, habits.original_size, tags=habits.tags
+        ),
         cfg_scale=cfg,
         steps=steps,
         size=canvas,

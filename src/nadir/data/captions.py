@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nadir.data.tags_text import read_tag
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 _PEOPLE = re.compile(r"\d+\+?(girl|boy|other)s?|multiple_(girls|boys|others)|no_humans|solo")
 _CLASS_ORDER = ("people", "character", "copyright", "artist", "general", "other", "meta")
-_BETWEEN_COMMAS = re.compile(r"[^,]+")
+_SEPARATORS = re.compile(r"[,\n\r]")
 # Faces such as ^_^ and o_o are made of their underscore; words have two letters in a row.
 _WORD = re.compile(r"[^\W\d_]{2}")
 
@@ -51,15 +53,17 @@ def render_caption(
 
 
 def write_prompt(prompt: str, params: CaptionParams) -> str:
-    """Write what a user asks for as `render_caption` writes tags; order and spacing stay.
+    r"""Write what a user asks for as `render_caption` writes tags; their order stays.
+
+    Each tag is read as one in a tag file is, so `Red Hair`, `red_hair`, `saber \(fate\)` and
+    `artist:someone` ask for what training called `red_hair`, `saber_(fate)` and `someone`.
 
     Args:
-        prompt: Tags between commas, `red_hair` or `red hair`.
+        prompt: Tags between commas.
         params: How the model was trained to be asked.
     """
-    if params.underscores == "keep":
-        return prompt
-    return _BETWEEN_COMMAS.sub(lambda tag: _spaced(tag[0]), prompt)
+    tags = [tag for part in _SEPARATORS.split(prompt) if (tag := read_tag(part))]
+    return ", ".join(_spaced(tag) if params.underscores == "space" else tag for tag in tags)
 
 
 def _group(name: str, tag_class: str) -> str:

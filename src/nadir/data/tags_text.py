@@ -115,6 +115,14 @@ def normalise_tag(text: str) -> str:
     return _cached(text) if len(text) <= MAX_TAG_CHARACTERS else _normalised(text)
 
 
+def read_tag(text: str) -> str:
+    """One tag as tag files are read: normalised, without the prefix that names its class.
+
+    The result may be empty.
+    """
+    return _split_class(normalise_tag(text))[0]
+
+
 def _normalised(text: str) -> str:
     text = unicodedata.normalize("NFC", text).replace("\\(", "(").replace("\\)", ")")
     text = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))

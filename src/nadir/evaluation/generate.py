@@ -69,6 +69,7 @@ class PromptEncodings:
         captions: How the model was trained to be asked: `write_prompt`, and chunks of 75 tokens.
         original_size: Width and height that micro-conditioning claims for the source image; the
             canvas when None. A size that training has seen gives the best pictures.
+        tags: Whether prompts are lists of tags, to be put into the form of training's.
     """
 
     def __init__(
@@ -76,8 +77,11 @@ class PromptEncodings:
         encoder: TextEncoder,
         captions: CaptionParams,
         original_size: tuple[int, int] | None = None,
+        *,
+        tags: bool = True,
     ) -> None:
         self.original_size = original_size
+        self._tags = tags
         self._encoder = encoder
         self._captions = captions
         self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -86,7 +90,8 @@ class PromptEncodings:
         """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if new:
-            written = [write_prompt(prompt, self._captions) for prompt in new]
+            captions = self._captions
+            written = [write_prompt(text, captions) if self._tags else text for text in new]
             hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
             for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
                 self._known[prompt] = (hidden, pooled)

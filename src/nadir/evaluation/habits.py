@@ -24,10 +24,12 @@ class Habits:
         captions: How tags become a prompt.
         original_size: Width and height (px) of a typical training image; None when unknown, as
             for models that Nadir did not train.
+        tags: Whether prompts are lists of tags; others' models may be asked in sentences.
     """
 
     captions: CaptionParams
     original_size: tuple[int, int] | None
+    tags: bool
 
     @classmethod
     def of(cls, training: dict[str, Any]) -> Habits:
@@ -37,4 +39,5 @@ class Habits:
         return cls(
             captions=CaptionParams.model_validate(caption),
             original_size=None if size is None else (int(size[1]), int(size[0])),
+            tags="caption" in training,
         )

@@ -17,7 +17,7 @@ Kind = Literal["fixed", "holdout", "brightness"]
 # Prompts with a picture to look at are drawn with this many seeds; brightness needs all of them.
 GRID_SEEDS = 4
 # Raise when the way noise, images or metrics are computed changes: old ids then differ.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 @dataclass(frozen=True)

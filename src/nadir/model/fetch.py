@@ -11,10 +11,11 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
 from nadir.ground.workspace import resolve_local
 from nadir.model.diffusers_folder import copy_model
+from nadir.model.folder_checks import load_checked
 from nadir.model.folders import make_readable
 from nadir.model.hashing import encoder_hash, unet_hash
 from nadir.model.hub import download
-from nadir.model.sdxl import load_text, load_unet, load_vae
+from nadir.model.info import folder_info
 from nadir.model.single_file_import import import_single_file
 from nadir.model.tiny import make_tiny
 
@@ -38,17 +39,18 @@ def fetch_base(
         on_step: Called after each step of making the tiny one.
 
     Returns:
-        What `base.json` holds: kind of source, hub id and revision, hashes, parameter counts.
+        What `base.json` holds: kind of source, hub id and revision, its noise process, hashes,
+        parameter counts.
 
     Raises:
-        NadirError: There is no such model, it is no SDXL, it is a pickle, or the hub is out of
-            reach.
+        NadirError: There is no such model, it is no whole SDXL, it is a pickle, quantised, broken
+            or of a foreign noise process, or the hub is out of reach.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch) / folder.name
         origin = _fetch(params, new, on_step)
-        facts = origin | _facts(new)
+        facts = origin | _facts(new, params.source)
         write_json(new / "base.json", facts)
         make_readable(new)
         if folder.exists():
@@ -96,20 +98,13 @@ def _is_hub_id(source: str) -> bool:
     )
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    unet, vae, text = load_unet(folder), load_vae(folder), load_text(folder)
-    if unet.config.in_channels != vae.config.latent_channels:
-        raise NadirError(
-            f"the U-Net takes {unet.config.in_channels} channels and the VAE gives "
-            f"{vae.config.latent_channels}",
-            where="params.yaml base_model.source",
-            fix="name a text-to-image SDXL, not one for inpainting or editing",
-        )
-    parts = {
-        "unet": unet,
-        "vae": vae,
-        "text_encoder": text.text_encoder,
-        "text_encoder_2": text.text_encoder_2,
-    }
+def _facts(folder: Path, where: str) -> dict[str, Any]:
+    noise = folder_info(folder).noise
+    parts = load_checked(folder, where=where)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    return {"unet_hash": unet_hash(unet), "vae_hash": encoder_hash(vae), "parameters": counts}
+    return {
+        "noise": noise,
+        "unet_hash": unet_hash(parts["unet"]),
+        "vae_hash": encoder_hash(parts["vae"]),
+        "parameters": counts,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,22 +64,26 @@ def check_schedule(noise: dict[str, Any], recorded: str | None, *, where: str) -
 def folder_info(folder: Path) -> CheckpointInfo:
     """Noise and latent scaling of a checkpoint, or of any SDXL in diffusers' layout.
 
-    A folder without `nadir.json` is read by its scheduler's and its VAE's configuration.
+    A folder without `nadir.json` is read by its scheduler's and its VAE's configuration; in one
+    with it, the scheduler must say the same.
 
     Raises:
-        NadirError: No such model, one of a newer format, or one whose noise settings were changed.
+        NadirError: No such model, one of a newer format or of a foreign noise process, or one
+            whose noise settings were changed.
     """
-    if not (folder / "model_index.json").is_file():
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    missing = [p for p in (folder / "model_index.json", scheduler) if not p.is_file()]
+    if missing:
         raise NadirError(
-            "no diffusers model here (no model_index.json)",
+            f"no diffusers model here (no {missing[0].name})",
             where=str(folder),
             fix="name a checkpoint folder or a .safetensors file; `nadir run` makes "
             "models/checkpoint",
         )
+    stock = noise_of_scheduler(read_json(scheduler), where=str(scheduler))
     if not (folder / NADIR_FILE).is_file():
-        scheduler = folder / "scheduler" / "scheduler_config.json"
         return CheckpointInfo(
-            noise=noise_of_scheduler(read_json(scheduler), where=str(scheduler)),
+            noise=stock,
             latent_scaling=LatentScaling.from_vae_config(read_json(folder / "vae/config.json")),
             training={},
         )
@@ -90,8 +95,27 @@ def folder_info(folder: Path) -> CheckpointInfo:
             fix="use the version of Nadir that wrote it",
         )
     check_schedule(value["noise"], value.get("schedule"), where=str(folder / NADIR_FILE))
+    _require_agreement(value["noise"], stock, folder)
     return CheckpointInfo(
         noise=value["noise"],
         latent_scaling=LatentScaling.from_dict(value["latent_scaling"]),
         training=value["training"],
     )
+
+
+def _require_agreement(own: dict[str, Any], stock: dict[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint that stock diffusers would sample by other settings than Nadir."""
+    differing = [name for name, value in own.items() if not _equal(value, stock[name])]
+    if differing:
+        name = differing[0]
+        raise NadirError(
+            f"{NADIR_FILE} says {name} {own[name]}, but scheduler_config.json says {stock[name]}",
+            where=str(folder),
+            fix="put back the file that was edited",
+        )
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, float):
+        return math.isclose(ours, float(theirs), rel_tol=1e-5)
+    return bool(ours == theirs)

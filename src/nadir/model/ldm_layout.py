@@ -156,7 +156,7 @@ def text_2_to_ldm(state: Tensors) -> Tensors:
     return {TEXT_2_PREFIX + name: tensor for name, tensor in out.items()}
 
 
-def text_2_from_ldm(tensors: Tensors, names: Iterable[str]) -> Tensors:
+def text_2_from_ldm(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> Tensors:
     """The second text encoder's state dict out of a single file's tensors.
 
     Args:
@@ -169,7 +169,7 @@ def text_2_from_ldm(tensors: Tensors, names: Iterable[str]) -> Tensors:
     out = {}
     for name in names:
         if name == "text_projection.weight":
-            out[name] = tensors[f"{TEXT_2_PREFIX}text_projection"].T.contiguous()
+            out[name] = _projection(tensors)
         elif name in _OPENCLIP_TOP:
             out[name] = tensors[TEXT_2_PREFIX + _OPENCLIP_TOP[name]]
         else:
@@ -177,7 +177,18 @@ def text_2_from_ldm(tensors: Tensors, names: Iterable[str]) -> Tensors:
     return out
 
 
-def _openclip_layer(tensors: Tensors, name: str) -> torch.Tensor:
+def _projection(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The projection, which OpenCLIP keeps transposed.
+
+    As a linear layer's `weight`, which diffusers' own converter writes, it is as diffusers has it.
+    """
+    plain = f"{TEXT_2_PREFIX}text_projection"
+    if plain not in tensors and f"{plain}.weight" in tensors:
+        return tensors[f"{plain}.weight"]
+    return tensors[plain].T.contiguous()
+
+
+def _openclip_layer(tensors: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
     layer, _, rest = name.removeprefix(_OPENCLIP_LAYERS).partition(".")
     place = f"{TEXT_2_PREFIX}transformer.resblocks.{layer}."
     module, _, kind = rest.rpartition(".")

@@ -7,6 +7,7 @@ Format: 8 bytes of header length (little-endian), a JSON header, the tensors' by
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,11 @@ _ALIGNMENT = 8
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    *,
+    hash_key: str | None = None,
 ) -> None:
     """Write atomically; equal tensors and metadata give equal bytes.
 
@@ -37,8 +42,11 @@ def write_safetensors(
         path: The file.
         tensors: By name; empty ones are kept.
         metadata: Strings for the header.
+        hash_key: Name of a further entry of the metadata: SHA-256 of all that follows the header,
+            as ModelSpec wants it ("0x" and 64 hex digits); None writes none.
     """
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    told = dict(metadata) | ({hash_key: _hash_text("0" * 64)} if hash_key else {})
+    header: dict[str, object] = {"__metadata__": dict(sorted(told.items()))}
     offset = 0
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -53,6 +61,18 @@ def write_safetensors(
     text += b" " * (-len(text) % _ALIGNMENT)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
+        digest = hashlib.sha256()
         for name in sorted(tensors):
             tensor = tensors[name].detach().cpu().contiguous()
-            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            data = tensor.reshape(-1).view(torch.uint8).numpy().data
+            file.write(data)
+            if hash_key:
+                digest.update(data)
+        if hash_key:
+            # Known only now; the entry in the header has kept its place.
+            file.seek(8 + text.index(_hash_text("0" * 64).encode()))
+            file.write(_hash_text(digest.hexdigest()).encode())
+
+
+def _hash_text(digits: str) -> str:
+    return f"0x{digits}"

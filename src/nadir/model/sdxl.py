@@ -96,20 +96,18 @@ def load_unet(folder: Path, *, dtype: torch.dtype = torch.float32) -> UNet2DCond
     """The U-Net of a diffusers folder, on the CPU.
 
     Raises:
-        NadirError: No U-Net there.
+        NadirError: No U-Net there, or not a whole one.
     """
-    _check(folder, "unet")
-    return UNet2DConditionModel.from_pretrained(folder / "unet", **_options(dtype))
+    return _whole(UNet2DConditionModel, folder, "unet", dtype)
 
 
 def load_vae(folder: Path, *, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
     """The VAE of a diffusers folder, on the CPU, ready to use and frozen.
 
     Raises:
-        NadirError: No VAE there.
+        NadirError: No VAE there, or not a whole one.
     """
-    _check(folder, "vae")
-    vae = AutoencoderKL.from_pretrained(folder / "vae", **_options(dtype))
+    vae = _whole(AutoencoderKL, folder, "vae", dtype)
     return vae.eval().requires_grad_(requires_grad=False)
 
 
@@ -117,13 +115,13 @@ def load_text(folder: Path, *, dtype: torch.dtype = torch.float32) -> TextEncode
     """Both tokenizers and text encoders of a diffusers folder, on the CPU, frozen.
 
     Raises:
-        NadirError: A part is missing.
+        NadirError: A part, or a weight of one, is missing.
     """
     hide_progress_bars()
     for part in ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2"):
         _check(folder, part)
-    first = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype)
-    second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype)
+    first = _whole(CLIPTextModel, folder, "text_encoder", dtype)
+    second = _whole(CLIPTextModelWithProjection, folder, "text_encoder_2", dtype)
     return TextEncoder(
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         tokenizer_2=CLIPTokenizer.from_pretrained(folder / "tokenizer_2"),
@@ -132,8 +130,24 @@ def load_text(folder: Path, *, dtype: torch.dtype = torch.float32) -> TextEncode
     )
 
 
-def _options(dtype: torch.dtype) -> dict[str, Any]:
-    return {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+def _whole(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """A part with all its weights; the libraries would make up what is missing."""
+    _check(folder, part)
+    model, info = kind.from_pretrained(
+        folder / part,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise NadirError(
+            f"the model's {part} lacks {missing[0]} ({len(missing)} weights in all)",
+            where=str(folder),
+            fix="rebuild it (`dvc repro base_model` for the base), or get the whole model",
+        )
+    return model
 
 
 def _check(folder: Path, part: str) -> None:

@@ -17,7 +17,9 @@ from nadir.ground.errors import NadirError
 from nadir.model import ldm_layout
 from nadir.model.autoencoder import DTYPES
 from nadir.model.folding import fold_scaling
+from nadir.model.hashing import unet_hash
 from nadir.model.info import folder_info
+from nadir.model.modelspec import modelspec_entries, other_sizes
 from nadir.model.safetensors_writer import write_safetensors
 from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import CLIP_VOCABULARY, load_text, load_unet, load_vae
@@ -26,7 +28,10 @@ from nadir.model.tokenizer import tokenizer_to_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
     from nadir.model.info import CheckpointInfo
+    from nadir.model.ldm_layout import Tensors
     from nadir.model.text import TextEncoder
 
 V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
@@ -43,39 +48,51 @@ STOCK_NOISE: dict[str, Any] = {
 """The noise settings of SDXL base 1.0, which other programs take unless a marker says otherwise."""
 
 
-def export_single_file(folder: Path, file: Path, *, precision: str = "fp16") -> None:
+def export_single_file(
+    folder: Path, file: Path, *, precision: str = "fp16", date: str | None = None
+) -> str | None:
     """Write a checkpoint as a single file in the LDM layout.
+
+    Besides the weights and the file's own bytes no more than the VAE is held in memory: each part
+    is read in the precision that is written.
 
     Args:
         folder: A checkpoint, or any SDXL in diffusers' layout.
         file: The `.safetensors` file to write.
         precision: `fp32`, `fp16` or `bf16`; of all weights.
+        date: ISO 8601, for the metadata; None leaves it out, so that equal models give equal
+            bytes on any day.
+
+    Returns:
+        The first size that is not SDXL's, in words, for which other programs will not open the
+        file; None when all are.
 
     Raises:
-        NadirError: The noise process is not SDXL's own and has no marker that other programs know.
+        NadirError: The noise process is not SDXL's own and has no marker that other programs
+            know, or a weight is NaN or does not fit the precision.
     """
     info = folder_info(folder)
-    markers = _markers(info, str(folder))
+    _require_sayable(info.noise, str(folder))
     dtype = DTYPES[precision]
-    unet, vae, text = load_unet(folder), load_vae(folder), load_text(folder)
+    unet, vae = load_unet(folder, dtype=dtype), load_vae(folder)
+    text = load_text(folder, dtype=dtype)
     # Not the training's: a published VAE has that folded in already.
     fold_scaling(vae, LatentScaling.from_vae_config(vae.config))
-    unet_state = unet.state_dict()
-    names = ldm_layout.unet_names(unet_state, unet.config)
-    tensors = {names[name]: tensor for name, tensor in unet_state.items()}
-    tensors |= ldm_layout.vae_to_ldm(vae.state_dict(), vae.config)
-    state = text.text_encoder.state_dict()
-    tensors |= {ldm_layout.TEXT_PREFIX + name: tensor for name, tensor in state.items()}
-    tensors |= ldm_layout.text_2_to_ldm(text.text_encoder_2.state_dict())
+    tensors = _tensors(unet, vae, text)
     cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    _require_finite(cast, precision, str(folder))
     # Tensors of no elements: only their names are looked at.
-    cast |= {name: torch.zeros(0) for name in markers}
+    cast |= {name: torch.zeros(0) for name in noise_markers(info.noise)}
     configs = {"unet": unet.config, "vae": vae.config} | _text_configs(text)
-    write_safetensors(file, cast, _metadata(info, configs, text))
+    mark = str(info.training.get("fingerprint") or unet_hash(unet))
+    metadata = _metadata(info, configs, text, mark)
+    if date:
+        metadata["modelspec.date"] = date
+    write_safetensors(file, cast, metadata, hash_key="modelspec.hash_sha256")
+    return other_sizes({name: _plain(config) for name, config in configs.items()})
 
 
-def _markers(info: CheckpointInfo, where: str) -> list[str]:
-    noise = info.noise
+def _require_sayable(noise: dict[str, Any], where: str) -> None:
     what = _unsayable(noise)
     if what:
         raise NadirError(
@@ -85,9 +102,36 @@ def _markers(info: CheckpointInfo, where: str) -> list[str]:
             fix="use the checkpoint folder with diffusers, or train with noise.prediction: v, "
             "noise.sigma_shift: 1.0 and SDXL's betas",
         )
-    if noise["prediction"] == "epsilon":
+
+
+def noise_markers(noise: dict[str, Any]) -> list[str]:
+    """Names of the empty tensors by which other programs know a noise process."""
+    if noise["prediction"] != "v":
         return []
     return [V_MARKER, ZERO_SNR_MARKER] if noise["zero_terminal_snr"] else [V_MARKER]
+
+
+def _tensors(unet: UNet2DConditionModel, vae: AutoencoderKL, text: TextEncoder) -> Tensors:
+    """All weights by their names in the LDM layout."""
+    unet_state = unet.state_dict()
+    names = ldm_layout.unet_names(unet_state, unet.config)
+    tensors = {names[name]: tensor for name, tensor in unet_state.items()}
+    tensors |= ldm_layout.vae_to_ldm(vae.state_dict(), vae.config)
+    state = text.text_encoder.state_dict()
+    tensors |= {ldm_layout.TEXT_PREFIX + name: tensor for name, tensor in state.items()}
+    return tensors | ldm_layout.text_2_to_ldm(text.text_encoder_2.state_dict())
+
+
+def _require_finite(tensors: Tensors, precision: str, where: str) -> None:
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise NadirError(
+                f"the weight {name} holds NaN or infinity in {precision}",
+                where=where,
+                fix="export an earlier model"
+                if precision == "fp32"
+                else "use --precision fp32; if that says the same, export an earlier model",
+            )
 
 
 def _unsayable(noise: dict[str, Any]) -> str | None:
@@ -109,27 +153,23 @@ def _text_configs(text: TextEncoder) -> dict[str, Any]:
     }
 
 
-def _metadata(info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder) -> dict[str, str]:
-    """Modelspec's entries, and what `import_single_file` needs besides the tensors."""
-    key = "epsilon" if info.noise["prediction"] == "epsilon" else "v"
+def _metadata(
+    info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder, mark: str
+) -> dict[str, str]:
+    """Modelspec's entries, and what Nadir needs besides the tensors."""
+    plain = {name: _plain(config) for name, config in configs.items()}
     own: dict[str, Any] = {
         "noise": info.noise,
         "schedule": info.schedule.fingerprint,
-        "configs": {name: _plain(config) for name, config in configs.items()},
+        # How the model was trained to be asked, which no tensor tells.
+        "training": info.training,
+        "configs": plain,
     }
     if len(text.tokenizer) != CLIP_VOCABULARY:
         # Not CLIP's own vocabulary, so the file must bring it.
         own["tokenizers"] = [tokenizer_to_json(t) for t in (text.tokenizer, text.tokenizer_2)]
-    return {
-        "format": "pt",
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-xl-v1-base",
-        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
-        "modelspec.title": "Nadir checkpoint",
-        "modelspec.prediction_type": key,
-        "modelspec.predict_key": key,
-        METADATA_KEY: json.dumps(own, sort_keys=True),
-    }
+    entries = modelspec_entries(info, plain, mark=mark)
+    return {"format": "pt", **entries, METADATA_KEY: json.dumps(own, sort_keys=True)}
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """A single-file SDXL checkpoint as a diffusers folder, without a network where that is possible.
 
-Sizes come from the file's own `nadir` metadata, else they are SDXL base 1.0's. Prediction and
-schedule come from the metadata, else from the `v_pred` and `ztsnr` markers. CLIP's vocabulary is in
-no single file: it is taken from `tokenizer` and `tokenizer_2` folders beside the file, else from
-the hub's cache, else from the hub.
+Sizes come from the file's own `nadir` metadata, else they are SDXL base 1.0's. What is told of the
+noise process is read by `single_file_noise`. CLIP's vocabulary is in no single file: it is taken
+from `tokenizer` and `tokenizer_2` folders beside the file, else from the hub's cache, else from the
+hub.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,17 +24,19 @@ from nadir.ground.errors import NadirError
 from nadir.model import ldm_layout
 from nadir.model.folders import make_readable
 from nadir.model.hub import snapshot
-from nadir.model.info import CheckpointInfo, check_schedule
+from nadir.model.info import CheckpointInfo
 from nadir.model.portable import make_portable
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.scaling import LatentScaling
 from nadir.model.scheduler import stock_scheduler
 from nadir.model.sdxl import SCALING_FACTOR, sdxl_configs
-from nadir.model.single_file import METADATA_KEY, STOCK_NOISE, V_MARKER, ZERO_SNR_MARKER
+from nadir.model.single_file_kind import require_sdxl
+from nadir.model.single_file_noise import own_metadata, single_file_noise
+from nadir.model.single_file_weights import Weights
 from nadir.model.tokenizer import MAX_LENGTH, tokenizer_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nadir.model.ldm_layout import Tensors
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
 _TOKENIZER_SOURCE = "stabilityai/stable-diffusion-xl-base-1.0"
 _TOKENIZER_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
+_DISGUISES = {
+    b"GGUF": "it is GGUF, whose weights are quantised",
+    b"PK": "it is a pickle of torch, or another zip archive",
+    b"\x80": "it is a pickle",
+    b"version https": "it is the pointer of Git LFS, not the file itself",
+    b"<": "it is a web page, such as an error or a login",
+}
 
 
 def import_single_file(file: Path, folder: Path) -> None:
@@ -66,53 +74,37 @@ def load_single_file(file: Path) -> StableDiffusionXLPipeline:
     """A single-file SDXL as a pipeline whose scheduler says what the file's markers say.
 
     Raises:
-        NadirError: It is no safetensors file, no SDXL, or its tokenizers cannot be had.
+        NadirError: It is no safetensors file, no SDXL, one whose weights are broken or quantised
+            in a way that is not read, of a foreign noise process, or its tokenizers cannot be had.
     """
-    tensors, own = _read(file)
-    configs = own.get("configs") or sdxl_configs()
-    try:
-        unet, vae = _unet(tensors, configs["unet"]), _vae(tensors, configs["vae"])
-        first = _first_text(tensors, configs["text_encoder"])
-        second = _second_text(tensors, configs["text_encoder_2"])
-    except (KeyError, RuntimeError) as error:
-        raise NadirError(
-            f"the file is no SDXL checkpoint ({str(error).splitlines()[0][:200]})",
-            where=str(file),
-            fix="name a whole SDXL in one .safetensors file, not a LoRA, VAE or other model",
-        ) from error
+    with _opened(file) as opened:
+        own, noise = own_metadata(file, opened.metadata() or {}), single_file_noise(file, opened)
+        parts = _parts(file, Weights(file, opened), own.get("configs") or sdxl_configs())
     tokenizers = _tokenizers(file, own)
     return StableDiffusionXLPipeline(
-        vae=vae,
-        text_encoder=first,
-        text_encoder_2=second,
+        **parts,
         tokenizer=tokenizers[0],
         tokenizer_2=tokenizers[1],
-        unet=unet,
-        scheduler=stock_scheduler(_noise(file, own, tensors)),
+        scheduler=stock_scheduler(noise),
         force_zeros_for_empty_prompt=False,
         add_watermarker=False,
     )
 
 
 def single_file_info(file: Path) -> CheckpointInfo:
-    """What a single file says about how it must be sampled; reads its header only.
+    """What a single file says about how it must be sampled and asked; reads little but its header.
 
     Raises:
-        NadirError: It is no safetensors file.
+        NadirError: It is no safetensors file, or of a foreign noise process.
     """
     with _opened(file) as opened:
-        own, names = _own(opened), set(opened.keys())
+        training = own_metadata(file, opened.metadata() or {}).get("training")
+        noise = single_file_noise(file, opened)
     return CheckpointInfo(
-        noise=_noise(file, own, names),
+        noise=noise,
         latent_scaling=LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR),
-        training={},
+        training=training or {},
     )
-
-
-def _read(file: Path) -> tuple[Tensors, dict[str, Any]]:
-    with _opened(file) as opened:
-        names = opened.keys()
-        return {name: opened.get_tensor(name) for name in names}, _own(opened)
 
 
 def _opened(file: Path) -> Any:
@@ -120,30 +112,52 @@ def _opened(file: Path) -> Any:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
         raise NadirError(
-            f"not a readable safetensors file ({error})",
+            f"not a readable safetensors file ({_disguise(file) or error})",
             where=str(file),
-            fix="download it again; pickles (.ckpt) are never read",
+            fix="download it again as .safetensors; pickles (.ckpt) are never read",
         ) from error
 
 
-def _own(opened: Any) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((opened.metadata() or {}).get(METADATA_KEY, "{}"))
-    return value
+def _disguise(file: Path) -> str | None:
+    """What a file is that only bears the name, by its first bytes."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        start = opened.read(16)
+    return next((kind for magic, kind in _DISGUISES.items() if start.startswith(magic)), None)
 
 
-def _noise(file: Path, own: dict[str, Any], names: Container[str]) -> dict[str, Any]:
-    """The file's own noise settings, whose schedule is checked; else what its markers say."""
-    if "noise" not in own:
-        return _marked_noise(names)
-    noise: dict[str, Any] = own["noise"]
-    check_schedule(noise, own.get("schedule"), where=str(file))
-    return noise
+def _parts(file: Path, weights: Weights, configs: dict[str, Any]) -> dict[str, Any]:
+    """The four networks, by their names in diffusers' pipeline."""
+    unet = configs["unet"]
+    context, channels = unet["cross_attention_dim"], unet["in_channels"]
+    require_sdxl(file, weights.shapes, context=context, channels=channels)
+    makers = {
+        "unet": ("U-Net", _unet),
+        "vae": ("VAE", _vae),
+        "text_encoder": ("first text encoder", _first_text),
+        "text_encoder_2": ("second text encoder", _second_text),
+    }
+    parts = {}
+    for name, (shown, make) in makers.items():
+        try:
+            parts[name] = make(weights, configs[name])
+        except KeyError as error:
+            raise _not_whole(file, f"its {shown} lacks {error.args[0]}") from error
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines()]
+            raise _not_whole(file, f"its {shown} has other sizes: {lines[-1][:200]}") from error
+    weights.require_all_taken(ldm_layout.UNET_PREFIX)
+    return parts
 
 
-def _marked_noise(names: Container[str]) -> dict[str, Any]:
-    if V_MARKER not in names:
-        return STOCK_NOISE
-    return STOCK_NOISE | {"prediction": "v", "zero_terminal_snr": ZERO_SNR_MARKER in names}
+def _not_whole(file: Path, what: str) -> NadirError:
+    return NadirError(
+        f"the file is not a whole SDXL ({what})",
+        where=str(file),
+        fix="name a whole SDXL in one .safetensors file; smaller relatives, such as SSD-1B, are "
+        "not supported",
+    )
 
 
 def _fill(model: torch.nn.Module, state: Tensors) -> Any:
@@ -152,14 +166,14 @@ def _fill(model: torch.nn.Module, state: Tensors) -> Any:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _unet(tensors: Tensors, config: dict[str, Any]) -> UNet2DConditionModel:
+def _unet(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> UNet2DConditionModel:
     with torch.device("meta"):
         model = UNet2DConditionModel.from_config(config)
     names = ldm_layout.unet_names(model.state_dict(), model.config)
     return _fill(model, {name: tensors[theirs] for name, theirs in names.items()})
 
 
-def _vae(tensors: Tensors, config: dict[str, Any]) -> AutoencoderKL:
+def _vae(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> AutoencoderKL:
     # Whatever the model was trained with is folded into the VAE; 0.13025 is the layout's rule.
     plain = {"scaling_factor": SCALING_FACTOR, "latents_mean": None, "latents_std": None}
     with torch.device("meta"):
@@ -170,7 +184,7 @@ def _vae(tensors: Tensors, config: dict[str, Any]) -> AutoencoderKL:
     return _fill(model, state)
 
 
-def _first_text(tensors: Tensors, config: dict[str, Any]) -> CLIPTextModel:
+def _first_text(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> CLIPTextModel:
     with torch.device("meta"):
         model = CLIPTextModel(CLIPTextConfig(**config))
     names = model.state_dict()
@@ -178,7 +192,9 @@ def _first_text(tensors: Tensors, config: dict[str, Any]) -> CLIPTextModel:
     return _with_positions(model, model)
 
 
-def _second_text(tensors: Tensors, config: dict[str, Any]) -> CLIPTextModelWithProjection:
+def _second_text(
+    tensors: Mapping[str, torch.Tensor], config: dict[str, Any]
+) -> CLIPTextModelWithProjection:
     with torch.device("meta"):
         model = CLIPTextModelWithProjection(CLIPTextConfig(**config))
     model = _fill(model, ldm_layout.text_2_from_ldm(tensors, model.state_dict()))

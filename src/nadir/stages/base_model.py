@@ -29,7 +29,8 @@ def work() -> None:
     counts = facts["parameters"]
     say(
         f"base_model: {facts['source']}, U-Net of {counts['unet'] / 1e6:,.1f} M parameters, "
-        f"VAE of {counts['vae'] / 1e6:,.1f} M"
+        f"VAE of {counts['vae'] / 1e6:,.1f} M; predicts {facts['noise']['prediction']}"
+        f"{', zero terminal SNR' if facts['noise']['zero_terminal_snr'] else ''}"
     )
     emit("result", stage="base_model", source=facts["source"], unet_parameters=counts["unet"])
 

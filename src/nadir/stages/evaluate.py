@@ -86,7 +86,10 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
         params=params,
         scaling=info.latent_scaling,
         encodings=PromptEncodings(
-            text_encoder(pipeline), habits.captions, original_size=plan.original_size
+            text_encoder(pipeline),
+            habits.captions,
+            original_size=plan.original_size,
+            tags=habits.tags,
         ),
         holdout=holdout,
         known=known_tags(TAGS_TABLE),
