@@ -30,6 +30,7 @@ GOOD_FACTS: dict[str, Any] = {
     "perceptual_hash": "0123456789abcdef",
     "reason": None,
     "detail": None,
+    "colour": None,
 }
 
 

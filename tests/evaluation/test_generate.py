@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -65,13 +67,15 @@ def test_prompt_seed_and_scale_each_change_the_image(pipeline, encodings):
 
 def test_scales_start_from_one_noise(pipeline, encodings, monkeypatch):
     started = []
-    step = pipeline.scheduler.step
+    kind = type(pipeline.scheduler)
+    step = kind.step
 
-    def record(output, timestep, sample, **options):
+    def record(sampler, output, timestep, sample, **options):
         started.append(sample.clone())
-        return step(output, timestep, sample, **options)
+        return step(sampler, output, timestep, sample, **options)
 
-    monkeypatch.setattr(pipeline.scheduler, "step", record)
+    # On the class: each draw takes its steps with a sampler of its own.
+    monkeypatch.setattr(kind, "step", record)
     for scale in (3.5, 7.5):
         pixels(pipeline, encodings, [(PROMPTS[0], 1)], cfg_scale=scale)
     assert torch.equal(started[0], started[3])
@@ -86,6 +90,33 @@ def test_samplers_that_add_noise_are_repeatable_and_free_of_their_batch(checkpoi
     together = pixels(pipeline, encodings, requests, steps=4)
     alone = pixels(pipeline, encodings, requests[1:], steps=4)
     assert np.abs(together[1] - alone[0]).max() < 1e-4
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
+def test_draws_at_the_same_time_from_one_model_do_not_meet(checkpoint, sampler):
+    pipeline = load_pipeline(checkpoint, sampler=sampler)
+    known = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions, most=2)
+
+    def draw(seed):
+        changes = {"steps": (2, 7, 4)[seed % 3], "cfg_scale": (1.0, 4.5)[seed % 2]}
+        (found,) = pixels(pipeline, known, [(f"{seed}girls", seed)], **changes)
+        return found
+
+    with ThreadPoolExecutor(1) as alone, ThreadPoolExecutor(8) as together:
+        expected = list(alone.map(draw, range(8)))
+        assert all(map(np.array_equal, together.map(draw, range(8)), expected))
+    assert pipeline.scheduler.num_inference_steps == 0, "the model itself stays as it was loaded"
+
+
+def test_only_the_prompts_used_last_are_kept_where_a_number_is_given(pipeline):
+    known = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions, most=2)
+    first = known.get(["a", "b", "c"])
+    assert list(known._known) == ["b", "c"]
+    known.get(["b"])
+    known.get(["d"])
+    assert list(known._known) == ["b", "d"]
+    again = known.get(["a", "b", "c"])
+    assert all(map(torch.equal, first, again))
 
 
 def test_the_stock_pipeline_decodes_to_the_same_picture(pipeline, encodings):

@@ -17,9 +17,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
 from PIL import Image
-from tests.clip_vocabulary import write_clip_tokenizers
 from tests.model.conftest import SCALING, write_checkpoint
-from tests.other_environments import LOCKED, run_in
+from tests.support.clip_vocabulary import write_clip_tokenizers
+from tests.support.other_environments import LOCKED, run_in
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nadir.config.base_model import BaseModelParams, TinyParams

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data.tables import MANIFEST, TAG_PAIRS, TAG_RULES, TAGS, read_table, write_table
+from nadir.model.tokenizer import build_tokenizer
 from nadir.stages.tag_statistics import main
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def project(tmp_path: Path, params_text: str, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     (tmp_path / "params.yaml").write_text(params_text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    for name in ("tokenizer", "tokenizer_2"):
+        build_tokenizer(["1girl", "red_hair"]).save_pretrained(tmp_path / "models/base" / name)
     return tmp_path
 
 
@@ -101,6 +104,35 @@ def test_aliases_and_implications_are_applied(project: Path) -> None:
     assert [(row["tag"], row["count"]) for row in table] == [("animal", 2), ("cat", 2)]
     report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
     assert report["rules_that_apply"] == 3
+
+
+def test_captions_that_are_cut_off_are_counted_with_the_tags_they_lose(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = [("1girl", "general"), ("red_hair", "general")]
+    # Spelled out in bytes: 20 tokens each, and a comma between them.
+    unknown = [(letter * 20, "general") for letter in "abcd"]
+    write_manifest(project, [("train", known), ("train", unknown), ("holdout", unknown)])
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "params.yaml").write_text(text.replace("shuffle: true", "shuffle: false"))
+    main()
+    report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
+    assert report["captions"] == {
+        "token_limit": 75,
+        "images": 2,
+        "cut": 1,
+        "cut_share": 0.5,
+        "longest": 83,
+        "most_lost": {"d" * 20: 1},
+    }
+    assert "WARNING tag_statistics: 50.0% of the captions (1 of 2)" in capsys.readouterr().out
+    (project / "params.yaml").write_text(
+        text.replace("shuffle: true", "shuffle: false").replace("chunks: 1", "chunks: 2")
+    )
+    main()
+    report = json.loads((project / "reports/tags.json").read_text(encoding="utf-8"))
+    assert (report["captions"]["cut"], report["captions"]["most_lost"]) == (0, {})
+    assert "WARNING" not in capsys.readouterr().out
 
 
 def test_a_missing_manifest_ends_the_stage_with_one_clear_error(

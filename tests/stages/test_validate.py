@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.colour_profiles import P3_XY, SRGB_XY, rgb_profile, srgb_curve
 from tests.support.hostile import BAD, BOMBS, GOOD, add_bombs, encoded, make_hostile_folder, picture
 
 from nadir.data import tables
@@ -98,6 +99,22 @@ def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
     assert parsed.tags.count("img") == len(GOOD) + 8  # of the bad ones eight can be shown
     assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
     assert str(project) not in page
+
+
+def test_what_became_of_colour_profiles_is_counted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "images"
+    add_photographs(folder, 4)
+    profiles = [rgb_profile(P3_XY, srgb_curve()), rgb_profile(SRGB_XY, srgb_curve()), b"no profile"]
+    for index, profile in enumerate(profiles):
+        (folder / f"{index:02}.jpg").write_bytes(
+            encoded(picture(100 + index), "JPEG", icc_profile=profile)
+        )
+    outputs = run_both()
+    assert numbers()["colour_profiles"] == {"converted": 1, "srgb": 1, "unusable": 1}
+    assert "WARNING validate: 1 images have a colour profile that" in capsys.readouterr().out
+    assert "converted to sRGB" in outputs["reports/validation.html"].decode()
 
 
 def test_bombs_cost_no_gigabytes_and_the_time_that_is_allowed(project: Path) -> None:

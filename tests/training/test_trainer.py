@@ -268,3 +268,22 @@ def test_a_batch_that_parts_do_not_divide_is_an_error(project: Path, tmp_path: P
     run = prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
     with pytest.raises(NadirError, match="a batch of 4 images cannot be split"):
         Learner(FullUNet(load_unet(Path("models/base"))), broken, run.objective, accelerator)
+
+
+def test_captions_that_are_cut_off_are_told_before_training(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    params = read_section("train", TrainParams)
+    accelerator = make_accelerator(params)
+    prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
+    assert "WARNING" not in capsys.readouterr().out
+    # Four tags and the commas between them are seven tokens.
+    monkeypatch.setattr("nadir.data.caption_lengths.CHUNK_TOKENS", 6)
+    prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
+    said = capsys.readouterr().out
+    assert "WARNING train: " in said
+    assert "of the captions" in said
+    assert "the 6 tokens that are read, up to 7; cut off most often: " in said

@@ -47,9 +47,17 @@ def render_caption(
         for names in groups.values():
             rng.shuffle(names)
     ordered = [name for names in groups.values() for name in names]
-    if params.underscores == "space":
-        ordered = [_spaced(name) for name in ordered]
-    return ", ".join(ordered)
+    return ", ".join(written_tag(name, params) for name in ordered)
+
+
+def written_tag(name: str, params: CaptionParams) -> str:
+    """A tag as captions have it."""
+    return _spaced(name) if params.underscores == "space" else name
+
+
+def class_rank(name: str, tag_class: str) -> int:
+    """Where a tag's class stands in captions: tags of a lower rank come first."""
+    return _CLASS_ORDER.index(_group(name, tag_class))
 
 
 def write_prompt(prompt: str, params: CaptionParams) -> str:

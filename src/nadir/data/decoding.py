@@ -6,8 +6,9 @@ The rules, the same for inspection, encoding and every page that shows an image:
   decoder holds four images in memory. Large images are inspected one at a time.
 - The first frame of an animation is the image. EXIF orientation is applied.
 - Transparency is flattened on a stated colour.
-- CMYK goes through its embedded colour profile when it has one. 16 bits become 8 by dropping the
-  lower ones. Palettes and greys become RGB.
+- Embedded colour profiles are applied, by the rules of `nadir.data.colour`: pixels are sRGB.
+- 16 bits become 8 by dropping the lower ones. Palettes and greys become RGB.
+- Texts and other metadata say nothing about pixels and cost no image.
 - Floating-point and 32-bit pixels are refused: nothing says which of their values is white.
 - A file that ends before its last pixel is not an image, however much of it could be shown.
 """
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from nadir.data.colour import colours_of
 from nadir.data.flattening import greyed, reduced, to_rgb
 from nadir.data.measuring import SIDE, frequencies, reduction, turned
+from nadir.data.png_chunks import patient
 from nadir.data.quarantine import ImageError, Reason
 from nadir.data.worker import alone
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from nadir.data.colour import Verdict
 
 __all__ = [
     "DECODING",
@@ -44,7 +49,7 @@ __all__ = [
     "open_small",
 ]
 
-DECODING = 1
+DECODING = 2
 """Raise when a rule here gives other pixels, so that no latent of the old ones is used again."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What may be decoded, in Pillow's names; no format that runs programs or reads other files."""
@@ -93,12 +98,14 @@ class Glance:
         height: Of the image, pixels, upright.
         format: The real format: png, jpeg, webp ...
         low: What `measuring.measure` wants, upright [8, 8].
+        colour: What became of its embedded colour profile; None when it has none.
     """
 
     width: int
     height: int
     format: str
     low: np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
+    colour: Verdict | None = None
 
 
 def glance(file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: int) -> Glance:
@@ -124,7 +131,8 @@ def glance(file: Path | BinaryIO, background: tuple[int, int, int], max_pixels: 
         orientation = _orientation(image)
         if orientation in _QUARTER_TURNS:
             width, height = height, width
-        return Glance(width, height, _kind(image), turned(low, orientation))
+        colour = colours_of(image).verdict
+        return Glance(width, height, _kind(image), turned(low, orientation), colour)
 
 
 def open_small(
@@ -186,7 +194,7 @@ def _check_size(image: Image.Image, max_pixels: int, where: str) -> None:
 
 def _open_header(file: Path | BinaryIO) -> Image.Image:
     """Open without decoding, and without Pillow's own limit: the caller has a stated one."""
-    with _PILLOW_LIMIT:
+    with _PILLOW_LIMIT, patient():
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:

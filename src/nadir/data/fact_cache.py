@@ -70,7 +70,7 @@ class FactCache:
     def _read(self, path: Path) -> pa.Table | None:
         # Another run may have merged it away, or an older release has written other columns.
         with contextlib.suppress(pa.ArrowException, OSError):
-            table = pq.read_table(path)
+            table = pq.read_table(path, pre_buffer=False)
             return table if table.schema.equals(self.schema) else None
         return None
 

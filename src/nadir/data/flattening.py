@@ -5,12 +5,12 @@ The rules are those that `nadir.data.decoding` states.
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
+from nadir.data.colour import colours_of
 from nadir.data.measuring import luma
 from nadir.data.quarantine import ImageError, Reason
 
@@ -25,9 +25,10 @@ def reduced(
     width, height = image.size
     rows = max(_STRIP_PIXELS // width // down, 1) * down
     whole = Image.new("RGB", (-(-width // across), -(-height // down)))
+    as_stored = colours_of(image).transform is None
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        if strip.mode in ("L", "RGB") and not strip.has_transparency_data:
+        if as_stored and strip.mode in ("L", "RGB") and not strip.has_transparency_data:
             small = strip.reduce((across, down)).convert("RGB")
         else:
             small = to_rgb(strip, background).reduce((across, down))
@@ -41,30 +42,34 @@ def greyed(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     swatch.putdata(range(256))
     table = np.rint(luma(to_rgb(swatch, background))).astype(np.uint8)
     grey = image.point(table.ravel().tolist(), "L")
-    grey.info.pop("transparency", None)
+    # Both have been seen to in the palette.
+    for name in ("transparency", "icc_profile"):
+        grey.info.pop(name, None)
     return grey
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """An image as RGB, what is transparent flattened on `background` (0 to 255 each).
+    """An image as sRGB, what is transparent flattened on `background` (0 to 255 each).
 
     Raises:
         ImageError: Nothing says which of its values is white.
     """
-    if image.mode.startswith("I"):
-        return _from_16_bit(image).convert("RGB")
     if image.mode == "F":
         raise ImageError(Reason.UNREADABLE, "floating-point pixels have no fixed white")
-    if image.mode == "CMYK":
-        return _from_cmyk(image)
+    colours = colours_of(image)
+    if image.mode.startswith("I"):
+        return colours.plain(_from_16_bit(image))
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    if image.mode == "LA":
+        return colours.plain(image)
+    if image.mode == "LA" and colours.transform is None:
         return _from_grey(image, background)
     layered = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = layered.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return layered.convert("RGB")
+    opaque = alpha.getextrema() == (255, 255)
+    if opaque or colours.transform is not None:
+        layered = colours.plain(layered)
+    if opaque:
+        return layered
     canvas = Image.new("RGB", layered.size, background)
     canvas.paste(layered, mask=alpha)
     return canvas
@@ -84,17 +89,3 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ImageError(Reason.UNREADABLE, "32-bit pixels have no fixed white")
     return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _from_cmyk(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, embedded, target, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            converted = None
-        if converted is not None:
-            return converted
-    return image.convert("RGB")

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "ImageError", "Limits", "inspect_file", "open_image"]
 
-RULES = 3
+RULES = 4
 """Raise when a rule of decoding or measuring changes, so that remembered facts are made anew."""
 
+_LONGEST_SIDE = (1 << 31) - 1
 _TIFF_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 0])
 _SHORT = 3
 _OFFSETS, _LENGTHS = 273, 279  # of the strips; tiles are left to the decoder
@@ -57,6 +58,8 @@ class Facts:
         perceptual_hash: 64-bit DCT hash, 16 hex digits.
         reason: Why there are no pixels, a `Reason`; None for a good image.
         detail: More about the reason.
+        colour: What became of an embedded colour profile: srgb, converted or unusable; None
+            without one.
     """
 
     sha256: str | None = None
@@ -67,6 +70,7 @@ class Facts:
     perceptual_hash: str | None = None
     reason: str | None = None
     detail: str | None = None
+    colour: str | None = None
 
 
 def inspect_file(source: Source, path: str, size: int, version: str, *, limits: Limits) -> Facts:
@@ -90,9 +94,18 @@ def inspect_file(source: Source, path: str, size: int, version: str, *, limits: 
         reason, detail = error.reason, error.detail
         if reason == Reason.UNREADABLE and _ends_early(data):
             reason, detail = Reason.TRUNCATED, "the file ends before the image does"
-        width, height = error.size or (None, None)
+        width, height = _plausible(error.size)
         return Facts(sha256, width, height, reason=reason, detail=detail)
-    return Facts(sha256, seen.width, seen.height, seen.format, *measure(seen.low))
+    measured = measure(seen.low)
+    return Facts(sha256, seen.width, seen.height, seen.format, *measured, colour=seen.colour)
+
+
+def _plausible(size: tuple[int, int] | None) -> tuple[int, int] | tuple[None, None]:
+    """The size that a header states; none where it is more than any decoder or table could hold.
+
+    The detail of the reason quotes it as it stands.
+    """
+    return size if size and min(size) >= 0 and max(size) <= _LONGEST_SIDE else (None, None)
 
 
 def _read(source: Source, path: str, size: int, version: str, max_bytes: int) -> bytes:

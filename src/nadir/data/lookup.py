@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.fact_cache import KEY, FactCache, match
-from nadir.data.quarantine import PASSING
+from nadir.data.quarantine import PASSING, Reason
 from nadir.data.rows import take_rows
 from nadir.ground.events import Progress
 
@@ -26,6 +26,8 @@ Row = dict[str, object]
 """Facts by column; missing ones are null."""
 
 _SAVE_EVERY_S = 15.0
+# What Arrow raises for a value that a column's type cannot hold.
+_UNFIT = (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError)
 # Then the facts in memory are saved and forgotten, however quick it went.
 _SAVE_ABOVE = 200_000
 
@@ -45,7 +47,9 @@ class Work(Protocol):
         ...
 
 
-def complete(wanted: pa.Table, cache: FactCache, work: Work, *, unit: str) -> tuple[pa.Table, int]:
+def complete(
+    wanted: pa.Table, cache: FactCache, work: Work, *, unit: str, misfit: Reason
+) -> tuple[pa.Table, int]:
     """Facts for each row of `wanted` (nulls where its path is null), and how many were new.
 
     Args:
@@ -53,11 +57,12 @@ def complete(wanted: pa.Table, cache: FactCache, work: Work, *, unit: str) -> tu
         cache: What is remembered; gets what is found, except what may be otherwise next time.
         work: Looks at the files that are new or changed.
         unit: What is counted, plural, for progress.
+        misfit: The reason to leave a file out when one of its facts fits no column.
     """
     known = cache.known()
     missing = missing_files(wanted, known)
     if missing.num_rows:
-        passing = _look(missing, cache, work, unit)
+        passing = _look(missing, cache, work, unit, misfit)
         known = pa.concat_tables([cache.known(), passing])
     rows = match(wanted, known)
     return take_rows(known, rows).drop_columns(KEY), missing.num_rows
@@ -69,7 +74,7 @@ def missing_files(wanted: pa.Table, known: pa.Table) -> pa.Table:
     return missing.group_by(KEY, use_threads=False).aggregate([]).sort_by("path")
 
 
-def _look(missing: pa.Table, cache: FactCache, work: Work, unit: str) -> pa.Table:
+def _look(missing: pa.Table, cache: FactCache, work: Work, unit: str, misfit: Reason) -> pa.Table:
     """Look at files and remember them; gives back the facts that are not to be remembered."""
     found: list[pa.Table] = []
     passing: list[pa.Table] = [cache.schema.empty_table()]
@@ -84,7 +89,7 @@ def _look(missing: pa.Table, cache: FactCache, work: Work, unit: str) -> pa.Tabl
         found.clear()
 
     for chunk, facts in work(_chunks(missing, work.chunk)):
-        found.append(_table(chunk, facts, cache.schema))
+        found.append(_table(chunk, facts, cache.schema, misfit))
         rows += len(chunk)
         progress.advance(len(chunk))
         if time.monotonic() - saved > _SAVE_EVERY_S or rows > _SAVE_ABOVE:
@@ -101,7 +106,17 @@ def _chunks(missing: pa.Table, size: int) -> Iterator[list[FileKey]]:
         yield list(zip(*columns, strict=True))
 
 
-def _table(chunk: Sequence[FileKey], facts: list[Row], schema: pa.Schema) -> pa.Table:
+def _table(
+    chunk: Sequence[FileKey], facts: Sequence[Row], schema: pa.Schema, misfit: Reason
+) -> pa.Table:
+    """Facts as columns; a fact that its column cannot hold costs its file only."""
+    try:
+        return _columns(chunk, facts, schema)
+    except _UNFIT:
+        return _columns(chunk, [_fitting(row, schema, misfit) for row in facts], schema)
+
+
+def _columns(chunk: Sequence[FileKey], facts: Sequence[Row], schema: pa.Schema) -> pa.Table:
     keys = dict(zip(KEY, zip(*chunk, strict=True), strict=True))
     columns = {
         field.name: keys[field.name]
@@ -110,3 +125,16 @@ def _table(chunk: Sequence[FileKey], facts: list[Row], schema: pa.Schema) -> pa.
         for field in schema
     }
     return pa.table(columns, schema=schema)
+
+
+def _fitting(row: Row, schema: pa.Schema, misfit: Reason) -> Row:
+    """The facts of one file, or why they cannot be told."""
+    for field in schema:
+        value = row.get(field.name)
+        try:
+            pa.array([value], field.type)
+        except _UNFIT:
+            # ascii: text that cannot be written would not fit here either.
+            detail = f"its {field.name} does not fit the table: {ascii(value)[:80]}"
+            return {"reason": str(misfit), "detail": detail}
+    return row

@@ -45,6 +45,8 @@ class Screened:
         tags_written: Tags in the tag files, repetitions included.
         tags_well_formed: Those of them that are in the booru form.
         copies: Decoded images left out because another has the same bytes.
+        colours: What became of the embedded colour profiles of the usable images: how many each,
+            by the words of `nadir.data.colour.Verdict`.
     """
 
     manifest: pa.Table
@@ -54,6 +56,7 @@ class Screened:
     tags_written: int
     tags_well_formed: int
     copies: int
+    colours: dict[str, int]
 
 
 def screen(
@@ -87,7 +90,14 @@ def screen(
         int(frame["written"].sum()),
         int(frame["well_formed"].sum()),
         int((verdicts.reasons == str(Reason.DUPLICATE)).sum()),
+        _counted(found.facts.column("colour"), kept),
     )
+
+
+def _counted(words: pa.ChunkedArray, kept: Mask) -> dict[str, int]:
+    """How often each word stands in the kept rows, sorted by word; nulls are not counted."""
+    found = words.filter(pa.array(kept)).drop_null().value_counts().to_pylist()
+    return {row["values"]: row["counts"] for row in sorted(found, key=lambda row: row["values"])}
 
 
 class _Verdicts:

@@ -41,6 +41,7 @@ FACTS: pa.Schema = pa.schema(
         ("perceptual_hash", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("colour", pa.string()),
     ]
 )
 """`nadir.data.inspection.Facts` as columns."""
@@ -118,13 +119,14 @@ def survey(
         cache,
         _Images(source, limits, workers, scheduler),
         unit="images",
+        misfit=Reason.UNREADABLE,
     )
     cache = FactCache(
         memory / f"tags-{canonical_hash([source.location, tags_text.RULES])[:16]}", TAG_FACTS
     )
     wanted = listing.select(["tags_path", "tags_size", "tags_version"]).rename_columns(KEY)
     read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
-    tags, _ = complete(wanted, cache, read, unit="tag files")
+    tags, _ = complete(wanted, cache, read, unit="tag files", misfit=Reason.BAD_TAGS_FILE)
     return Survey(_with_problems(images, listing), tags, looked_at)
 
 

@@ -174,7 +174,9 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
     """
     check_table(path, schema)
     try:
-        return pq.read_table(path, columns=list(columns) if columns is not None else None)
+        # Reading ahead would keep the packed bytes of all columns beside the unpacked ones.
+        wanted = list(columns) if columns is not None else None
+        return pq.read_table(path, columns=wanted, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -156,7 +156,8 @@ def tag_batches(
         manifest: A `MANIFEST` file.
         columns: What to read besides the tags.
     """
-    with pq.ParquetFile(manifest, read_dictionary=_TAG_LEAVES) as file:
+    # By default pyarrow reads all groups ahead and keeps their bytes as long as the file is open.
+    with pq.ParquetFile(manifest, read_dictionary=_TAG_LEAVES, pre_buffer=False) as file:
         for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[*columns, "tags"]):
             yield batch, batch.column("tags")
 

@@ -22,16 +22,18 @@ from nadir.data.tag_uses import TagCoder, TagUses, training_uses
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from nadir.config.tag_statistics import TagStatisticsParams
+    from nadir.data.caption_lengths import CaptionLengths
     from nadir.data.tag_rules import TagRules
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Strings = NDArray[np.str_]
+    Measure = Callable[[TagUses, Sequence[tuple[str, str]]], CaptionLengths]
 
 # DuckDB spills to disk beyond this, so that larger vocabularies and datasets need no more memory.
 _MEMORY_BYTES = 2 << 30
@@ -51,11 +53,13 @@ class TagStatistics:
         tags: A `TAGS` table.
         pairs: A `TAG_PAIRS` table of the most used tags.
         weights: Loss weight of each training image, in the manifest's order, mean 1.
+        captions: How long the training images' captions are; None when not asked for.
     """
 
     tags: pa.Table
     pairs: pa.Table
     weights: Floats
+    captions: CaptionLengths | None = None
 
 
 def tag_statistics(
@@ -64,6 +68,7 @@ def tag_statistics(
     *,
     rules: TagRules | None = None,
     scratch: Path | None = None,
+    measure: Measure | None = None,
 ) -> TagStatistics:
     """Count and weigh the tags of the training images, out of core.
 
@@ -72,6 +77,7 @@ def tag_statistics(
         params: Power, clips, classes and limits.
         rules: Aliases and implications; an image counts for all that its tags stand for.
         scratch: Folder for temporary files; four bytes for each use of a tag.
+        measure: How long the captions are, from the uses and (name, class) of each tag.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         names = _names(manifest, Path(folder))
@@ -88,7 +94,13 @@ def tag_statistics(
             tags=tags.take(order),
             pairs=tag_pairs(uses, tags, order[: params.paired_tags]),
             weights=sample_weights(uses, tags),
+            captions=measure(uses, tag_names(tags)) if measure else None,
         )
+
+
+def tag_names(tags: pa.Table) -> list[tuple[str, str]]:
+    """(name, class) of each row of a `TAGS` table."""
+    return list(zip(tags["tag"].to_pylist(), tags["class"].to_pylist(), strict=True))
 
 
 def tag_weights(counts: Integers, classes: Strings, params: TagStatisticsParams) -> Floats:

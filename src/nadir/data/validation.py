@@ -35,6 +35,7 @@ class Dataset:
         totals: One number per name; what the gate looks at.
         profile: What it is like, from `nadir.data.profile`.
         reference: The same of the accepted dataset, if there is one.
+        colours: Used images by what became of their embedded colour profile.
     """
 
     listed: int
@@ -43,6 +44,7 @@ class Dataset:
     totals: dict[str, int | float | None]
     profile: dict[str, Any]
     reference: dict[str, Any] | None
+    colours: dict[str, int]
 
     @property
     def ratings(self) -> dict[str, int]:
@@ -98,7 +100,9 @@ def split(
         "near_duplicate_share": _share(int((np.bincount(groups) > 1)[groups].sum()), len(held)),
         **drift(about, reference),
     }
-    return Dataset(listed, manifest, screened.quarantine, totals, about, reference)
+    return Dataset(
+        listed, manifest, screened.quarantine, totals, about, reference, screened.colours
+    )
 
 
 def _counts(
@@ -138,6 +142,7 @@ def metrics(dataset: Dataset, outcomes: list[Outcome]) -> dict[str, Any]:
         },
         "quarantined": dataset.reasons,
         "ratings": dataset.ratings,
+        "colour_profiles": dataset.colours,
         "shares": {
             name: dataset.totals[name] for name in shares if dataset.totals[name] is not None
         },

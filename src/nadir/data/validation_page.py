@@ -31,6 +31,11 @@ EXAMPLES = 8
 _THUMBNAIL_PX = 176
 _CHARTED = 20_000
 _TOP_TAGS = 8
+_COLOURS = {
+    "converted": "converted to sRGB",
+    "srgb": "sRGB as it is",
+    "unusable": "unusable, read as sRGB",
+}
 
 
 def validation_page(
@@ -133,6 +138,7 @@ def _charts(dataset: Dataset) -> list[Markup]:
         _formats(table, note),
         _top_tags(table, note),
         *_ratings(dataset),
+        *_colours(dataset),
     ]
 
 
@@ -154,6 +160,16 @@ def _ratings(dataset: Dataset) -> list[Markup]:
     names, values = list(ratings)[:_TOP_TAGS], list(ratings.values())[:_TOP_TAGS]
     caption = "Images by the rating that the source gives them."
     return [bar_chart(names, values, title="Ratings", caption=caption)]
+
+
+def _colours(dataset: Dataset) -> list[Markup]:
+    if not dataset.colours:
+        return []
+    names = [_COLOURS[name] for name in dataset.colours]
+    caption = "What became of embedded profiles. Images without one are read as sRGB."
+    return [
+        bar_chart(names, list(dataset.colours.values()), title="Colour profiles", caption=caption)
+    ]
 
 
 def _top_tags(table: pa.Table, note: str) -> Markup:

@@ -7,6 +7,8 @@ compared one by one.
 
 from __future__ import annotations
 
+import copy
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,7 @@ class PromptEncodings:
         original_size: Width and height that micro-conditioning claims for the source image; the
             canvas when None. A size that training has seen gives the best pictures.
         tags: Whether prompts are lists of tags, to be put into the form of training's.
+        most: Prompts to remember, those used last; None remembers all.
     """
 
     def __init__(
@@ -79,24 +82,42 @@ class PromptEncodings:
         original_size: tuple[int, int] | None = None,
         *,
         tags: bool = True,
+        most: int | None = None,
     ) -> None:
         self.original_size = original_size
         self._tags = tags
         self._encoder = encoder
         self._captions = captions
+        self._most = most
         self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._asking = threading.Lock()
 
     def get(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        if new:
-            captions = self._captions
-            written = [write_prompt(text, captions) if self._tags else text for text in new]
-            hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
-            for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
-                self._known[prompt] = (hidden, pooled)
-        pairs = [self._known[prompt] for prompt in prompts]
+        with self._asking:
+            new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+            self._encode(new)
+            pairs = [self._known[prompt] for prompt in prompts]
+            self._forget(prompts)
         return torch.stack([hidden for hidden, _ in pairs]), torch.stack([p for _, p in pairs])
+
+    def _encode(self, new: Sequence[str]) -> None:
+        if not new:
+            return
+        captions = self._captions
+        written = [write_prompt(text, captions) if self._tags else text for text in new]
+        hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
+        for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
+            self._known[prompt] = (hidden, pooled)
+
+    def _forget(self, used: Sequence[str]) -> None:
+        """Let go of the prompts that were not used for longest."""
+        if self._most is None:
+            return
+        for prompt in dict.fromkeys(used):
+            self._known[prompt] = self._known.pop(prompt)
+        for prompt in list(self._known)[: -self._most]:
+            del self._known[prompt]
 
 
 def text_encoder(pipeline: StableDiffusionXLPipeline) -> TextEncoder:
@@ -133,6 +154,8 @@ def generate(
 ) -> Iterator[Drawing]:
     """Draw each (prompt, seed) at one CFG scale, in batches, in order.
 
+    Draws from one pipeline may run at the same time: each takes its own steps.
+
     Args:
         pipeline: From `model.checkpoint.load_pipeline`; its scheduler is the sampler.
         requests: (prompt, seed) of each image.
@@ -146,6 +169,7 @@ def generate(
     Yields:
         One `Drawing` per request.
     """
+    pipeline = _own(pipeline)
     claimed = encodings.original_size or size
     taken = {"steps": steps, "guidance_rescale": guidance_rescale, **pipeline.scheduler.facts}
     for start in range(0, len(requests), batch_size):
@@ -164,6 +188,14 @@ def generate(
             output_type="latent",
         ).images
         yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW, taken)
+
+
+def _own(pipeline: StableDiffusionXLPipeline) -> StableDiffusionXLPipeline:
+    """The same networks with a sampler and settings of a call that no other call changes."""
+    own = copy.copy(pipeline)
+    # What a run makes of itself is made anew when it begins.
+    own.scheduler = copy.copy(pipeline.scheduler)
+    return own
 
 
 def _conditioning(

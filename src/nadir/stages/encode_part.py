@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Path("models/base"), dtype=DTYPES[read_section("encode", EncodeParams).precision]
         )
         encode_part(
-            pq.read_table(folder / ROWS),
+            pq.read_table(folder / ROWS, pre_buffer=False),
             vae,
             state.device if several else pick_device(name),
             rank=state.process_index,

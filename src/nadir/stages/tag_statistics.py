@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
+from transformers import CLIPTokenizer
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
+from nadir.config.train import TrainParams
+from nadir.data.caption_lengths import caption_lengths
 from nadir.data.tables import (
     MANIFEST,
     TAG_PAIRS,
@@ -27,15 +30,17 @@ from nadir.data.tags import effective_sample_share, tag_statistics
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_path, write_json
 from nadir.ground.workspace import work_folder
+from nadir.model.token_counts import token_counter
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.tags import TagStatistics
+    from nadir.data.tags import Measure, TagStatistics
 
 _MANIFEST = Path("data/manifest.parquet")
 _RULES = Path("data/tag_rules.parquet")
+_TOKENIZERS = (Path("models/base/tokenizer"), Path("models/base/tokenizer_2"))
 _PLOTTED_RANKS = 1000
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
@@ -47,7 +52,7 @@ def work() -> None:
     scratch = work_folder("tag_statistics")
     try:
         params = read_section("tag_statistics", TagStatisticsParams)
-        found = tag_statistics(_MANIFEST, params, rules=rules, scratch=scratch)
+        found = tag_statistics(_MANIFEST, params, rules=rules, scratch=scratch, measure=_captions())
     finally:
         # With what a killed run may have left.
         shutil.rmtree(scratch, ignore_errors=True)
@@ -62,7 +67,16 @@ def work() -> None:
         f"tag_statistics: {report['tags']:,} tags, {report['uses']:,} uses; weighting by them "
         f"leaves {report['effective_sample_size_share']:.0%} of the effective sample size"
     )
+    if found.captions and (warning := found.captions.warning()):
+        say(f"WARNING tag_statistics: {warning}")
     emit("result", stage="tag_statistics", **report)
+
+
+def _captions() -> Measure:
+    """Measures captions as training writes and reads them, with the base model's tokenizers."""
+    captions = read_section("train", TrainParams).caption
+    count = token_counter([CLIPTokenizer.from_pretrained(folder) for folder in _TOKENIZERS])
+    return lambda uses, tags: caption_lengths(uses, tags, captions, count)
 
 
 def _report(found: TagStatistics) -> dict[str, Any]:
@@ -75,6 +89,7 @@ def _report(found: TagStatistics) -> dict[str, Any]:
         "classes": _by(found.tags, "class"),
         "rarity": _by(found.tags, "rarity"),
         "rules_that_apply": len(pc.list_flatten(found.tags["from_names"])),
+        "captions": found.captions.as_json() if found.captions else None,
         "effective_sample_size": share * len(found.weights),
         "effective_sample_size_share": share,
     }

@@ -107,6 +107,11 @@ def _tell(dataset: Dataset, outcomes: list[Outcome], numbers: dict[str, Any]) ->
         f"({images['train']:,} train, {images['holdout']:,} holdout); "
         f"{images['quarantined']:,} quarantined" + (f" ({reasons})" if reasons else "")
     )
+    if unusable := dataset.colours.get("unusable"):
+        say(
+            f"WARNING validate: {unusable:,} images have a colour profile that cannot be used, "
+            "and are read as sRGB"
+        )
     warnings = [o for o in outcomes if not o.passed and o.expectation.severity == "warning"]
     for outcome in warnings:
         say(f"WARNING validate: {outcome.text}")

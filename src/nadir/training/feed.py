@@ -14,7 +14,7 @@ from nadir.data.batches import BatchPlan, pixel_batches
 from nadir.data.captions import render_caption
 from nadir.data.tables import MANIFEST, TAGS, read_table
 from nadir.data.tag_uses import TagCoder, TagUses, training_uses
-from nadir.data.tags import sample_weights, tag_repeats
+from nadir.data.tags import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
 from nadir.training.objective import Batch
@@ -128,7 +128,7 @@ def load_samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
         tag_images_N=rows,
-        tag_names=list(zip(table["tag"].to_pylist(), table["class"].to_pylist(), strict=True)),
+        tag_names=tag_names(table),
         weights_N=weights[rows].astype(np.float32),
         time_ids_N6=chosen[list(_TIME_IDS)].to_numpy(np.float32),
         buckets=tuple(

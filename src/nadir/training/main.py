@@ -17,13 +17,16 @@ from transformers.utils.logging import disable_progress_bar
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
+from nadir.data.caption_lengths import caption_lengths
 from nadir.data.latents import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.events import say
 from nadir.ground.files import read_json, write_json
 from nadir.ground.parent import die_with_parent
 from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import load_text, load_unet, load_vae
+from nadir.model.token_counts import token_counter
 from nadir.training.feed import Feed, load_samples
 from nadir.training.guard import StoppedError, StopRequest, exclusive
 from nadir.training.learner import Learner
@@ -37,6 +40,10 @@ from nadir.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nadir.config.train import CaptionParams
+    from nadir.model.text import TextEncoder
+    from nadir.training.feed import Samples
 
 BASE = Path("models/base")
 DATA = Path("data")
@@ -138,6 +145,8 @@ def prepare_run(
         repeats=train.repeats,
     )
     text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
+    if accelerator.is_main_process:
+        warn_of_cut_captions(samples, text, train.caption)
     previews = None
     if train.preview_every and accelerator.is_main_process:
         previews = Previews(
@@ -171,6 +180,14 @@ def prepare_run(
         previews=previews,
         reporter=reporter,
     )
+
+
+def warn_of_cut_captions(samples: Samples, text: TextEncoder, captions: CaptionParams) -> None:
+    """Say how many captions lose tags, and which, because the text encoders read no further."""
+    count = token_counter([text.tokenizer, text.tokenizer_2])
+    found = caption_lengths(samples.tags, samples.tag_names, captions, count)
+    if warning := found.warning():
+        say(f"WARNING train: {warning}")
 
 
 def latent_scaling(kind: str) -> LatentScaling:

@@ -118,7 +118,8 @@ def _write(
 
 
 def _open(where: str | bytes) -> pq.ParquetFile:
-    return pq.ParquetFile(where if isinstance(where, str) else pa.BufferReader(where))
+    place = where if isinstance(where, str) else pa.BufferReader(where)
+    return pq.ParquetFile(place, pre_buffer=False)
 
 
 @functools.lru_cache(maxsize=64)

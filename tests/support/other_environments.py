@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PINS = Path(__file__).parent / "environments"
+PINS = Path(__file__).parents[1] / "environments"
 LOCKED = "locked"
 _INSTALL_SECONDS = 900
 _RUN_SECONDS = 600

@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from tests.other_environments import overlay
+from tests.support.other_environments import overlay
 from tokenizers import pre_tokenizers
 
 _MERGES = 49_152 - 256 - 2

@@ -1,0 +1,255 @@
+"""A served model: requests that are independent of each other, and one that cannot be drawn."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from tests.mini.project import make_project
+from tests.support.small_checkpoint import write_base, write_checkpoint
+
+from nadir.tracking.draw_request import MOST_PICTURES, DrawRequest, RequestError
+from nadir.tracking.registration import _save_pointer
+from nadir.tracking.served_model import PROJECT_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIXED = [
+    {"prompt": prompt, "seed": seed, "steps": steps, "cfg_scale": cfg, "width": width}
+    for seed, (prompt, steps, cfg, width) in enumerate(
+        [
+            ("1girl, red_hair", 5, 4.5, None),
+            ("1boy", 9, 1.0, 32),
+            ("black_background", 2, 7.0, 96),
+            ("", 6, 4.5, 64),
+        ]
+        * 2
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
+    """An MLflow model whose weights lie in the DVC cache of a project."""
+    folder = tmp_path_factory.mktemp("served")
+    params = pytestconfig.rootpath / "params.yaml"
+    project = make_project(folder / "project")
+    write_base(folder / "base", params)
+    write_checkpoint(project.root / "weights", folder / "base", params)
+    project.dvc("add", "-q", "weights")
+    tracked = yaml.safe_load((project.root / "weights.dvc").read_text(encoding="utf-8"))
+    before = os.environ.get(PROJECT_VARIABLE)
+    os.environ[PROJECT_VARIABLE] = str(project.root)
+    yield _save_pointer(folder, "m-" + "0" * 32, tracked["outs"][0]["md5"], project.root)
+    del os.environ[PROJECT_VARIABLE]
+    if before is not None:
+        os.environ[PROJECT_VARIABLE] = before
+
+
+@pytest.fixture(scope="module")
+def model(saved: Path) -> Any:
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(str(saved))
+
+
+@pytest.fixture(scope="module")
+def in_a_row(model: Any) -> list[str]:
+    return [picture for request in MIXED for picture in model.predict([request])]
+
+
+@pytest.fixture(scope="module")
+def server(saved: Path) -> Iterator[str]:
+    """Address of MLflow's own scoring server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["-m", str(saved), "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    log = saved.parent / "server.log"
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env=os.environ | {"PATH": programs},
+        )
+    try:
+        _await(address, process, log)
+        yield address
+        assert process.poll() is None, "a request has ended the server"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
+        process.wait(60)
+
+
+def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/ping", timeout=5):
+            return
+        time.sleep(0.3)
+    pytest.fail(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+
+
+def post(address: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
+    """Status and text of what the server answers."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"{address}/invocations", data, {"Content-Type": kind}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def drawn(answer: tuple[int, str]) -> list[str]:
+    status, text = answer
+    assert status == 200, text
+    return json.loads(text)["predictions"]
+
+
+@pytest.mark.parametrize("threads", [2, 4, 8])
+def test_pictures_drawn_at_the_same_time_are_those_drawn_in_a_row(
+    model: Any, in_a_row: list[str], threads: int
+) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda request: model.predict([request])[0], MIXED))
+    assert found == in_a_row
+
+
+def test_pictures_of_one_request_are_those_of_many(model: Any, in_a_row: list[str]) -> None:
+    assert model.predict(MIXED) == in_a_row
+    assert model.predict([DrawRequest(**MIXED[0])]) == in_a_row[:1]
+    table = pd.DataFrame([MIXED[0], MIXED[1]]).astype({"width": "Int64"})
+    assert model.predict(table) == in_a_row[:2]
+
+
+def test_a_picture_is_of_the_size_that_was_asked_for_and_differs_by_prompt(
+    in_a_row: list[str],
+) -> None:
+    sizes = [Image.open(io.BytesIO(base64.b64decode(text))).size for text in in_a_row[:4]]
+    assert [width for width, _ in sizes] == [64, 32, 96, 64]
+    assert len(set(in_a_row)) == len(in_a_row)
+
+
+def test_mlflows_server_draws_parallel_requests_as_it_draws_them_in_a_row(
+    server: str, in_a_row: list[str]
+) -> None:
+    alone = [drawn(post(server, {"inputs": [request]}))[0] for request in MIXED[:4]]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda request: post(server, {"inputs": [request]}), MIXED))
+    together = [drawn(answer)[0] for answer in answers]
+    assert together[:4] == alone
+    # Another process may round otherwise, but not by more.
+    for one, other in zip(together, in_a_row, strict=True):
+        pair = [np.asarray(Image.open(io.BytesIO(base64.b64decode(t))), int) for t in (one, other)]
+        assert np.abs(pair[0] - pair[1]).max() <= 1
+
+
+GOOD = {"prompt": "1girl", "steps": 2}
+BAD: list[tuple[Any, str]] = [
+    ([GOOD | {"width": 100_000, "height": 100_000}], "width must be a multiple of"),
+    ([GOOD | {"width": 63}], "width must be a multiple of"),
+    ([GOOD | {"height": 0}], "height must be a multiple of"),
+    ([GOOD | {"height": -64}], "height must be a multiple of"),
+    ([GOOD | {"width": 256, "height": 256}], "16,384 pixels at most, and 256 x 256 has more"),
+    ([GOOD | {"width": 10**30}], "width"),
+    ([GOOD | {"steps": 0}], "request 1: steps: input should be greater than or equal to 2"),
+    ([GOOD | {"steps": 100_000}], "request 1: steps: input should be less than or equal to 150"),
+    ([GOOD | {"steps": "many"}], "request 1: steps: input should be a valid integer"),
+    ([GOOD, GOOD | {"cfg_scale": -5}], "request 2: cfg_scale: input should be greater than"),
+    ([GOOD | {"cfg_scale": 1e300}], "request 1: cfg_scale: input should be less than"),
+    ([GOOD | {"seed": -1}], "request 1: seed: input should be greater than"),
+    ([GOOD | {"seed": 1 << 63}], "request 1: seed: input should be less than"),
+    ([GOOD | {"step": 9}], "request 1: 'step' is not a key of a request; there are prompt, seed"),
+    ([{"steps": 9}], "request 1: prompt: field required"),
+    ([GOOD | {"prompt": "x" * 10_001}], "request 1: prompt: string should have at most 10000"),
+    ([GOOD | {"prompt": None}], "request 1: prompt: input should be a valid string"),
+    ([GOOD | {"prompt": "\ud800"}], "request 1: prompt"),
+    (["1girl"], "request 1 must be an object, not str"),
+    (GOOD, "the requests must be a list, not dict"),
+    (None, "the requests must be a list, not NoneType"),
+    ([], f"1 to {MOST_PICTURES} requests may come at once, not 0"),
+    ([GOOD] * 1000, f"1 to {MOST_PICTURES} requests may come at once, not 1,000"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "says"), BAD, ids=[says for _, says in BAD])
+def test_what_cannot_be_drawn_is_answered_with_400_and_one_sentence(
+    server: str, inputs: Any, says: str
+) -> None:
+    status, text = post(server, {"inputs": inputs})
+    assert status == 400
+    answer = json.loads(text)
+    assert set(answer) == {"error_code", "message"}
+    assert says in answer["message"]
+    assert "\n" not in answer["message"]
+    assert len(answer["message"]) < 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", "application/json"),
+        (b'{"inputs": [{"prompt": "x", "cfg_scale": NaN}]}', "application/json"),
+        (b"[]", "application/json"),
+        ({"instances": [GOOD]}, "application/json"),
+        ({"dataframe_records": [GOOD]}, "application/json"),
+        (b"prompt\n1girl\n", "text/csv"),
+        (b"prompt\n1girl\n", "text/csv; charset=latin-1"),
+        (b"PAR1", "application/vnd.apache.parquet"),
+        (b"x", "text/plain"),
+        (b"", "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b'{"inputs": "' + b"x" * (1 << 20) + b'"}', "application/json"),
+    ],
+)
+def test_what_is_no_request_at_all_never_shows_a_trace_or_ends_the_server(
+    server: str, body: Any, kind: str
+) -> None:
+    status, text = post(server, body, kind)
+    assert status in (400, 415)
+    assert "trace" not in text.lower()
+    message = json.loads(text)["message"] if status == 400 else text
+    assert "\n" not in message
+    assert len(message) < 300
+
+
+def test_the_signature_names_what_may_be_asked_for(saved: Path) -> None:
+    text = (saved / "MLmodel").read_text(encoding="utf-8")
+    assert all(name in text for name in DrawRequest.model_fields)
+
+
+def test_a_fault_of_the_server_is_told_without_its_trace(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    implementation = model.unwrap_python_model()
+    monkeypatch.setattr(implementation, "_encodings", None)
+    with pytest.raises(RequestError, match="could not be drawn") as caught:
+        model.predict([GOOD])
+    assert caught.value.get_http_status_code() == 500
