@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from tests.model.conftest import SCALING, write_checkpoint
 from tests.support.clip_vocabulary import write_clip_tokenizers
@@ -240,3 +240,19 @@ def test_stock_image_to_image_starts_from_the_latents_that_training_used(
     seen: Seen, expected: Seen, name: str
 ) -> None:
     assert difference(seen[name]["image_to_image"], expected[name]["image_to_image"]) < LEVEL
+
+
+def test_nadirs_own_pipeline_knows_the_exclamation_mark_and_stocks_does_not(
+    models: dict[str, tuple[Path, Path]],
+) -> None:
+    checkpoint = models[REAL][1]
+    expected_BSD, _ = load_text(checkpoint).encode(["love live!"])
+    ours, stock = (
+        pipeline.encode_prompt("love live!", device="cpu")[0].detach().numpy()
+        for pipeline in (
+            load_pipeline(checkpoint),
+            StableDiffusionXLPipeline.from_pretrained(checkpoint, local_files_only=True),
+        )
+    )
+    assert difference(ours, expected_BSD.numpy()) < 1e-5
+    assert difference(stock, expected_BSD.numpy()) > 0.1

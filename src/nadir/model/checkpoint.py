@@ -71,6 +71,9 @@ def load_pipeline(
         pipeline = StableDiffusionXLPipeline.from_pretrained(
             model, dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False
         )
+    for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2):
+        # A pipeline that is asked in words has the tokens of `model.text.token_ids`.
+        tokenizer.split_special_tokens = True
     pipeline.scheduler = sampler
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -63,9 +63,9 @@ def _name_weights(folder: Path) -> None:
             save_file(tensors, temporary, metadata={"format": "pt"})
     for path in sorted(folder.glob("*.safetensors.index.json")):
         index = read_json(path)
-        renamed = {_portable_name(name): file for name, file in index["weight_map"].items()}
-        if renamed != index["weight_map"]:
-            write_json(path, index | {"weight_map": renamed})
+        places = {_portable_name(name): file for name, file in index["weight_map"].items()}
+        if places != index["weight_map"]:
+            write_json(path, index | {"weight_map": places})
 
 
 def _name_precision(path: Path) -> None:
