@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
 from tests.model.conftest import NOISE, SCALING, write_checkpoint
 
 from nadir.diffusion.samplers import make_sampler
@@ -17,6 +18,7 @@ from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pip
 from nadir.model.folding import STOCK_SCALING
 from nadir.model.hashing import encoder_hash, unet_hash
 from nadir.model.sdxl import load_unet, load_vae
+from nadir.model.single_file import export_single_file
 
 # Stock Euler clamps an infinite sigma to 4096, and starts a finite one with sigma n and not with
 # sqrt(1 + sigma^2) n.
@@ -184,3 +186,22 @@ def test_another_class_for_the_same_process_is_no_contradiction(
     (edited / "scheduler/scheduler_config.json").unlink()
     DDIMScheduler.from_config(stock.config).save_pretrained(edited / "scheduler")
     assert load_checkpoint_info(edited).noise == NOISE
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("conv_in.scale_weight", "scaled fp8"), ("conv_in.weight.absmax", "bitsandbytes")],
+)
+def test_quantised_weights_of_a_folder_are_neither_drawn_with_nor_exported(
+    checkpoint: Path, tmp_path: Path, name: str, form: str
+) -> None:
+    folder = tmp_path / "quantised"
+    shutil.copytree(checkpoint, folder)
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    state = load_file(weights) | {name: torch.ones(1)}
+    weights.unlink()
+    save_file(state, weights, {"format": "pt"})
+    with pytest.raises(NadirError, match=rf"its unet has {form}"):
+        load_pipeline(folder)
+    with pytest.raises(NadirError, match=rf"its unet has {form}"):
+        export_single_file(folder, tmp_path / "x.safetensors")

@@ -160,6 +160,10 @@ def put_scale(state: dict[str, torch.Tensor], name: str) -> None:
     state[f"{name.removesuffix('.weight')}.scale_weight"] = torch.tensor(1e-4)
 
 
+def put_unknown(state: dict[str, torch.Tensor], name: str) -> None:
+    state[f"{name.removesuffix('.weight')}.svd_up"] = torch.ones(3)
+
+
 def put_blocks(state: dict[str, torch.Tensor], name: str) -> None:
     state[f"{name}.absmax"] = torch.ones(3)
 
@@ -175,7 +179,8 @@ def cut_off(state: dict[str, torch.Tensor], name: str) -> None:
 FAULTS = [
     (put_nan, "holds NaN or infinity"),
     (take_away, r"lacks .* \(1 weights in all\)"),
-    (put_scale, "a tensor that SDXL does not have"),
+    (put_scale, "scaled fp8"),
+    (put_unknown, "a tensor that SDXL does not have"),
     (put_blocks, "bitsandbytes quantisation"),
     (make_integers, "I8 quantisation"),
     (cut_off, "cannot be loaded"),
@@ -190,7 +195,7 @@ def test_broken_and_quantised_weights_of_a_folder_are_refused_by_name(
     source = tmp_path / "source"
     shutil.copytree(base, source)
     change_weights(source / part, change)
-    with pytest.raises(NadirError, match=rf"cannot be used as a base: .*{part}.*{message}"):
+    with pytest.raises(NadirError, match=rf"cannot be used: .*{part}.*{message}"):
         fetch(source)
     assert not (tmp_path / "base").exists()
 

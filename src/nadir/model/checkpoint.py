@@ -8,6 +8,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from nadir.diffusion.samplers import Sampler, make_sampler
+from nadir.model.folder_checks import require_plain
 from nadir.model.info import CheckpointInfo, folder_info
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.saving import save_checkpoint
@@ -68,6 +69,7 @@ def load_pipeline(
     if model.is_file():
         pipeline = load_single_file(model).to(dtype=dtype)
     else:
+        require_plain(model)
         pipeline = StableDiffusionXLPipeline.from_pretrained(
             model, dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False
         )

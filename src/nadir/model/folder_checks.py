@@ -17,7 +17,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.model.quiet import hide_progress_bars
 from nadir.model.single_file_kind import OTHER_TASKS
-from nadir.model.single_file_weights import FLOATS, quantised_form
+from nadir.model.single_file_weights import FLOATS, SCALES, quantised_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +47,17 @@ def load_checked(folder: Path, *, where: str) -> dict[str, Any]:
     return {part: _load(folder, part, kind, where) for part, kind in _CLASSES.items()}
 
 
+def require_plain(folder: Path) -> None:
+    """Refuse a folder of quantised weights, by their files' headers alone.
+
+    Raises:
+        NadirError: Quantised, or a file is damaged.
+    """
+    for part in _CLASSES:
+        if (folder / part / "config.json").is_file():
+            _require_plain(folder, part, str(folder))
+
+
 def _require_task(folder: Path, where: str) -> None:
     takes = read_json(folder / "unet/config.json")["in_channels"]
     gives = read_json(folder / "vae/config.json")["latent_channels"]
@@ -60,11 +71,7 @@ def _require_task(folder: Path, where: str) -> None:
 
 
 def _load(folder: Path, part: str, kind: Any, where: str) -> Any:
-    config = read_json(folder / part / "config.json")
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "unknown")
-        raise _refused(f"its {part} has {method} quantisation", where)
-    _require_plain(folder / part, where)
+    _require_plain(folder, part, where)
     try:
         model, info = kind.from_pretrained(
             folder / part,
@@ -89,21 +96,25 @@ def _load(folder: Path, part: str, kind: Any, where: str) -> Any:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _require_plain(part: Path, where: str) -> None:
+def _require_plain(folder: Path, part: str, where: str) -> None:
     """Refuse quantised weights, which loading would take for plain ones."""
-    for path in sorted(part.glob("*.safetensors")):
+    form = None
+    config = read_json(folder / part / "config.json").get("quantization_config")
+    if config:
+        form = f"{config.get('quant_method', 'unknown')} quantisation"
+    for path in sorted((folder / part).glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as opened:
-                names = list(opened.keys())
-                types = {name: opened.get_slice(name).get_dtype() for name in names}
+                types = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise _refused(f"{part.name}/{path.name} is damaged ({error})", where) from error
-        form = quantised_form(names)
-        odd = next((n for n in names if n.endswith("weight") and types[n] not in FLOATS), None)
-        if odd:
-            form = f"{types[odd]} quantisation ({odd})"
-        if form:
-            raise _refused(f"its {part.name} has {form}", where)
+            raise _refused(f"{part}/{path.name} is damaged ({error})", where) from error
+        scale = next((name for name in types if name.endswith(SCALES)), None)
+        odd = next((n for n in types if n.endswith("weight") and types[n] not in FLOATS), None)
+        form = form or quantised_form(types)
+        if scale or odd:
+            form = form or (f"scaled fp8 ({scale})" if scale else f"{types[odd]} quantisation")
+    if form:
+        raise _refused(f"its {part} has {form}", where)
 
 
 def _beside(names: Iterable[str], state: dict[str, torch.Tensor]) -> Iterable[str]:
@@ -116,4 +127,4 @@ def _beside(names: Iterable[str], state: dict[str, torch.Tensor]) -> Iterable[st
 
 
 def _refused(what: str, where: str) -> NadirError:
-    return NadirError(f"the model cannot be used as a base: {what}", where=where, fix=_FIX)
+    return NadirError(f"the model cannot be used: {what}", where=where, fix=_FIX)

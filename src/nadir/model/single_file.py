@@ -16,6 +16,7 @@ import torch
 from nadir.ground.errors import NadirError
 from nadir.model import ldm_layout
 from nadir.model.autoencoder import DTYPES
+from nadir.model.folder_checks import require_plain
 from nadir.model.folding import fold_scaling
 from nadir.model.hashing import unet_hash
 from nadir.model.info import folder_info
@@ -73,6 +74,7 @@ def export_single_file(
     """
     info = folder_info(folder)
     _require_sayable(info.noise, str(folder))
+    require_plain(folder)
     dtype = DTYPES[precision]
     unet, vae = load_unet(folder, dtype=dtype), load_vae(folder)
     text = load_text(folder, dtype=dtype)

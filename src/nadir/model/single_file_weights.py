@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-_SCALES = (".scale_weight", ".weight_scale")
+SCALES = (".scale_weight", ".weight_scale")
 _PASSED_OVER = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 _KNOWN_FORMATS = {"float8_e4m3fn", "float8_e5m2"}
@@ -144,7 +144,7 @@ class Weights(Mapping[str, "torch.Tensor"]):
 
     def _find_scales(self) -> Iterator[tuple[str, str]]:
         for place in self.shapes:
-            for ending in _SCALES:
+            for ending in SCALES:
                 if not place.endswith(ending):
                     continue
                 weight = f"{place.removesuffix(ending)}.weight"
