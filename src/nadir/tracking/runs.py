@@ -10,7 +10,13 @@ from nadir.ground.files import read_json, write_json
 from nadir.ground.workspace import project_root
 from nadir.tracking.locks import waiting_lock
 from nadir.tracking.revision import git_state
-from nadir.tracking.store import connect, experiment_id, store_faults, tracking_uri
+from nadir.tracking.store import (
+    connect,
+    experiment_id,
+    missing_is_none,
+    store_faults,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,15 +172,12 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 @store_faults()
 def _close(run_id: str, status: RunStatus, root: Path) -> list[str]:
     """Close a run and its children, as far as they are still called running."""
-    from mlflow.exceptions import MlflowException
-
     client = connect(root)
-    try:
+    run = None
+    with missing_is_none():
         run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # deleted for good
-            return []
-        raise
+    if run is None:  # deleted for good
+        return []
     inside = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
     family = [*client.search_runs([run.info.experiment_id], inside), run]
     closed = [member.info.run_id for member in family if member.info.status == "RUNNING"]

@@ -95,14 +95,12 @@ def store_faults(root: Path | None = None) -> Iterator[None]:
     Raises:
         NadirError: The store refused a call, or went away.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
     except NadirError:
         raise
     except Exception as error:
-        if not isinstance(error, MlflowException) and not is_transient(error):
+        if not _is_the_stores(error):
             raise
         lines = str(error).splitlines() or [type(error).__name__]
         raise NadirError(
@@ -111,6 +109,25 @@ def store_faults(root: Path | None = None) -> Iterator[None]:
             fix="see that the server or database is up, then run the same command again: what is "
             "finished is kept",
         ) from error
+
+
+@contextlib.contextmanager
+def missing_is_none() -> Iterator[None]:
+    """Inside the block, "there is no such thing" is no error; every other answer stays one.
+
+    A store that refuses or is away has said nothing about what it holds: whoever takes that for
+    "nothing there" makes a second run or version, or gives away an alias that is taken. MLflow says
+    RESOURCE_DOES_NOT_EXIST for a model, version or run, and for an alias INVALID_PARAMETER_VALUE,
+    as for much else: look aliases up in `nadir.tracking.registry.alias_table`.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        # A proxy's own 404 is ENDPOINT_NOT_FOUND, so this code is the store's word.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
 
 
 def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
@@ -139,6 +156,17 @@ def is_transient(error: BaseException | None) -> bool:
         # MLflow raises its own error while it handles the network's, without naming it as cause.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
+
+
+def _is_the_stores(error: BaseException) -> bool:
+    """Whether an error is MLflow's, of the libraries it asks with, or passes by itself.
+
+    Artifacts come and go through `requests` and S3 clients, whose errors MLflow hands on as they
+    are.
+    """
+    families = {"mlflow", "requests", "urllib3", "sqlalchemy", "botocore", "boto3"}
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return bool(modules & families) or is_transient(error)
 
 
 def _artifact_folder(uri: str) -> str | None:
