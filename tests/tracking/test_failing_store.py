@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
-from tests.tracking.servers import Proxy, mlflow_server, proxy_before
+from tests.servers import Proxy, mlflow_server, proxy_before
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
