@@ -31,9 +31,11 @@ def servers(
     os.chdir(root)
     told = {name: os.environ[name] for name in _SHOW_ERRORS if name in os.environ}
     from nadir.pipeline.process import quiet_environment
-    from nadir.tracking.store import tracking_uri
+    from nadir.tracking.store import connect, tracking_uri
 
     uri = tracking_uri(root)
+    if mlflow_page(uri) is None:
+        connect(root)  # a store that was moved is mended before it is shown
     pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
     commands = {"MLflow": _mlflow(uri, mlflow_port), "Prefect": _prefect(prefect_port)}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}

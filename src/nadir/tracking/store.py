@@ -14,6 +14,7 @@ from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
 from nadir.tracking.locks import waiting_lock
+from nadir.tracking.relocation import artifact_folder, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def connect(root: Path | None = None) -> MlflowClient:
     thread and one process, and neither Prefect's tasks nor accelerate's children are in it.
 
     Raises:
-        NadirError: The store cannot be reached.
+        NadirError: The store cannot be reached, or was moved without its artifacts.
     """
     # Before the import: MLflow reads it while it loads.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -77,6 +78,8 @@ def connect(root: Path | None = None) -> MlflowClient:
         with waiting_lock(lock):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
+            if uri.startswith(_SQLITE):
+                settle(Path(uri.removeprefix(_SQLITE)))
     except MlflowException as error:
         raise NadirError(
             f"cannot open the MLflow store: {error.message}",
@@ -173,7 +176,7 @@ def _artifact_folder(uri: str) -> str | None:
     """Beside the database for SQLite, since MLflow's default is the current folder."""
     if not uri.startswith(_SQLITE):
         return None
-    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "artifacts").as_uri()
+    return artifact_folder(Path(uri.removeprefix(_SQLITE))).as_uri()
 
 
 def _quiet_logs() -> None:
