@@ -37,10 +37,12 @@ def servers(
     if mlflow_page(uri) is None:
         connect(root)  # a store that was moved is mended before it is shown
     pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
-    commands = {"MLflow": _mlflow(uri, mlflow_port), "Prefect": _prefect(prefect_port)}
+    commands = {"MLflow": _mlflow(mlflow_port), "Prefect": _prefect(prefect_port)}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
     # What goes wrong inside them is told here, for nobody else reads their logs.
     environment, children = {**quiet_environment(), **_SHOW_ERRORS, **told}, []
+    # Not as an argument, which every user of the machine can read.
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri
     for name, page in pages.items():
         if page is None:
             children.append(subprocess.Popen(commands[name], env=environment))
@@ -56,8 +58,8 @@ def servers(
         _stop(children)
 
 
-def _mlflow(uri: str, port: int) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+def _mlflow(port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "server"]
     return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
 from nadir.tracking.locks import waiting_lock
 from nadir.tracking.relocation import artifact_folder, settle
@@ -48,6 +49,11 @@ def tracking_uri(root: Path | None = None) -> str:
     return f"{_SQLITE}{main_workspace(root or project_root())}/work/mlflow/mlflow.db"
 
 
+def store_name() -> str:
+    """What to call the store in a record: without passwords, and the same after a move."""
+    return masked(os.environ.get(URI_VARIABLE) or "work/mlflow/mlflow.db")
+
+
 def store_exists(root: Path | None = None) -> bool:
     """Whether there may be something to read; false only for an SQLite file not made yet."""
     uri = tracking_uri(root)
@@ -81,6 +87,7 @@ def connect(root: Path | None = None) -> MlflowClient:
             if uri.startswith(_SQLITE):
                 settle(Path(uri.removeprefix(_SQLITE)))
     except MlflowException as error:
+        scrub(error)
         raise NadirError(
             f"cannot open the MLflow store: {error.message}",
             where=uri,
@@ -103,6 +110,7 @@ def store_faults(root: Path | None = None) -> Iterator[None]:
     except NadirError:
         raise
     except Exception as error:
+        scrub(error)
         if not _is_the_stores(error):
             raise
         lines = str(error).splitlines() or [type(error).__name__]
