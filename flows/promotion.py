@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from nadir.ground.errors import NadirError
+from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.process import quiet_environment
 from nadir.tracking.promotion import Promotion, promote, rollback
@@ -18,6 +19,8 @@ os.environ.update(quiet_environment())
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+
+mask_logs()
 
 
 @flow(name="promotion", persist_result=False)

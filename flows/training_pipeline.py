@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import stage_order
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
+
+mask_logs()
 
 # Set by `run_pipeline`; a worker prints Prefect's own log, which has every line already.
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)

@@ -12,14 +12,22 @@ import pytest
 from nadir.tracking.lock_file import load_yaml
 
 
+def pip_line(root: Path) -> list[str]:
+    """What the image of the MLflow server runs to install itself, word by word."""
+    text = (root / "mlflow/Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"^RUN (pip install [^&]*)", text, re.MULTILINE)
+    return line.split()
+
+
 @pytest.fixture
 def compose(root: Path) -> dict[str, Any]:
     return dict(load_yaml(root / "docker-compose.yml"))
 
 
 def test_every_image_is_pinned(root: Path, compose: dict[str, Any]) -> None:
-    images = [service["image"] for service in compose["services"].values()]
-    inline = [s["build"].get("dockerfile_inline", "") for s in compose["services"].values()
+    services = compose["services"].values()
+    images = [service["image"] for service in services]
+    inline = [s["build"].get("dockerfile_inline", "") for s in services
               if isinstance(s.get("build"), dict)]  # fmt: skip
     files = [(root / "mlflow/Dockerfile").read_text(encoding="utf-8"), *inline]
     images += [line.split()[1] for text in files for line in text.splitlines() if "FROM " in line]
@@ -31,15 +39,21 @@ def test_every_image_is_pinned(root: Path, compose: dict[str, Any]) -> None:
 def test_the_servers_have_the_versions_of_the_lock_file(
     root: Path, compose: dict[str, Any]
 ) -> None:
-    lock = (root / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    lock = (root / "requirements.lock").read_text(encoding="utf-8").lower().splitlines()
     pins = dict(line.split("==") for line in lock if "==" in line and not line.startswith("#"))
-    assert compose["services"]["prefect"]["image"].startswith(
-        f"prefecthq/prefect:{pins['prefect']}-"
-    )
-    dockerfile = (root / "mlflow/Dockerfile").read_text(encoding="utf-8")
-    for name in ("mlflow", "psycopg2-binary", "boto3"):
-        assert f"{name}=={pins[name]}" in dockerfile
+    for name in ("prefect", "worker"):
+        build = compose["services"][name]["build"]["dockerfile_inline"]
+        assert "pip install --no-cache-dir --requirement /tmp/requirements.lock" in build
+    installed = dict(name.lower().split("==") for name in pip_line(root) if "==" in name)
+    assert {"mlflow", "sqlalchemy", "alembic", "psycopg2-binary", "boto3"} <= installed.keys()
+    assert installed.items() <= pins.items()
     assert load_yaml(root / "prefect.yaml")["prefect-version"] == pins["prefect"]
+
+
+def test_every_database_address_names_its_driver(root: Path) -> None:
+    text = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    addresses = re.findall(r"postgres(?:ql)?\S*://", text)
+    assert sorted(addresses) == ["postgresql+asyncpg://", "postgresql+psycopg2://"]
 
 
 def test_mlflow_answers_to_the_name_the_worker_calls_it_by(compose: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -60,6 +61,35 @@ def test_a_rollback_swaps_and_a_second_one_swaps_back(client: MlflowClient) -> N
     assert rollback().champion == 2
 
 
+def test_going_back_gives_the_alias_challenger_back_and_going_back_again_takes_it(
+    client: MlflowClient,
+) -> None:
+    add_version(client)
+    promote()
+    add_version(client)
+    promote()
+    rollback()
+    assert alias_table(client, "nadir") == {"champion": "1", "previous": "2", "challenger": "2"}
+    rollback()
+    assert alias_table(client, "nadir") == {"champion": "2", "previous": "1"}
+    rollback()
+    assert promote().champion == 2, "the challenger again"
+
+
+def test_going_back_leaves_a_newer_challenger_and_makes_none_of_an_older_version(
+    client: MlflowClient,
+) -> None:
+    add_version(client)
+    add_version(client)
+    promote(version=2)
+    promote(version=1)
+    rollback()
+    assert alias_table(client, "nadir") == {"champion": "2", "previous": "1"}
+    add_version(client)
+    rollback()
+    assert alias_table(client, "nadir") == {"champion": "1", "previous": "2", "challenger": "3"}
+
+
 def test_promotion_accepts_the_dataset_of_the_promoted_run(
     client: MlflowClient, project: MiniProject
 ) -> None:
@@ -74,10 +104,17 @@ def test_promotion_accepts_the_dataset_of_the_promoted_run(
     assert read_reference(project.root) == profile
 
 
-def test_a_version_that_the_gate_did_not_pass_is_refused(client: MlflowClient) -> None:
+def test_a_version_that_the_gate_did_not_pass_is_refused_and_its_own_report_named(
+    client: MlflowClient, project: MiniProject
+) -> None:
     add_version(client, "reject")
-    with pytest.raises(NadirError, match="the gate's verdict on version 1 is `reject`"):
+    run_id = client.get_model_version_by_alias("nadir", "challenger").run_id
+    client.log_text(run_id, "its own", "evaluation.html")
+    (project.root / "reports").mkdir()
+    (project.root / "reports/evaluation.html").write_text("another model's")
+    with pytest.raises(NadirError, match="the gate's verdict on version 1 is `reject`") as caught:
         promote()
+    assert Path(caught.value.where).read_text() == "its own"
     assert "champion" not in alias_table(client, "nadir")
 
 

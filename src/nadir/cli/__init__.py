@@ -21,6 +21,7 @@ from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.secrets import mask_logs, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ app.add_typer(latents_app, name="latents")
 
 def main() -> None:
     """Run the command line; a fault the user can mend is one message and exit code 1."""
+    mask_logs()
     try:
         app()
     except NadirError as error:
@@ -64,9 +66,13 @@ def main() -> None:
     except OSError as error:
         full = disk_full_error(error, where=str(error.filename or Path.cwd()))
         if full is None:
+            scrub(error)
             raise
         sys.stderr.write(f"error: {full}\n")
         raise SystemExit(1) from None
+    except Exception as error:
+        scrub(error)
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")
         raise SystemExit(130) from None

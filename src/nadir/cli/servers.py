@@ -15,6 +15,8 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
 _STOP_S = 10.0
+# Of a pipeline these logs go to Prefect's page alone; a server's own faults stand on no page.
+_SHOW_ERRORS = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
 
 
 def servers(
@@ -27,14 +29,20 @@ def servers(
     """
     root = project_root()
     os.chdir(root)
+    told = {name: os.environ[name] for name in _SHOW_ERRORS if name in os.environ}
     from nadir.pipeline.process import quiet_environment
-    from nadir.tracking.store import tracking_uri
+    from nadir.tracking.store import connect, tracking_uri
 
     uri = tracking_uri(root)
+    if mlflow_page(uri) is None:
+        connect(root)  # a store that was moved is mended before it is shown
     pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
-    commands = {"MLflow": _mlflow(uri, mlflow_port), "Prefect": _prefect(prefect_port)}
+    commands = {"MLflow": _mlflow(mlflow_port), "Prefect": _prefect(prefect_port)}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
-    environment, children = quiet_environment(), []
+    # What goes wrong inside them is told here, for nobody else reads their logs.
+    environment, children = {**quiet_environment(), **_SHOW_ERRORS, **told}, []
+    # Not as an argument, which every user of the machine can read.
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri
     for name, page in pages.items():
         if page is None:
             children.append(subprocess.Popen(commands[name], env=environment))
@@ -50,8 +58,8 @@ def servers(
         _stop(children)
 
 
-def _mlflow(uri: str, port: int) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+def _mlflow(port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "server"]
     return [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 

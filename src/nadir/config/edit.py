@@ -14,6 +14,7 @@ from nadir.config.params import Params, disagreements
 from nadir.config.reader import line_of, read_model, read_yaml
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
+from nadir.ground.secrets import masked
 from nadir.ground.workspace import PARAMS_FILE
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _assign(tree: Any, text: str, path: Path) -> list[str]:
     if old == value and isinstance(old, bool) == isinstance(value, bool):
         return []
     tree[last] = value
-    return [f"{key}: {old} -> {value}"]
+    return [masked(f"{key}: {old} -> {value}")]
 
 
 def _keys(tree: Any, prefix: str = "") -> list[str]:

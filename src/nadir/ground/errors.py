@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 
+from nadir.ground.secrets import masked
+
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class NadirError(Exception):
     """A fault in the input or the surroundings, told so that a user can act on it.
+
+    Passwords and keys in its texts are masked: it is printed, logged and stored.
 
     Args:
         what: What is wrong, one sentence without a trailing period.
@@ -17,10 +21,10 @@ class NadirError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.fix = fix
+        super().__init__(masked(what))
+        self.what = masked(what)
+        self.where = masked(where)
+        self.fix = masked(fix)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.secrets import masked, masked_tree
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TypeVar
@@ -33,7 +35,8 @@ def emit(kind: str, **fields: Any) -> None:
     target = os.environ.get(EVENTS_VARIABLE)
     if not target:
         return
-    line = json.dumps({"kind": kind, "time": time.time(), **fields}, sort_keys=True)
+    event = {"kind": kind, "time": time.time(), **masked_tree(fields)}
+    line = json.dumps(event, sort_keys=True)
     with Path(target).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
@@ -52,7 +55,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
 
 def say(message: str) -> None:
     """Print one line of a stage's log, unbuffered."""
-    sys.stdout.write(message + "\n")
+    sys.stdout.write(masked(message) + "\n")
     sys.stdout.flush()
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.errors import NadirError
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.supervise import run_group
 
@@ -193,6 +194,7 @@ class _Watch:
         events.unlink(missing_ok=True)
 
     def line(self, line: str) -> None:
+        line = masked(line)
         if " is cached - skipping run, checking out outputs" in line:
             self.state = "restored"
         if line.startswith("Running stage "):

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.files import read_json, write_json
+from nadir.ground.secrets import masked_tree
 from nadir.ground.workspace import main_workspace
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def write_record(
         "duration_s": round(time.time() - started, 2),
         "stages": stages,
     }
-    write_json(pipeline_folder(root) / "last.json", record)
+    write_json(pipeline_folder(root) / "last.json", masked_tree(record))
     executed = {
         name: {"duration_s": stages[name]["duration_s"], "run_started": started}
         for name, result in results.items()

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.ground.secrets import masked_tree
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
@@ -42,7 +43,7 @@ def read_status(root: Path) -> dict[str, Any]:
     evaluation = _json(root / "reports" / "evaluation.json")
     gate = evaluation.get("gate", {})
     run = _json(root / "models" / "run.json")
-    return {
+    found = {
         "stages": _stages(root, model),
         "images": _images(root),
         "buckets": _bucket_count(root),
@@ -54,6 +55,7 @@ def read_status(root: Path) -> dict[str, Any]:
         "metrics": dict(evaluation.get("cfg_scales", {})),
         "mlflow": {"uri": tracking_uri(root), "run_id": run.get("run_id")},
     }
+    return dict(masked_tree(found))
 
 
 def results_table(status: dict[str, Any]) -> list[dict[str, Any]]:

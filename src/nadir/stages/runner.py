@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import emit
+from nadir.ground.secrets import mask_logs, scrub
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ def run(stage: str, work: Callable[[], None]) -> None:
     and keep theirs.
     """
     os.chdir(project_root())
+    mask_logs()
     emit("stage_started", stage=stage)
     try:
         work()
     except NadirError as error:
         _fail(stage, error)
     except Exception as error:
+        scrub(error)
         full = disk_full_error(error, where=stage)
         if full is None:
             emit("stage_failed", stage=stage, error=f"{type(error).__name__}: {error}")

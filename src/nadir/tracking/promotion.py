@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from nadir.data.reference import PROFILE, accept
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
+from nadir.tracking.aliases import move_aliases, swapped
 from nadir.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -22,7 +24,12 @@ from nadir.tracking.registry import (
 from nadir.tracking.store import connect, store_faults
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_REPORT = "evaluation.html"
 
 
 @dataclass(frozen=True)
@@ -72,19 +79,24 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
             )
         candidate = resolve_version(f"models:/{name}/{number}", root)
         _require_gate(client, candidate.run_id, number)
-        before = aliases.get(CHAMPION)
-        if before not in {None, number}:
-            client.set_registered_model_alias(name, PREVIOUS, before)
-        client.set_registered_model_alias(name, CHAMPION, number)
-        if aliases.get(CHALLENGER) == number:
-            client.delete_registered_model_alias(name, CHALLENGER)
-        _accept_dataset(client, candidate.run_id, root)
-        return _outcome(client, name, changed=before != number)
+        with _dataset_of(client, candidate.run_id) as profile:
+            wanted = {**aliases, CHAMPION: number}
+            if aliases.get(CHAMPION) not in {None, number}:
+                wanted[PREVIOUS] = aliases[CHAMPION]
+            if aliases.get(CHALLENGER) == number:
+                del wanted[CHALLENGER]
+            move_aliases(client, name, aliases, wanted)
+            if profile is not None:
+                accept(profile, root)
+        return _outcome(name, aliases, wanted)
 
 
 @store_faults()
 def rollback(root: Path | None = None) -> Promotion:
     """Make the previous champion live again; the one that was live becomes `previous`.
+
+    It also becomes `challenger` again, which it was before its promotion, unless a version that was
+    registered since is. Going back twice changes nothing.
 
     Raises:
         NadirError: There was no champion before this one.
@@ -95,41 +107,51 @@ def rollback(root: Path | None = None) -> Promotion:
     with registry_lock(root):
         aliases = alias_table(client, name)
         previous, champion = aliases.get(PREVIOUS), aliases.get(CHAMPION)
-        if previous is None or champion is None:
+        if previous is None:
             raise NadirError(
                 f"`{name}` has no previous champion to go back to",
                 where=client.tracking_uri,
                 fix="promote a version by its number",
             )
-        client.set_registered_model_alias(name, CHAMPION, previous)
-        client.set_registered_model_alias(name, PREVIOUS, champion)
-        return _outcome(client, name, changed=True)
+        wanted = swapped(aliases, champion, previous)
+        move_aliases(client, name, aliases, wanted)
+        return _outcome(name, aliases, wanted)
 
 
 def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
-    verdict = client.get_run(run_id).data.tags.get("nadir.gate", "") if run_id else ""
+    run = client.get_run(run_id) if run_id else None
+    verdict = run.data.tags.get("nadir.gate", "") if run else ""
     if verdict != "promote":
         raise NadirError(
             f"the gate's verdict on version {number} is `{verdict or 'missing'}`",
-            where="reports/evaluation.html",
+            where=_report_of(client, run) if run else f"version {number}, which names no run",
             fix="train a better model; a version that once was live comes back with a rollback",
         )
 
 
-def _accept_dataset(client: MlflowClient, run_id: str, root: Path) -> None:
-    """Measure drift against the dataset of this run from now on; older runs have no profile."""
-    kept = {file.path for file in client.list_artifacts(run_id)}
-    if PROFILE.name in kept:
-        with tempfile.TemporaryDirectory() as folder:
-            accept(Path(client.download_artifacts(run_id, PROFILE.name, folder)), root)
+def _report_of(client: MlflowClient, run: Run) -> str:
+    """Where the report of this very run is: the workspace's may be another model's."""
+    info = run.info
+    if client.tracking_uri.startswith(("http://", "https://")):
+        page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
+        return f"{client.tracking_uri.rstrip('/')}/#/{page}/{_REPORT}"
+    return f"{info.artifact_uri.removeprefix('file://')}/{_REPORT}"
 
 
-def _outcome(client: MlflowClient, name: str, *, changed: bool) -> Promotion:
-    aliases = alias_table(client, name)
-    previous = aliases.get(PREVIOUS)
+@contextlib.contextmanager
+def _dataset_of(client: MlflowClient, run_id: str) -> Iterator[Path | None]:
+    """The profile of the dataset that a run was trained on; None of a run that kept none."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {file.path for file in client.list_artifacts(run_id)}
+        there = PROFILE.name in kept
+        yield Path(client.download_artifacts(run_id, PROFILE.name, folder)) if there else None
+
+
+def _outcome(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Promotion:
+    previous = after.get(PREVIOUS)
     return Promotion(
         name=name,
-        champion=int(aliases[CHAMPION]),
+        champion=int(after[CHAMPION]),
         previous=int(previous) if previous else None,
-        changed=changed,
+        changed=before.get(CHAMPION) != after[CHAMPION],
     )

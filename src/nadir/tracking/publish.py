@@ -8,7 +8,7 @@ from nadir.ground.files import file_hash, read_json
 from nadir.tracking.lineage import FINGERPRINT_TAG
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.runs import set_tags
-from nadir.tracking.store import experiment_id
+from nadir.tracking.store import experiment_id, missing_is_none
 from nadir.tracking.training_run import now_ms
 
 if TYPE_CHECKING:
@@ -120,12 +120,10 @@ def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]
 
 
 def _is_there(client: MlflowClient, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException:
-        return False
+    run = None
+    with missing_is_none():
+        run = client.get_run(run_id)
+    return run is not None and bool(run.info.lifecycle_stage == "active")
 
 
 def _stand_in(client: MlflowClient, root: Path, named: str, fingerprint: str) -> str:

@@ -17,6 +17,7 @@ from nadir.tracking.publish import EVALUATION, gate_verdict, publish_evaluation,
 from nadir.tracking.registry import (
     CHALLENGER,
     CHAMPION,
+    PREVIOUS,
     Version,
     alias_table,
     find_version,
@@ -26,7 +27,7 @@ from nadir.tracking.registry import (
 )
 from nadir.tracking.revision import save_experiment
 from nadir.tracking.runs import set_tags
-from nadir.tracking.store import connect, store_faults
+from nadir.tracking.store import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,10 +130,17 @@ def _create(
 def _ensure_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
+    known = None
+    with missing_is_none():
+        known = client.get_registered_model(name)
+    if known is not None:
+        return
     try:
-        client.get_registered_model(name)
-    except MlflowException:
         client.create_registered_model(name)
+    except MlflowException as error:
+        # Another machine was quicker.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _save_pointer(folder: Path, model_id: str, md5: str, root: Path) -> Path:
@@ -170,7 +178,9 @@ def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Versio
     pending = _PENDING_TAG in version.tags
     if pending:
         client.set_registered_model_alias(version.name, CHALLENGER, number)
-    if CHAMPION not in alias_table(client, version.name) and verdict == "promote":
+    # Where there is a `previous`, somebody took the champion away, and somebody names the next.
+    taken = {CHAMPION, PREVIOUS} & alias_table(client, version.name).keys()
+    if not taken and verdict == "promote":
         client.set_registered_model_alias(version.name, CHAMPION, number)
     if pending:
         client.delete_model_version_tag(version.name, number, _PENDING_TAG)

@@ -12,7 +12,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
 from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
 from nadir.tracking.locks import waiting_lock
-from nadir.tracking.store import connect
+from nadir.tracking.store import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,23 +79,32 @@ def newest_version(client: MlflowClient, name: str) -> Version | None:
 
 
 def alias_table(client: MlflowClient, name: str) -> dict[str, str]:
-    """Version number by alias; empty when the model does not exist."""
-    from mlflow.exceptions import MlflowException
+    """Version number by alias; empty only when the store says that there is no such model.
 
-    try:
-        return {k: str(v) for k, v in client.get_registered_model(name).aliases.items()}
-    except MlflowException:
+    Raises:
+        MlflowException: The store says anything else: nothing is known about its aliases then.
+    """
+    model = None
+    with missing_is_none():
+        model = client.get_registered_model(name)
+    if model is None:
         return {}
+    if model.name != name:  # something between here and the store answered in its place
+        raise NadirError(
+            f"the store was asked about the model `{name}` and answered about `{model.name}`",
+            where=client.tracking_uri,
+            fix="see that the address is the MLflow server's, and what proxy lies before it",
+        )
+    return {alias: str(number) for alias, number in model.aliases.items()}
 
 
+@store_faults()
 def resolve_version(uri: str, root: Path) -> Version:
     """The version that `models:/name@alias` or `models:/name/number` names.
 
     Raises:
-        NadirError: Another form, or no such model, alias or version.
+        NadirError: Another form, no such model, alias or version, or the store cannot tell.
     """
-    from mlflow.exceptions import MlflowException
-
     rest = uri.removeprefix(_SCHEME)
     name, at, alias = rest.partition("@")
     if not at:
@@ -106,15 +115,17 @@ def resolve_version(uri: str, root: Path) -> Version:
             fix="write models:/nadir@champion or models:/nadir/3",
         )
     client = connect(root)
-    try:
-        if at:
-            found = client.get_model_version_by_alias(name, alias)
-        else:
+    if at:
+        number = alias_table(client, name).get(alias, "")
+    found = None
+    # MLflow's own error for what is no number says nothing of the model.
+    if number.isdecimal():
+        with missing_is_none():
             found = client.get_model_version(name, number)
-    except MlflowException as error:
+    if found is None:
         raise NadirError(
             f"the registry has no `{uri}`", where=client.tracking_uri, fix=_known(client, name)
-        ) from error
+        )
     return _version(client, found)
 
 

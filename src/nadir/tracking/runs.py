@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.files import read_json, write_json
+from nadir.ground.secrets import masked
 from nadir.ground.workspace import project_root
 from nadir.tracking.locks import waiting_lock
 from nadir.tracking.revision import git_state
-from nadir.tracking.store import connect, experiment_id, store_faults, tracking_uri
+from nadir.tracking.store import (
+    connect,
+    experiment_id,
+    missing_is_none,
+    store_faults,
+    store_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,7 +54,7 @@ def pipeline_run(path: Path, root: Path | None = None) -> str:
         record = read_json(path)
         if record["run_id"] is None:
             root = root or project_root()
-            record |= {"run_id": _create(record, root), "store": tracking_uri(root)}
+            record |= {"run_id": _create(record, root), "store": store_name()}
             write_json(path, record)
     return str(record["run_id"])
 
@@ -89,7 +96,7 @@ def close_abandoned(folder: Path, root: Path) -> list[str]:
     for path in sorted(folder.glob("*.json")):
         record = read_json(path)
         if record["run_id"] is not None:
-            if record.get("store", tracking_uri(root)) != tracking_uri(root):
+            if record.get("store", store_name()) != store_name():
                 continue
             closed += _close(record["run_id"], record.get("status", "KILLED"), root)
         forget_pipeline(path)
@@ -130,15 +137,24 @@ def finish_pipeline_run(
     set_tags(client, run_id, tags)
     for file in files:
         if file.is_file():
-            client.log_artifact(run_id, str(file))
+            _log_masked(client, run_id, file)
     client.set_terminated(run_id, status)
+
+
+def _log_masked(client: MlflowClient, run_id: str, file: Path) -> None:
+    """Keep a file with a run; what a library wrote into a log may be an address with a password."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if masked(text) == text:
+        client.log_artifact(run_id, str(file))
+    else:
+        client.log_text(run_id, masked(text), file.name)
 
 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Set many tags of a run at once."""
     from mlflow.entities import RunTag
 
-    entities = [RunTag(key, value) for key, value in tags.items()]
+    entities = [RunTag(key, masked(value)) for key, value in tags.items()]
     for part in _parts(entities):
         client.log_batch(run_id, tags=part)
 
@@ -148,7 +164,9 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
     from mlflow.entities import Param
 
     known = client.get_run(run_id).data.params
-    new = [Param(k, str(v)[:_PARAM_CHARACTERS]) for k, v in params.items() if k not in known]
+    new = [
+        Param(k, masked(str(v))[:_PARAM_CHARACTERS]) for k, v in params.items() if k not in known
+    ]
     for part in _parts(new):
         client.log_batch(run_id, params=part)
 
@@ -166,15 +184,12 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 @store_faults()
 def _close(run_id: str, status: RunStatus, root: Path) -> list[str]:
     """Close a run and its children, as far as they are still called running."""
-    from mlflow.exceptions import MlflowException
-
     client = connect(root)
-    try:
+    run = None
+    with missing_is_none():
         run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # deleted for good
-            return []
-        raise
+    if run is None:  # deleted for good
+        return []
     inside = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
     family = [*client.search_runs([run.info.experiment_id], inside), run]
     closed = [member.info.run_id for member in family if member.info.status == "RUNNING"]

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
 from nadir.tracking.locks import waiting_lock
+from nadir.tracking.relocation import artifact_folder, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,11 @@ def tracking_uri(root: Path | None = None) -> str:
     return f"{_SQLITE}{main_workspace(root or project_root())}/work/mlflow/mlflow.db"
 
 
+def store_name() -> str:
+    """What to call the store in a record: without passwords, and the same after a move."""
+    return masked(os.environ.get(URI_VARIABLE) or "work/mlflow/mlflow.db")
+
+
 def store_exists(root: Path | None = None) -> bool:
     """Whether there may be something to read; false only for an SQLite file not made yet."""
     uri = tracking_uri(root)
@@ -60,7 +67,7 @@ def connect(root: Path | None = None) -> MlflowClient:
     thread and one process, and neither Prefect's tasks nor accelerate's children are in it.
 
     Raises:
-        NadirError: The store cannot be reached.
+        NadirError: The store cannot be reached, or was moved without its artifacts.
     """
     # Before the import: MLflow reads it while it loads.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -77,7 +84,10 @@ def connect(root: Path | None = None) -> MlflowClient:
         with waiting_lock(lock):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
+            if uri.startswith(_SQLITE):
+                settle(Path(uri.removeprefix(_SQLITE)))
     except MlflowException as error:
+        scrub(error)
         raise NadirError(
             f"cannot open the MLflow store: {error.message}",
             where=uri,
@@ -95,14 +105,13 @@ def store_faults(root: Path | None = None) -> Iterator[None]:
     Raises:
         NadirError: The store refused a call, or went away.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
     except NadirError:
         raise
     except Exception as error:
-        if not isinstance(error, MlflowException) and not is_transient(error):
+        scrub(error)
+        if not _is_the_stores(error):
             raise
         lines = str(error).splitlines() or [type(error).__name__]
         raise NadirError(
@@ -111,6 +120,25 @@ def store_faults(root: Path | None = None) -> Iterator[None]:
             fix="see that the server or database is up, then run the same command again: what is "
             "finished is kept",
         ) from error
+
+
+@contextlib.contextmanager
+def missing_is_none() -> Iterator[None]:
+    """Inside the block, "there is no such thing" is no error; every other answer stays one.
+
+    A store that refuses or is away has said nothing about what it holds: whoever takes that for
+    "nothing there" makes a second run or version, or gives away an alias that is taken. MLflow says
+    RESOURCE_DOES_NOT_EXIST for a model, version or run, and for an alias INVALID_PARAMETER_VALUE,
+    as for much else: look aliases up in `nadir.tracking.registry.alias_table`.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        # A proxy's own 404 is ENDPOINT_NOT_FOUND, so this code is the store's word.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
 
 
 def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
@@ -141,11 +169,22 @@ def is_transient(error: BaseException | None) -> bool:
     return False
 
 
+def _is_the_stores(error: BaseException) -> bool:
+    """Whether an error is MLflow's, of the libraries it asks with, or passes by itself.
+
+    Artifacts come and go through `requests` and S3 clients, whose errors MLflow hands on as they
+    are.
+    """
+    families = {"mlflow", "requests", "urllib3", "sqlalchemy", "botocore", "boto3"}
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return bool(modules & families) or is_transient(error)
+
+
 def _artifact_folder(uri: str) -> str | None:
     """Beside the database for SQLite, since MLflow's default is the current folder."""
     if not uri.startswith(_SQLITE):
         return None
-    return (Path(uri.removeprefix(_SQLITE)).resolve().parent / "artifacts").as_uri()
+    return artifact_folder(Path(uri.removeprefix(_SQLITE))).as_uri()
 
 
 def _quiet_logs() -> None:

@@ -15,6 +15,7 @@ from nadir.tracking.store import (
     URI_VARIABLE,
     connect,
     experiment_id,
+    missing_is_none,
     store_faults,
     tracking_uri,
 )
@@ -79,17 +80,14 @@ def close_run(work_dir: Path, status: RunStatus, root: Path | None = None) -> No
 
 def _kept_run(client: MlflowClient, work_dir: Path, *, reopen: bool = True) -> str | None:
     """The run of an earlier attempt, when this store still has it."""
-    from mlflow.exceptions import MlflowException
-
     path = work_dir / _RUN_FILE
     if not path.is_file():
         return None
     run_id = path.read_text(encoding="utf-8").strip()
-    try:
+    run = None
+    with missing_is_none():
         run = client.get_run(run_id)
-    except MlflowException:
-        return None
-    if run.info.lifecycle_stage == "deleted":
+    if run is None or run.info.lifecycle_stage == "deleted":
         return None
     if reopen:
         client.update_run(run_id, status="RUNNING")

@@ -1,0 +1,104 @@
+"""A password in an address is printed by no command and kept in no store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.mini.project import MiniProject
+from tests.servers import free_port
+
+from nadir.pipeline.process import quiet_environment
+from nadir.tracking.runs import finish_pipeline_run, log_params, set_tags
+from nadir.tracking.store import connect, experiment_id
+
+PASSWORD = "TrackPW-PLANTED"
+
+
+def holders(root: Path, secret: str) -> list[str]:
+    """Files of a project that hold a secret."""
+    files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    return [str(path.relative_to(root)) for path in files if secret.encode() in path.read_bytes()]
+
+
+def nadir(project: MiniProject, *arguments: str, **variables: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from nadir.cli import main; main()", *arguments],
+        cwd=project.root,
+        env={**quiet_environment(project.root), "PYTHONPATH": str(REPOSITORY), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_no_command_shows_or_keeps_the_password_of_a_server_that_is_away(
+    trained: MiniProject,
+) -> None:
+    server = f"http://mluser:{PASSWORD}@127.0.0.1:{free_port()}"
+    away = {
+        "MLFLOW_TRACKING_URI": server,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG",
+    }
+    for arguments in (
+        ["status"], ["status", "--json"], ["promote"], ["promote", "--back"],
+        ["generate", "1girl"], ["run"],
+    ):  # fmt: skip
+        code, told = nadir(trained, *arguments, **away)
+        assert (code == 0) == (arguments[0] == "status"), told
+        assert PASSWORD not in told, arguments
+        assert "http://mluser:***@127.0.0.1" in told, told
+    assert holders(trained.root, PASSWORD) == []
+
+
+def test_no_command_shows_the_password_of_a_prefect_server_that_is_away(
+    trained: MiniProject,
+) -> None:
+    api = f"http://me:{PASSWORD}@127.0.0.1:{free_port()}/api"
+    for arguments in (["status"], ["run"]):
+        _, told = nadir(trained, *arguments, PREFECT_API_URL=api)
+        assert PASSWORD not in told, arguments
+    assert holders(trained.root, PASSWORD) == []
+
+
+def test_runs_keep_no_password_in_tags_parameters_or_logs(
+    project: MiniProject, tmp_path: Path
+) -> None:
+    address = f"postgresql://u:{PASSWORD}@db/x"
+    client = connect(project.root)
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    set_tags(client, run_id, {"nadir.error": f"cannot reach {address}"})
+    log_params(client, run_id, {"place": address})
+    log = tmp_path / "train.log"
+    log.write_text(f"ERROR: {address}\n")
+    finish_pipeline_run(run_id, "FAILED", tags={}, durations={}, files=(log,))
+    assert holders(project.root, PASSWORD) == []
+    assert client.get_run(run_id).data.tags["nadir.error"].endswith("postgresql://u:***@db/x")
+    assert [file.path for file in client.list_artifacts(run_id)] == ["train.log"]
+
+
+@pytest.mark.parametrize("source", ["pictures", "s3://bucket/pictures"])
+@pytest.mark.parametrize("info", [f"user:{PASSWORD}", PASSWORD])
+def test_an_endpoint_with_a_password_is_refused_whatever_the_source(
+    project: MiniProject, source: str, info: str
+) -> None:
+    change = [f"ingest.source={source}", f"ingest.endpoint_url=http://{info}@127.0.0.1:9000"]
+    code, told = nadir(project, "params", "set", *change)
+    assert code == 1
+    assert "the address holds a user name, a password or a token" in told
+    assert PASSWORD not in told
+    assert holders(project.root, PASSWORD) == []
+    path = project.root / "params.yaml"
+    text = path.read_text()
+    project.set("endpoint_url:", f"endpoint_url: http://{info}@127.0.0.1:9000 #")
+    code, told = nadir(project, "params", "check")
+    path.write_text(text)
+    assert code == 1
+    assert PASSWORD not in told

@@ -1,0 +1,234 @@
+"""A store that refuses a call or goes away has said nothing: no alias, run or version moves."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from tests.mini.project import MiniProject
+from tests.servers import Proxy, mlflow_server, proxy_before
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json
+from nadir.pipeline.fingerprint import entry_fingerprint
+from nadir.pipeline.status import read_status
+from nadir.tracking.lock_file import read_lock
+from nadir.tracking.promotion import promote, rollback
+from nadir.tracking.registration import register
+from nadir.tracking.registry import alias_table, model_name, resolve_version
+from nadir.tracking.store import experiment_id
+from nadir.tracking.training_run import open_run
+
+# What a proxy, a rights management and a server under repair say, and an answer that got lost.
+ANSWERS = [
+    (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}'),
+    (503, b"<html>come back later</html>"),
+    (500, b'{"error_code": "INTERNAL_ERROR", "message": "oh"}'),
+    (404, b"<html>no such page</html>"),
+    (401, b'{"error_code": "UNAUTHENTICATED", "message": "who?"}'),
+    (200, b"<html>please sign in</html>"),
+    (0, b""),
+]
+# MLflow's own word for an alias that does not exist, and for much else.
+UNCLEAR = [(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "what?"}')]
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with (
+        mlflow_server(tmp_path_factory.mktemp("mlflow")) as server,
+        proxy_before(server) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield made
+
+
+@pytest.fixture
+def client(proxy: Proxy, trained: MiniProject, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of the server behind the proxy, which the project's store is from now on."""
+    proxy.watch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+    return MlflowClient(proxy.url, proxy.url)
+
+
+def named(project: MiniProject, name: str) -> str:
+    """Let the project register under a new name, so that no test sees another's versions."""
+    project.set(f"model_name: {model_name(project.root)}", f"model_name: {name}")
+    return name
+
+
+def add_version(client: MlflowClient, name: str, verdict: str = "promote") -> str:
+    run = client.create_run(experiment_id(client), tags={"nadir.gate": verdict})
+    profile = {"images": 7, "tags": {"solo": 1.0}, "sizes": {}, "luminance": {}}
+    client.log_text(run.info.run_id, json.dumps(profile), "profile.json")
+    return str(client.create_model_version(name, run.info.artifact_uri, run.info.run_id).version)
+
+
+def three_versions(client: MlflowClient, name: str) -> dict[str, str]:
+    """Version 2 is live, 1 was before and 3 wants to be."""
+    client.create_registered_model(name)
+    for alias in ("previous", "champion", "challenger"):
+        client.set_registered_model_alias(name, alias, add_version(client, name))
+    return {"previous": "1", "champion": "2", "challenger": "3"}
+
+
+def failures(
+    proxy: Proxy,
+    action: Callable[[], Any],
+    answers: list[tuple[int, bytes]] = ANSWERS,
+    take_back: Callable[[], None] | None = None,
+) -> Iterator[str]:
+    """Fail each call that the action makes in turn; each time it must end in one clear error.
+
+    With `take_back`, a call may fail that MLflow asks on its own account and can do without: the
+    action then is taken back and the next call fails.
+    """
+    for number in itertools.count():
+        answer = answers[number % len(answers)]
+        proxy.watch(number, answer)
+        fault = None
+        try:
+            action()
+        except NadirError as error:
+            fault = error
+        calls = list(proxy.calls)
+        proxy.watch()
+        if fault is not None:
+            assert "MLflow store" in str(fault) or "somebody else" in str(fault), str(fault)
+            assert fault.where.startswith(proxy.url)
+            yield f"{calls[number]} answered {answer[0]}"
+        elif len(calls) <= number:
+            return
+        else:
+            assert take_back is not None, f"{calls[number]} failed and nobody saw it"
+            take_back()
+
+
+def test_a_promotion_or_rollback_that_any_call_fails_moves_no_alias(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "moving")
+    before = three_versions(client, name)
+    reference = trained.root / "reference/dataset.json"
+    seen = []
+
+    def take_back() -> None:
+        for alias in ("previous", "champion", "challenger"):
+            client.set_registered_model_alias(name, alias, before[alias])
+        reference.unlink()
+
+    for failed in failures(proxy, promote, take_back=take_back):
+        assert alias_table(client, name) == before, failed
+        assert not reference.exists(), failed
+        seen.append(failed)
+    assert len(seen) >= 9, seen
+    assert alias_table(client, name) == {"previous": "2", "champion": "3"}
+    before = alias_table(client, name)
+    seen = []
+    for failed in failures(proxy, rollback):
+        assert alias_table(client, name) == before, failed
+        seen.append(failed)
+    assert len(seen) >= 5, seen
+    assert alias_table(client, name) == {"previous": "3", "champion": "2", "challenger": "3"}
+
+
+def test_a_registration_that_any_call_fails_crowns_nobody_and_is_made_good_by_the_next(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "registering")
+    three_versions(client, name)
+    client.delete_registered_model_alias(name, "challenger")
+    fingerprint = entry_fingerprint(read_lock(trained.root)["train"])
+    seen = []
+    for failed in failures(proxy, lambda: register(trained.root, fingerprint=fingerprint)):
+        aliases = alias_table(client, name)
+        assert (aliases["previous"], aliases["champion"]) == ("1", "2"), failed
+        assert aliases.get("challenger") in {None, "4"}, failed
+        seen.append(failed)
+    assert len(seen) >= 15, seen
+    assert alias_table(client, name) == {"previous": "1", "champion": "2", "challenger": "4"}
+    found = client.search_model_versions(f"name = '{name}'")
+    assert len(found) == 4, "one version, however often it was tried"
+    runs = client.search_runs([experiment_id(client)], "tags.`nadir.kind` = 'restored'")
+    assert len(runs) == 1, "one run stands for the training that no tracker saw"
+
+
+def test_a_first_registration_that_any_call_fails_makes_one_champion(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "first")
+    fingerprint = entry_fingerprint(read_lock(trained.root)["train"])
+    for _failed in failures(proxy, lambda: register(trained.root, fingerprint=fingerprint)):
+        pass
+    assert alias_table(client, name) == {"champion": "1", "challenger": "1"}
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_a_training_run_is_taken_up_again_or_not_touched_and_no_second_one_is_made(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    work = trained.root / "work/training/abc"
+    run_id = open_run(work, "abc", trained.root)["NADIR_TRAINING_RUN"]
+    for failed in failures(proxy, lambda: open_run(work, "abc", trained.root)):
+        assert (work / "run_id").read_text().strip() == run_id, failed
+    assert open_run(work, "abc", trained.root)["NADIR_TRAINING_RUN"] == run_id
+
+
+def test_a_look_up_that_fails_is_not_a_model_that_is_missing(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "asking")
+    three_versions(client, name)
+    for uri in (f"models:/{name}@champion", f"models:/{name}/2"):
+        for answers in (ANSWERS, UNCLEAR):
+            asked = functools.partial(resolve_version, uri, trained.root)
+            assert len(list(failures(proxy, asked, answers))) == (4 if "@" in uri else 3)
+        assert resolve_version(uri, trained.root).version == 2
+    client.delete_model_version(name, "2")
+    for uri in (f"models:/{name}@champion", f"models:/{name}/2", "models:/nobody@champion"):
+        with pytest.raises(NadirError, match="the registry has no"):
+            resolve_version(uri, trained.root)
+
+
+def test_the_status_says_unknown_and_not_none_of_a_registry_that_does_not_answer(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "shown")
+    three_versions(client, name)
+    proxy.watch()
+    assert read_status(trained.root)["model"]["version"] == 3
+    for number in range(len(proxy.calls)):
+        proxy.watch(number, ANSWERS[number % len(ANSWERS)])
+        model = read_status(trained.root)["model"]
+        assert "MLflow store" in model["error"], proxy.calls
+        assert model["current"] is None
+
+
+def test_an_answer_about_nothing_is_not_a_model_without_aliases(
+    proxy: Proxy, client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "blank")
+    three_versions(client, name)
+    proxy.watch(0, (200, b""))
+    with pytest.raises(NadirError, match="was asked about the model `blank` and answered about"):
+        alias_table(client, name)
+
+
+def test_a_champion_that_was_deleted_is_followed_by_whom_somebody_names(
+    client: MlflowClient, trained: MiniProject
+) -> None:
+    name = named(trained, "deleted")
+    three_versions(client, name)
+    client.delete_model_version(name, "2")
+    register(trained.root, fingerprint=entry_fingerprint(read_lock(trained.root)["train"]))
+    assert read_json(trained.root / "reports/evaluation.json")["gate"]["verdict"] == "promote"
+    assert alias_table(client, name) == {"previous": "1", "challenger": "4"}
+    done = rollback(trained.root)
+    assert (done.champion, done.previous) == (1, None)
+    assert alias_table(client, name) == {"champion": "1", "challenger": "4"}
