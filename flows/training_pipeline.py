@@ -136,8 +136,8 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
     task_run_name=REGISTER,
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=2,
-    retry_delay_seconds=[5, 30],
+    retries=1,
+    retry_delay_seconds=5,
     retry_condition_fn=_worth_a_retry,
 )
 def register_model(session: Session, console: PipelineConsole) -> None:

@@ -14,6 +14,7 @@ from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.process import StageResult, StageState, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
+from nadir.tracking.journal import catch_up
 from nadir.tracking.lock_file import load_yaml, read_lock
 from nadir.tracking.registration import Registration, register
 from nadir.tracking.runs import (
@@ -149,6 +150,7 @@ class Session:
             )
         if status != "FINISHED":
             self._close_training_run(status)
+        catch_up(self.root)
         forget_pipeline(self._run_file)
 
     def _is_unchanged(self, stage: str) -> bool:
@@ -232,6 +234,7 @@ def open_session(
 def _close_abandoned(root: Path) -> None:
     """A store that is away now stops no pipeline; the next one closes them."""
     with contextlib.suppress(NadirError):
+        catch_up(root)
         close_abandoned(_runs(root), root)
 
 

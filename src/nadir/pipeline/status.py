@@ -183,7 +183,7 @@ def _model(root: Path) -> dict[str, Any]:
 @store_faults()
 def _versions(root: Path, name: str) -> tuple[Version | None, Version | None]:
     """The version of the current checkpoint, and the newest."""
-    client = connect(root)
+    client = connect(root, patience_s=0)
     md5 = output_hashes(read_lock(root)).get(CHECKPOINT)
     own = find_version(client, name, md5=md5) if md5 else None
     return own, own or newest_version(client, name)
