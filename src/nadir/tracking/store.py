@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
 from nadir.tracking.faults import store_error
 from nadir.tracking.locks import waiting_lock
@@ -80,6 +81,7 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     bound_waits()
+    ask_loopback_directly(os.environ)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
