@@ -94,6 +94,7 @@ class Session:
         if self._is_unchanged(stage):
             result = StageResult(stage, "unchanged")
         else:
+            self._write_record("running", current=stage)
             result = run_stage(
                 stage,
                 self.root,
@@ -112,6 +113,7 @@ class Session:
         """Register the trained and evaluated checkpoint."""
         start = time.monotonic()
         fault = ""
+        self._write_record("running", current=REGISTER)
         try:
             fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
             self.registration = register(
@@ -185,7 +187,7 @@ class Session:
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
-    def _write_record(self, status: str) -> None:
+    def _write_record(self, status: str, *, current: str | None = None) -> None:
         registering = {REGISTER: self._registering} if self._registering is not None else {}
         write_record(
             self.root,
@@ -194,6 +196,7 @@ class Session:
             started=self._started,
             flow_run_id=self.flow_run_id,
             pipeline_run_id=known_pipeline_run(self._run_file),
+            current=current,
         )
 
 

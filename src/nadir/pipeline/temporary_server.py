@@ -104,14 +104,20 @@ def prefect_folder(environment: dict[str, str]) -> Path:
     return folder
 
 
+def with_database(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of a server that is started in `prefect_folder`: its database lies there."""
+    if any(environment.get(name) for name in _DATABASE_VARIABLES):
+        return environment
+    return {**environment, _DATABASE_VARIABLES[0]: _DATABASE}
+
+
 def _environment(root: Path) -> dict[str, str]:
     environment = quiet_environment(root)
     # Its word goes to a file, which holds what is wrong and no more.
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "ERROR"
     environment |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     environment["PREFECT__SERVER_FINAL"] = "1"
-    if not any(environment.get(name) for name in _DATABASE_VARIABLES):
-        environment[_DATABASE_VARIABLES[0]] = _DATABASE
+    environment = with_database(environment)
     for name in proxy_variables(environment):
         del environment[name]
     return environment
