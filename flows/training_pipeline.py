@@ -18,6 +18,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import stage_order
+from nadir.pipeline.lock import WorkspaceTakenError
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.proxies import without_unusable_proxies
 from nadir.pipeline.session import REGISTER, Session, open_session
@@ -41,6 +42,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,12 +85,25 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
 
 
 @flow(name="training-pipeline", persist_result=False, validate_parameters=True)
-def training_pipeline(until: str | None = None) -> dict[str, Any]:
+def training_pipeline(until: str | None = None) -> dict[str, Any] | State[Any]:
     """Run every stage that changed, then register the model.
 
     Args:
         until: Run only this stage and what it needs; None runs all and registers.
+
+    Returns:
+        The status afterwards. A run of a deployment that meets another pipeline in the workspace is
+        cancelled, with a message: there is nothing to mend, and the next one will do.
     """
+    try:
+        return _run(until)
+    except WorkspaceTakenError as error:
+        if _console.get() is not None:
+            raise
+        return Cancelled(message=f"nothing done: {error.what}")
+
+
+def _run(until: str | None) -> dict[str, Any]:
     root = project_root()
     os.chdir(root)
     console = _console.get() or PipelineConsole(silent=True)

@@ -239,6 +239,19 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
     assert client.get_run(opened).info.status == "RUNNING"
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:pa@ss@host:5000/x", "http://host:5000/x"),
+        ("postgresql://u:p@db/mlflow", "postgresql://db/mlflow"),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////a/b@c/mlflow.db", "sqlite:////a/b@c/mlflow.db"),
+    ],
+)
+def test_a_line_about_waiting_names_no_login(uri: str, shown: str) -> None:
+    assert patience.without_login(uri) == shown
+
+
 def test_every_wait_is_bounded_and_a_setting_of_the_environment_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _LOOKS, _LOOK_S = 5, 0.05
 
 
+class WorkspaceTakenError(NadirError):
+    """Another pipeline, or a stage that one left behind, is at work here."""
+
+
 @contextlib.contextmanager
 def workspace_lock(path: Path) -> Iterator[int]:
     """Hold an exclusive lock on a file; yields its descriptor, which stages inherit.
@@ -27,7 +31,7 @@ def workspace_lock(path: Path) -> Iterator[int]:
     stage still runs, and no second pipeline writes the same outputs.
 
     Raises:
-        NadirError: Another pipeline, or the stage of a killed one, holds it.
+        WorkspaceTakenError: Another pipeline, or the stage of a killed one, holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -51,15 +55,15 @@ def _take(handle: int) -> bool:
     return False
 
 
-def _taken(path: Path) -> NadirError:
+def _taken(path: Path) -> WorkspaceTakenError:
     holder = path.read_text(encoding="utf-8").strip()
     if holder.isdigit() and psutil.pid_exists(int(holder)):
-        return NadirError(
+        return WorkspaceTakenError(
             f"another pipeline (process {holder}) runs in this workspace",
             where=str(path),
             fix="wait for it to end, or stop it with Ctrl-C; a second clone may run beside it",
         )
-    return NadirError(
+    return WorkspaceTakenError(
         "a stage of a pipeline that was killed still runs and is saving its work",
         where=str(path),
         fix="wait until it has ended (see work/logs), then run the same command again",

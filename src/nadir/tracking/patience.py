@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ _REMEMBERED_S = 60.0
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _LIMITS = {_RETRIES: "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _GATEWAY = {502, 503, 504}
+_LOGIN = re.compile(r"(?<=://)[^/]*@")
 
 _in_vain: dict[str, float] = {}
 _here = threading.local()
@@ -107,8 +108,7 @@ def is_server(uri: str) -> bool:
 
 def without_login(uri: str) -> str:
     """An address without the user's name and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return _LOGIN.sub("", uri)
 
 
 def _tell(place: Callable[[], str]) -> None:

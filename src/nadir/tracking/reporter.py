@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError
 from nadir.ground.events import say
 from nadir.ground.workspace import project_root
+from nadir.tracking.faults import store_error
 from nadir.tracking.journal import Journal, deliver, journals
+from nadir.tracking.patience import without_login
 from nadir.tracking.store import connect, tracking_uri
 from nadir.tracking.training_run import RUN_VARIABLE, now_ms
 from nadir.training.reporter import SHARE_PREFIX
@@ -139,8 +141,10 @@ class MlflowReporter:
 
     def _note_away(self, error: Exception) -> None:
         if not self._away:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"tracking: {reason}; training goes on, and its records are kept and sent later")
+            uri = without_login(tracking_uri())
+            fault = error if isinstance(error, NadirError) else None
+            told = fault or store_error(error, what="MLflow takes no records", where=uri)
+            say(f"tracking: {told.what}; training goes on, its records are kept and sent later")
         self._away = True
 
     def _note_back(self) -> None:
