@@ -10,11 +10,11 @@ import os
 from nadir.ground.errors import NadirError
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.temporary_server import prefect_environment
 from nadir.tracking.promotion import Promotion, promote, rollback
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
-os.environ.update(quiet_environment())
+os.environ.update(prefect_environment())
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact

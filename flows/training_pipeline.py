@@ -19,15 +19,17 @@ from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import stage_order
+from nadir.pipeline.lock import WorkspaceTakenError
 from nadir.pipeline.page_image import data_uri
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.proxies import without_unusable_proxies
 from nadir.pipeline.session import REGISTER, Session, open_session
 from nadir.pipeline.status import read_status, results_table
 from nadir.pipeline.stopping import interrupted_when_told_to_stop
+from nadir.pipeline.temporary_server import prefect_environment, temporary_server
 from nadir.tracking.store import is_transient
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
-os.environ.update(quiet_environment())
+os.environ.update(prefect_environment())
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
@@ -37,10 +39,14 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -52,6 +58,7 @@ mask_logs()
 # Set by `run_pipeline`; a worker prints Prefect's own log, which has every line already.
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
 
+_DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
 SAMPLES = "reports/samples/grid.png"
 
 
@@ -66,13 +73,14 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
 
     Raises:
         NadirError: A stage failed, another pipeline holds the workspace, or the Prefect server that
-            `PREFECT_API_URL` names cannot be reached.
+            `PREFECT_API_URL` names cannot be reached, or the temporary one cannot start.
     """
     if until not in {None, REGISTER}:
         stage_order(project_root(), until)  # a wrong name needs no server
-    token = _console.set(PipelineConsole())
+    console = PipelineConsole()
+    token = _console.set(console)
     try:
-        with interrupted_when_told_to_stop(), _server_faults():
+        with interrupted_when_told_to_stop(), prefect_server(console.note), _server_faults():
             result: dict[str, Any] = training_pipeline(until=until)
     finally:
         _console.reset(token)
@@ -80,12 +88,25 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
 
 
 @flow(name="training-pipeline", persist_result=False, validate_parameters=True)
-def training_pipeline(until: str | None = None) -> dict[str, Any]:
+def training_pipeline(until: str | None = None) -> dict[str, Any] | State[Any]:
     """Run every stage that changed, then register the model.
 
     Args:
         until: Run only this stage and what it needs; None runs all and registers.
+
+    Returns:
+        The status afterwards. A run of a deployment that meets another pipeline in the workspace is
+        cancelled, with a message: there is nothing to mend, and the next one will do.
     """
+    try:
+        return _run(until)
+    except WorkspaceTakenError as error:
+        if _console.get() is not None:
+            raise
+        return Cancelled(message=f"nothing done: {error.what}")
+
+
+def _run(until: str | None) -> dict[str, Any]:
     root = project_root()
     os.chdir(root)
     console = _console.get() or PipelineConsole(silent=True)
@@ -139,8 +160,8 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
     task_run_name=REGISTER,
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=2,
-    retry_delay_seconds=[5, 30],
+    retries=1,
+    retry_delay_seconds=5,
     retry_condition_fn=_worth_a_retry,
 )
 def register_model(session: Session, console: PipelineConsole) -> None:
@@ -193,6 +214,25 @@ def _publish(status: dict[str, Any], root: Path) -> None:
     if samples.is_file():
         text = f"Samples: {SAMPLES}"
         create_image_artifact(data_uri(samples), key="samples", description=text)
+
+
+@contextlib.contextmanager
+def prefect_server(say: Callable[[str], None]) -> Iterator[None]:
+    """The Prefect server that the settings name, else one for the length of the block."""
+    named = PREFECT_API_URL.value()
+    with without_unusable_proxies(named):
+        if named:
+            yield
+            return
+        with (
+            temporary_server(project_root(), say=say) as url,
+            temporary_settings({PREFECT_API_URL: url}),
+        ):
+            try:
+                yield
+            finally:
+                for worker in (EventsWorker, APILogWorker):
+                    worker.drain_all(timeout=_DRAIN_S)
 
 
 @contextlib.contextmanager

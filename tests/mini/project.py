@@ -84,7 +84,7 @@ def make_project(root: Path) -> MiniProject:
 
 
 @functools.cache
-def _template() -> Path:
+def template() -> Path:
     """The project as it is before its first run, made once for all tests of this process."""
     folder = Path(tempfile.mkdtemp(prefix="nadir-mini-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -98,8 +98,8 @@ def _template() -> Path:
 @functools.cache
 def _trained_template() -> Path:
     """The project after `dvc repro` without a tracker."""
-    made = MiniProject(_template().with_name("trained"))
-    shutil.copytree(_template(), made.root)
+    made = MiniProject(template().with_name("trained"))
+    shutil.copytree(template(), made.root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NADIR_TRACKING", "none")
         made.dvc("repro")
@@ -115,7 +115,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniProject:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniProject:
     """The miniature project, before its first run; the current folder."""
-    return _copy(_template(), tmp_path, monkeypatch)
+    return _copy(template(), tmp_path, monkeypatch)
 
 
 def _copy(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniProject:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +13,9 @@ from nadir.cli.pages import mlflow_page, prefect_page
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
-_STOP_S = 10.0
+if TYPE_CHECKING:
+    from nadir.pipeline.server_process import ServerProcess
+
 # Of a pipeline these logs go to Prefect's page alone; a server's own faults stand on no page.
 _SHOW_ERRORS = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
 
@@ -31,6 +32,9 @@ def servers(
     os.chdir(root)
     told = {name: os.environ[name] for name in _SHOW_ERRORS if name in os.environ}
     from nadir.pipeline.process import quiet_environment
+    from nadir.pipeline.server_process import ServerProcess, stop_all
+    from nadir.pipeline.stopping import interrupted_when_told_to_stop
+    from nadir.pipeline.temporary_server import prefect_folder, with_database
     from nadir.tracking.store import connect, tracking_uri
 
     uri = tracking_uri(root)
@@ -39,23 +43,25 @@ def servers(
     pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
     commands = {"MLflow": _mlflow(mlflow_port), "Prefect": _prefect(prefect_port)}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
+    missing = [name for name, page in pages.items() if page is None]
+    _require_ports({name: ports[name] for name in missing})
     # What goes wrong inside them is told here, for nobody else reads their logs.
-    environment, children = {**quiet_environment(), **_SHOW_ERRORS, **told}, []
+    environment = {**with_database(quiet_environment()), **_SHOW_ERRORS, **told}
     # Not as an argument, which every user of the machine can read.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
-    for name, page in pages.items():
-        if page is None:
-            children.append(subprocess.Popen(commands[name], env=environment))
-        where = f"{page}   (runs already)" if page else f"http://127.0.0.1:{ports[name]}"
-        sys.stdout.write(f"{name:<8} {where}\n")
-    sys.stdout.write("(Ctrl-C ends what was started here)\n" if children else "")
-    sys.stdout.flush()
-    if not children:
-        return
-    try:
-        _wait_for_first(children)
-    finally:
-        _stop(children)
+    folders = {"MLflow": root, "Prefect": prefect_folder(environment)}
+    running: list[ServerProcess] = []
+    with interrupted_when_told_to_stop():
+        try:
+            for name in missing:
+                started = ServerProcess(
+                    name, commands[name], environment=environment, cwd=folders[name]
+                )
+                running.append(started)
+            _tell(pages, ports)
+            _wait_for_first(running)
+        finally:
+            stop_all(running)
 
 
 def _mlflow(port: int) -> list[str]:
@@ -68,21 +74,38 @@ def _prefect(port: int) -> list[str]:
     return [*command, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _wait_for_first(children: list[subprocess.Popen[bytes]]) -> None:
-    while all(child.poll() is None for child in children):
-        time.sleep(0.5)
-    raise NadirError(
-        "a server ended by itself; its last lines are above",
-        fix="if its port is taken, choose another with --mlflow-port or --prefect-port",
-    )
+def _require_ports(ports: dict[str, int]) -> None:
+    """Refuse at once what a server would say after it has loaded."""
+    from nadir.pipeline.server_process import port_is_free
+
+    for name, port in ports.items():
+        if not port_is_free(port) or list(ports.values()).count(port) > 1:
+            raise NadirError(
+                f"port {port} is taken",
+                where=f"the {name} page",
+                fix=f"choose another with --{name.lower()}-port, or end what listens there",
+            )
 
 
-def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + _STOP_S
-    for child in children:
-        try:
-            child.wait(timeout=max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
+def _tell(pages: dict[str, str | None], ports: dict[str, int]) -> None:
+    for name, page in pages.items():
+        where = f"{page}   (runs already)" if page else f"http://127.0.0.1:{ports[name]}"
+        sys.stdout.write(f"{name:<8} {where}\n")
+    if None in pages.values():
+        sys.stdout.write("(Ctrl-C ends what was started here)\n")
+    sys.stdout.flush()
+
+
+def _wait_for_first(running: list[ServerProcess]) -> None:
+    """Return when there is nothing to wait for; raise when a server has ended."""
+    while running:
+        for server in running:
+            status = server.status()
+            if status is not None:
+                told = "".join(f"\n    {line}" for line in server.last_lines())
+                raise NadirError(
+                    f"the {server.name} server ended by itself with status {status}, so the other "
+                    f"one is ended too; its last lines:{told or ' none'}",
+                    fix="mend what they name and start again",
+                )
+        time.sleep(0.2)

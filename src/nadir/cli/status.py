@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 _WIDEST = 100
 _ROOM_FOR_LAST_RUN = 86
-_STATE_STYLES = {"up to date": "green", "failed": "bold red", "outdated": "yellow"}
+_STATE_STYLES = {
+    "running": "bold cyan",
+    "up to date": "green",
+    "failed": "bold red",
+    "outdated": "yellow",
+    "differs": "yellow",
+}
+_ADVICE = {
+    "outdated": "made of other inputs; run `nadir run`",
+    "differs": "not the files that dvc.lock names; `dvc checkout` brings those back",
+}
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 # The paper's check and its probes; all other metrics follow while the terminal is wide enough.
 _FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
@@ -92,9 +102,11 @@ def _stages(status: dict[str, Any], console: Console) -> Table:
 def _state(stage: dict[str, Any]) -> str:
     """Where a stage stands now, whoever ran it last: a pipeline, `dvc repro`, an experiment."""
     states = {
+        "running": stage["running"],
         "up to date": stage["up_to_date"],
         "failed": stage["state"] == "failed",
         "outdated": stage["outdated"],
+        "differs": bool(stage["differs"]),
         "incomplete": stage["missing"],
         "unknown": stage["up_to_date"] is None,
     }
@@ -117,10 +129,15 @@ def _facts(status: dict[str, Any]) -> Table:
     for stage in status["stages"]:
         if _state(stage) == "failed":
             table.add_row("[bold red]failed[/]", f"{stage['name']}: {escape(stage['error'] or '')}")
-    outdated = [stage["name"] for stage in status["stages"] if stage["outdated"]]
-    if outdated:
-        names = ", ".join(outdated)
-        table.add_row("[yellow]outdated[/]", f"{names}: made of other inputs; run `nadir run`")
+    for state, advice in _ADVICE.items():
+        names = ", ".join(s["name"] for s in status["stages"] if _state(s) == state)
+        if names and not status["running"]:
+            table.add_row(f"[yellow]{state}[/]", f"{names}: {advice}")
+    if status["running"]:
+        table.add_row(
+            "[bold cyan]running[/]",
+            "a pipeline is at work; what it has not reached yet stands as it was before",
+        )
     return table
 
 

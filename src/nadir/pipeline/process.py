@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nadir.ground.errors import NadirError
+from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.supervise import run_group
@@ -45,6 +46,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
+# Variables that this process was started with and does without, for the processes it starts.
+withheld: dict[str, str] = {}
 _DVC_CHATTER = (
     "Running stage ",
     "> ",
@@ -87,11 +90,23 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
     """The environment for every process of the pipeline.
 
     Telemetry is off, this interpreter is the `python` of `dvc.yaml`, Prefect's files lie in
-    `work/prefect` unless `PREFECT_HOME` says otherwise, and no MLflow run is inherited.
+    `work/prefect` unless `PREFECT_HOME` says otherwise, servers on loopback are asked without a
+    proxy, and no MLflow run is inherited.
+
+    Raises:
+        NadirError: `work` cannot be written.
     """
     home = main_workspace(root or project_root()) / "work" / "prefect"
-    home.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
-    environment = {**_DEFAULTS, "PREFECT_HOME": str(home), **os.environ, **_QUIET}
+    try:
+        home.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
+    except OSError as error:
+        raise disk_full_error(error, where=str(home)) or NadirError(
+            f"the folder cannot be made ({error.strerror})",
+            where=str(home),
+            fix="let `work` in the project be a folder that you may write",
+        ) from error
+    environment = {**_DEFAULTS, "PREFECT_HOME": str(home), **os.environ, **withheld, **_QUIET}
+    ask_loopback_directly(environment)
     environment.pop("MLFLOW_RUN_ID", None)
     folders = environment.get("PATH", os.defpath).split(os.pathsep)
     own = str(Path(sys.executable).parent)

@@ -29,6 +29,7 @@ def write_record(
     started: float,
     flow_run_id: str,
     pipeline_run_id: str | None,
+    current: str | None = None,
 ) -> None:
     """Replace the record of the last run, and add to the one of executions.
 
@@ -39,6 +40,7 @@ def write_record(
         started: When the run began, in Unix seconds.
         flow_run_id: Prefect's id of the flow run.
         pipeline_run_id: Id of its MLflow run, if it has one.
+        current: The stage that runs now.
     """
     stages = {
         name: {"state": r.state, "duration_s": round(r.duration_s, 2), "error": r.error}
@@ -48,6 +50,7 @@ def write_record(
         "status": status,
         "flow_run_id": flow_run_id,
         "pipeline_run_id": pipeline_run_id,
+        "current": current,
         "started": started,
         "duration_s": round(time.time() - started, 2),
         "stages": stages,

@@ -14,6 +14,7 @@ from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.process import StageResult, StageState, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
+from nadir.tracking.journal import catch_up
 from nadir.tracking.lock_file import load_yaml, read_lock
 from nadir.tracking.registration import Registration, register
 from nadir.tracking.runs import (
@@ -93,6 +94,7 @@ class Session:
         if self._is_unchanged(stage):
             result = StageResult(stage, "unchanged")
         else:
+            self._write_record("running", current=stage)
             result = run_stage(
                 stage,
                 self.root,
@@ -111,6 +113,7 @@ class Session:
         """Register the trained and evaluated checkpoint."""
         start = time.monotonic()
         fault = ""
+        self._write_record("running", current=REGISTER)
         try:
             fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
             self.registration = register(
@@ -149,6 +152,7 @@ class Session:
             )
         if status != "FINISHED":
             self._close_training_run(status)
+        catch_up(self.root)
         forget_pipeline(self._run_file)
 
     def _is_unchanged(self, stage: str) -> bool:
@@ -183,7 +187,7 @@ class Session:
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
-    def _write_record(self, status: str) -> None:
+    def _write_record(self, status: str, *, current: str | None = None) -> None:
         registering = {REGISTER: self._registering} if self._registering is not None else {}
         write_record(
             self.root,
@@ -192,6 +196,7 @@ class Session:
             started=self._started,
             flow_run_id=self.flow_run_id,
             pipeline_run_id=known_pipeline_run(self._run_file),
+            current=current,
         )
 
 
@@ -232,6 +237,7 @@ def open_session(
 def _close_abandoned(root: Path) -> None:
     """A store that is away now stops no pipeline; the next one closes them."""
     with contextlib.suppress(NadirError):
+        catch_up(root)
         close_abandoned(_runs(root), root)
 
 

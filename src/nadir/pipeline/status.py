@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.secrets import masked_tree
+from nadir.pipeline.differences import differing_outputs
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
+from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
 from nadir.tracking.lineage import CHECKPOINT
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
@@ -33,18 +35,21 @@ def read_status(root: Path) -> dict[str, Any]:
 
     Returns:
         `stages` (list of name, state in the last run, duration_s when it last ran, outdated,
-        outputs, missing ones, up_to_date, error; `register` comes last), `images` (used,
+        outputs, missing ones, those that differ from dvc.lock's, running, up_to_date, error;
+        `register` comes last), `running` (a pipeline holds the workspace), `images` (used,
         quarantined by reason), `buckets` (their number), `training` (steps, images seen, mean loss
-        of the last 100 steps), `model` (name, version, aliases, current: it is of this checkpoint,
-        error: why the registry cannot tell), `report` (path), `verdict` and `verdict_reason` of the
-        gate, `metrics` (by CFG scale) and `mlflow` (uri, run_id).
+        of the last 100 steps), `model` (name, version, aliases, current: it is of the checkpoint on
+        disk, error: why the registry cannot tell), `report` (path), `verdict` and `verdict_reason`
+        of the gate, `metrics` (by CFG scale) and `mlflow` (uri, run_id).
     """
-    model = _model(root)
+    rows, on_disk = _dvc_stages(root)
+    model = _model(root, on_disk)
     evaluation = _json(root / "reports" / "evaluation.json")
     gate = evaluation.get("gate", {})
     run = _json(root / "models" / "run.json")
     found = {
-        "stages": _stages(root, model),
+        "stages": _stages(root, rows, model),
+        "running": is_held(root),
         "images": _images(root),
         "buckets": _bucket_count(root),
         "training": _training(root),
@@ -64,41 +69,48 @@ def results_table(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"cfg_scale": float(scale), **values} for scale, values in rows]
 
 
-def _stages(root: Path, model: dict[str, Any]) -> list[dict[str, Any]]:
+def _stages(root: Path, rows: list[dict[str, Any]], model: dict[str, Any]) -> list[dict[str, Any]]:
     last, cost = last_run(root).get("stages", {}), executions(root)
-    rows = [*_dvc_stages(root), _registration(model)]
+    rows = [*rows, _registration(model)]
+    running = running_stages(root, {row["name"]: row["outputs"] for row in rows})
     for row in rows:
         row.update(_history(last.get(row["name"], {}), cost.get(row["name"], {})))
+        row["running"] = row["name"] in running
         # Of what lies outside of DVC's reach, only the last attempt can tell.
         if row.pop("always") and row["state"] == "failed":
             row["up_to_date"] = False
     return rows
 
 
-def _dvc_stages(root: Path) -> list[dict[str, Any]]:
+def _dvc_stages(root: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """A row for each stage of DVC, and the hash of each output that is not the lock file's."""
     definitions = load_yaml(root / "dvc.yaml")["stages"]
     graph, lock = stage_graph(root), read_lock(root)
     outdated = _outdated(graph, root, lock)
+    # While files are written they are nobody's.
+    found = {} if is_held(root) else differing_outputs(root)
     rows = []
     for name in order(graph):
         outputs = _outputs(definitions[name])
         missing = [path for path in outputs if name in lock and not (root / path).exists()]
+        differs = sorted(found.get(name, {})) if name in lock else []
         rows.append(
             {
                 "name": name,
                 "outdated": name in outdated,
                 "outputs": outputs,
                 "missing": missing,
-                "up_to_date": name in lock and name not in outdated and not missing,
+                "differs": differs,
+                "up_to_date": name in lock and name not in outdated and not missing + differs,
                 "always": definitions[name].get("always_changed", False),
             }
         )
-    return rows
+    return rows, {path: md5 for paths in found.values() for path, md5 in paths.items()}
 
 
 def _registration(model: dict[str, Any]) -> dict[str, Any]:
     """The registry's step as a row like theirs: up to date where the checkpoint has a version."""
-    row = {"name": REGISTER, "outdated": False, "outputs": [], "missing": []}
+    row = {"name": REGISTER, "outdated": False, "outputs": [], "missing": [], "differs": []}
     return {**row, "up_to_date": model["current"], "always": True}
 
 
@@ -165,14 +177,15 @@ def _training(root: Path) -> dict[str, Any]:
     }
 
 
-def _model(root: Path) -> dict[str, Any]:
-    """The version of the current checkpoint, else the newest one."""
+def _model(root: Path, on_disk: dict[str, str]) -> dict[str, Any]:
+    """The version of the checkpoint on disk, else the newest one."""
     found: dict[str, Any] = {"name": model_name(root), "version": None, "aliases": []}
     found |= {"current": False, "error": None}
     if not store_exists(root):
         return found
     try:
-        own, newest = _versions(root, found["name"])
+        md5 = on_disk.get(CHECKPOINT) or output_hashes(read_lock(root)).get(CHECKPOINT)
+        own, newest = _versions(root, found["name"], md5)
     except NadirError as error:
         return {**found, "current": None, "error": str(error)}
     version = own or newest
@@ -183,10 +196,9 @@ def _model(root: Path) -> dict[str, Any]:
 
 
 @store_faults()
-def _versions(root: Path, name: str) -> tuple[Version | None, Version | None]:
-    """The version of the current checkpoint, and the newest."""
-    client = connect(root)
-    md5 = output_hashes(read_lock(root)).get(CHECKPOINT)
+def _versions(root: Path, name: str, md5: str | None) -> tuple[Version | None, Version | None]:
+    """The version of a checkpoint, and the newest."""
+    client = connect(root, patience_s=0)
     own = find_version(client, name, md5=md5) if md5 else None
     return own, own or newest_version(client, name)
 

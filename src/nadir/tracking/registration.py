@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.ground.workspace import project_root
+from nadir.tracking.journal import catch_up
 from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG, lineage_tags
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.publish import EVALUATION, gate_verdict, publish_evaluation, training_run_id
@@ -80,8 +81,10 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         )
     verdict = gate_verdict(read_json(report_path))
     client = connect(root)
+    catch_up(root)
     with registry_lock(root):
         run_id = training_run_id(client, root, fingerprint)
+        _settle(client, run_id)
         published = publish_evaluation(client, run_id, root)
         name = model_name(root)
         md5 = output_hashes(read_lock(root)).get(CHECKPOINT, "")
@@ -98,6 +101,16 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
             )
         version = _set_aliases(client, version, verdict)
     return Registration(version, created, published, verdict)
+
+
+def _settle(client: MlflowClient, run_id: str) -> None:
+    """Call the run of a finished training finished, whatever an attempt before it was cut off by.
+
+    Only `train` writes a checkpoint, when it has made its last step; a later attempt that found it
+    finished had nothing more to tell MLflow.
+    """
+    if client.get_run(run_id).info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
 
 
 def _create(

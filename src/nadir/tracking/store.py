@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
+from nadir.tracking.faults import store_error
 from nadir.tracking.locks import waiting_lock
+from nadir.tracking.patience import (
+    PATIENCE_S,
+    await_answer,
+    bound_waits,
+    is_server,
+    told_when_slow,
+)
 from nadir.tracking.relocation import artifact_folder, settle
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ _PASSING = {
     "ConnectionError",
     "HTTPClientError",
     "OperationalError",
+    "RetryError",
     "Timeout",
     "TimeoutError",
     "gaierror",
@@ -60,11 +70,15 @@ def store_exists(root: Path | None = None) -> bool:
     return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()
 
 
-def connect(root: Path | None = None) -> MlflowClient:
+def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> MlflowClient:
     """A client of the store, which exists afterwards.
 
     Everything goes through clients with explicit run ids: MLflow's "active run" belongs to one
     thread and one process, and neither Prefect's tasks nor accelerate's children are in it.
+
+    Args:
+        root: The project's root.
+        patience_s: Seconds to wait for a store that is away.
 
     Raises:
         NadirError: The store cannot be reached, or was moved without its artifacts.
@@ -73,6 +87,8 @@ def connect(root: Path | None = None) -> MlflowClient:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    bound_waits()
+    ask_loopback_directly(os.environ)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -81,44 +97,52 @@ def connect(root: Path | None = None) -> MlflowClient:
     # Two processes that meet an empty database would both create its tables.
     lock = main_workspace(root or project_root()) / "work" / "mlflow" / "create.lock"
     try:
-        with waiting_lock(lock):
+        with told_when_slow(lambda: uri), _nobody_else(uri, lock):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            client.search_experiments(max_results=1)
+            await_answer(
+                lambda: client.search_experiments(max_results=1),
+                uri=uri,
+                passes=is_transient,
+                patience_s=patience_s,
+            )
             if uri.startswith(_SQLITE):
                 settle(Path(uri.removeprefix(_SQLITE)))
-    except MlflowException as error:
+    except NadirError:
+        raise
+    except Exception as error:
         scrub(error)
-        raise NadirError(
-            f"cannot open the MLflow store: {error.message}",
-            where=uri,
-            fix=f"start the server, or correct or unset {URI_VARIABLE}",
-        ) from error
+        if not isinstance(error, MlflowException) and not is_transient(error):
+            raise
+        raise store_error(error, what="cannot open the MLflow store", where=uri) from error
     return client
+
+
+def _nobody_else(uri: str, lock: Path) -> contextlib.AbstractContextManager[None]:
+    """A server makes its tables itself, so nobody waits in line for one that is away."""
+    return contextlib.nullcontext() if is_server(uri) else waiting_lock(lock)
 
 
 @contextlib.contextmanager
 def store_faults(root: Path | None = None) -> Iterator[None]:
     """Inside the block (or the function it decorates), a failing store is one clear error.
 
-    A store may go away after `connect`, at any call. The cause stays, for `is_transient`.
+    A store may go away after `connect`, at any call. The cause stays, for `is_transient`. One that
+    takes long is named on standard error.
 
     Raises:
         NadirError: The store refused a call, or went away.
     """
     try:
-        yield
+        with told_when_slow(lambda: tracking_uri(root)):
+            yield
     except NadirError:
         raise
     except Exception as error:
         scrub(error)
         if not _is_the_stores(error):
             raise
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise NadirError(
-            f"the MLflow store failed: {lines[0][:500]}",
-            where=tracking_uri(root),
-            fix="see that the server or database is up, then run the same command again: what is "
-            "finished is kept",
+        raise store_error(
+            error, what="the MLflow store failed", where=tracking_uri(root)
         ) from error
 
 
