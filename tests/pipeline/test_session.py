@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,15 @@ from nadir.pipeline.status import read_status
 from nadir.tracking.store import connect
 
 
-def run(project: MiniProject, flow_run_id: str = "one", until: str | None = None) -> Session:
+def run(
+    project: MiniProject,
+    flow_run_id: str = "one",
+    until: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Session:
     with open_session(project.root, until=until, flow_run_id=flow_run_id, name="fox") as session:
         for stage in session.stages:
-            session.run(stage)
+            session.run(stage, on_line=on_line)
         if session.registers:
             session.register()
     return session

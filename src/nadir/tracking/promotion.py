@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from nadir.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
+    Version,
     alias_table,
     model_name,
     registry_lock,
@@ -56,7 +58,8 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
         version: Its number; None is the challenger.
 
     Raises:
-        NadirError: No such version, no challenger, or its gate did not say `promote`.
+        NadirError: No such version, no challenger, its gate did not say `promote`, or its weights
+            cannot be had.
     """
     root = root or project_root()
     name = model_name(root)
@@ -72,6 +75,7 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
             )
         candidate = resolve_version(f"models:/{name}/{number}", root)
         _require_gate(client, candidate.run_id, number)
+        _require_weights(candidate, root)
         before = aliases.get(CHAMPION)
         if before not in {None, number}:
             client.set_registered_model_alias(name, PREVIOUS, before)
@@ -87,7 +91,7 @@ def rollback(root: Path | None = None) -> Promotion:
     """Make the previous champion live again; the one that was live becomes `previous`.
 
     Raises:
-        NadirError: There was no champion before this one.
+        NadirError: There was no champion before this one, or its weights cannot be had.
     """
     root = root or project_root()
     name = model_name(root)
@@ -101,6 +105,7 @@ def rollback(root: Path | None = None) -> Promotion:
                 where=client.tracking_uri,
                 fix="promote a version by its number",
             )
+        _require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
         client.set_registered_model_alias(name, CHAMPION, previous)
         client.set_registered_model_alias(name, PREVIOUS, champion)
         return _outcome(client, name, changed=True)
@@ -114,6 +119,11 @@ def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
             where="reports/evaluation.html",
             fix="train a better model; a version that once was live comes back with a rollback",
         )
+
+
+def _require_weights(version: Version, root: Path) -> None:
+    """By name: the room that knows where weights are lies above this one."""
+    importlib.import_module("nadir.pipeline.cache").require_weights(version, root)
 
 
 def _accept_dataset(client: MlflowClient, run_id: str, root: Path) -> None:
