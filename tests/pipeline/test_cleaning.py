@@ -29,7 +29,7 @@ def named_by(project: MiniProject, place: str) -> str:
     """An object that only a tag, a branch, or an experiment names."""
     md5 = cached(project.root, place.encode())
     (project.root / "dvc.lock").rename(project.root / "kept.lock")
-    lock = project.root / ("dvc.lock" if place != "branch" else "picture.dvc")
+    lock = project.root / ("dvc.lock" if place != "branch" else "bärchen.dvc")
     lock.write_text(f"outs:\n- md5: {md5}\n  size: 1\n  path: x\n")
     if place == "experiment":
         save_experiment(project.root, "mine")

@@ -239,7 +239,7 @@ def test_status_before_any_run_is_whole_and_empty(project: MiniProject) -> None:
     assert {stage["up_to_date"] for stage in status["stages"]} == {False}
     assert status["images"] == {"used": None, "quarantined": {}}
     model = {"name": "nadir", "version": None, "aliases": [], "current": False, "error": None}
-    assert status["model"] == model
+    assert status["model"] == {**model, "champion": None}
     assert status["training"] == {"steps": None, "images": None, "loss": None}
     assert status["report"] is None
     assert status["metrics"] == {}
@@ -254,6 +254,7 @@ def test_status_after_a_run_names_model_metrics_and_outputs(quick: MiniProject) 
         "aliases": ["challenger", "champion"],
         "current": True,
         "error": None,
+        "champion": {"version": 1, "weights": "here"},
     }
     assert set(status["metrics"]) == {"3.5", "4.5"}
     assert status["report"] == "reports/evaluation.html"

@@ -74,7 +74,7 @@ def materialise(md5: str, root: Path, *, version: Version | None = None) -> Path
     if _locked(root) == md5 and current.is_dir() and not wrong_files(current, md5, cache):
         return current
     damaged = drop_damaged_objects(md5, root, cache)
-    target = main_workspace(root) / "work" / "models" / md5.removesuffix(DIRECTORY)
+    target = _folder(md5, root)
     if target.is_dir() and not wrong_files(target, md5, cache):
         return target
     shutil.rmtree(target, ignore_errors=True)
@@ -136,7 +136,7 @@ def weights_place(md5: str, root: Path) -> Literal["here", "remote", "missing"]:
     cache = cache_folder(root)
     if cached_whole(md5, cache):
         return "here"
-    if _locked(root) == md5 and (root / CHECKPOINT).is_dir():
+    if _folder(md5, root).is_dir() or (_locked(root) == md5 and (root / CHECKPOINT).is_dir()):
         return "here"
     return "remote" if remote_holds(md5, root, cache) else "missing"
 
@@ -147,6 +147,11 @@ def cached_whole(md5: str, cache: Path) -> bool:
     return objects is not None and all(
         object_path(hash_, cache).is_file() for hash_ in objects.values()
     )
+
+
+def _folder(md5: str, root: Path) -> Path:
+    """Where a version's files are put together."""
+    return main_workspace(root) / "work" / "models" / md5.removesuffix(DIRECTORY)
 
 
 def _locked(root: Path) -> str | None:

@@ -179,7 +179,7 @@ def _committed_hashes(folder: Path, revisions: Iterable[str]) -> set[str]:
     for revision in revisions:
         if git(folder, "cat-file", "-t", revision) == "blob":
             continue
-        for line in git(folder, "ls-tree", "-r", "--full-tree", revision).splitlines():
+        for line in git(folder, "ls-tree", "-r", "-z", "--full-tree", revision).split("\0"):
             facts, _, name = line.partition("\t")
             if name.endswith((".dvc", "dvc.lock")):
                 blobs.add(facts.split()[2])

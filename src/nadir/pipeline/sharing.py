@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WEIGHTS_TAG = "nadir.weights_at"
 COMMIT_TAG = "nadir.commit_at"
 _BASE = "models/base"
-_PUSH_TIMEOUT_S = 600
+_PUSH_TIMEOUT_S = 120
 
 
 def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> None:
@@ -38,31 +39,32 @@ def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> 
         say: Told what is sent, and what could not be.
     """
     wanted, git_name = _settings(root)
-    if not wanted:
+    if wanted is False:
         say("register: `exp.auto_push` is false in DVC's configuration: nothing is sent")
         return
     remote = default_remote(root)
     git_remote = _git_remote(root, git_name)
     _say_what_lacks(remote, git_remote, say)
     versions = [v for v in registered_versions(root) if v.md5]
-    if remote is not None and not remote.own:
+    shared = remote is not None and not remote.own
+    if remote is not None and shared:
         _send_weights(root, remote, versions, current, say)
-    if git_remote:
+    # A clone of somebody's project has a git remote, too, which nobody meant to send models' code
+    # to: one who shares weights, or says so, does mean it.
+    if git_remote and (shared or git_name or wanted):
         _send_commits(root, git_remote, versions, say)
 
 
-def _settings(root: Path) -> tuple[bool, str]:
-    """DVC's own: whether experiments are pushed, and to which git remote."""
-    import os
-
+def _settings(root: Path) -> tuple[bool | None, str]:
+    """DVC's own: whether experiments are pushed (None: not said), and to which git remote."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
         settings = dict(repo.config.get("exp", {}))
     name = os.environ.get("DVC_EXP_GIT_REMOTE") or settings.get("git_remote") or ""
     asked = os.environ.get("DVC_EXP_AUTO_PUSH", "")
-    off = asked.lower() in {"0", "false", "no"} if asked else settings.get("auto_push") is False
-    return not off, str(name)
+    wanted = asked.lower() not in {"0", "false", "no"} if asked else settings.get("auto_push")
+    return wanted, str(name)
 
 
 def _say_what_lacks(remote: Remote | None, git_remote: str, say: Callable[[str], None]) -> None:
@@ -167,8 +169,6 @@ def _send_commits(
 
 def _no_questions() -> dict[str, str]:
     """An ssh that asks for a password would wait for ever."""
-    import os
-
     return {"GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
 
 

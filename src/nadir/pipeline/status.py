@@ -9,13 +9,21 @@ import pyarrow.parquet as pq
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.pipeline.cache import weights_place
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.session import REGISTER
-from nadir.tracking.lineage import CHECKPOINT
+from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
-from nadir.tracking.registry import Version, find_version, model_name, newest_version
+from nadir.tracking.registry import (
+    CHAMPION,
+    Version,
+    alias_table,
+    find_version,
+    model_name,
+    newest_version,
+)
 from nadir.tracking.store import connect, store_exists, store_faults, tracking_uri
 
 if TYPE_CHECKING:
@@ -35,8 +43,10 @@ def read_status(root: Path) -> dict[str, Any]:
         outputs, missing ones, up_to_date, error; `register` comes last), `images` (used,
         quarantined by reason), `buckets` (their number), `training` (steps, images seen, mean loss
         of the last 100 steps), `model` (name, version, aliases, current: it is of this checkpoint,
-        error: why the registry cannot tell), `report` (path), `verdict` and `verdict_reason` of the
-        gate, `metrics` (by CFG scale) and `mlflow` (uri, run_id).
+        error: why the registry cannot tell, champion: its version and where its weights are:
+        `here`, `remote`, `missing`, or null when the remote cannot be asked), `report` (path),
+        `verdict` and `verdict_reason` of the gate, `metrics` (by CFG scale) and `mlflow` (uri,
+        run_id).
     """
     model = _model(root)
     evaluation = _json(root / "reports" / "evaluation.json")
@@ -166,11 +176,12 @@ def _training(root: Path) -> dict[str, Any]:
 def _model(root: Path) -> dict[str, Any]:
     """The version of the current checkpoint, else the newest one."""
     found: dict[str, Any] = {"name": model_name(root), "version": None, "aliases": []}
-    found |= {"current": False, "error": None}
+    found |= {"current": False, "error": None, "champion": None}
     if not store_exists(root):
         return found
     try:
         own, newest = _versions(root, found["name"])
+        found["champion"] = _champion(root, found["name"])
     except NadirError as error:
         return {**found, "current": None, "error": str(error)}
     version = own or newest
@@ -187,6 +198,23 @@ def _versions(root: Path, name: str) -> tuple[Version | None, Version | None]:
     md5 = output_hashes(read_lock(root)).get(CHECKPOINT)
     own = find_version(client, name, md5=md5) if md5 else None
     return own, own or newest_version(client, name)
+
+
+@store_faults()
+def _champion(root: Path, name: str) -> dict[str, Any] | None:
+    """The live version, and where its weights are; a file's content is not read."""
+    client = connect(root)
+    number = alias_table(client, name).get(CHAMPION)
+    if number is None:
+        return None
+    md5 = client.get_model_version(name, number).tags.get(OUTPUT_TAG, "")
+    weights: str | None = "missing"
+    if md5:
+        try:
+            weights = weights_place(md5, root)
+        except NadirError:
+            weights = None
+    return {"version": int(number), "weights": weights}
 
 
 def _json(path: Path) -> dict[str, Any]:
