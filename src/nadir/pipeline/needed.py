@@ -146,6 +146,7 @@ def _tips(folder: Path, versions: Iterable[Version]) -> list[str]:
         return []
     try:
         refs = git(folder, "for-each-ref", "--format=%(objectname)").split()
+        refs += git(folder, "stash", "list", "--format=%H").split()
         named = {v.tags.get(key, "") for v in versions for key in ("dvc.exp_rev", "git.commit")}
         present = [revision for revision in ("HEAD", *named) if revision and _has(folder, revision)]
     except GitError as error:
