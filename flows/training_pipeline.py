@@ -111,6 +111,9 @@ def _run(until: str | None) -> dict[str, Any]:
     os.chdir(root)
     console = _console.get() or PipelineConsole(silent=True)
     with open_session(root, until=until, flow_run_id=flow_run.id, name=flow_run.name) as session:
+        for note in session.notes:
+            get_run_logger().warning("%s", note)
+            console.note(note)
         for stage in session.stages:
             _stage_task(stage)(session, stage, console)
         if session.registers:
@@ -173,6 +176,12 @@ def register_model(session: Session, console: PipelineConsole) -> None:
     text = f"register: {what} {version.name} version {version.version} ({aliases})"
     get_run_logger().info("%s", text)
     console.note(text)
+
+    def say(line: str) -> None:
+        get_run_logger().info("%s", line)
+        console.note(line)
+
+    session.share(say)
 
 
 class _ProgressBar:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
-from tests.mini.project import MiniProject, project
+from tests.mini.project import MiniProject, project, trained
+from tests.mini.weights import add_version
 
 from nadir.cli.models import _champion
-from nadir.cli.run import _source_assignment, _write_params
+from nadir.cli.run import _make_sample_if_missing, _source_assignment, _write_params
 from nadir.config.edit import read_params
 from nadir.ground.errors import NadirError
+from nadir.tracking.store import connect
 
-__all__ = ["project"]
+__all__ = ["project", "trained"]
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/a: b #1", "s3://bucket/it's", "s3://b/[x]"])
@@ -38,3 +45,59 @@ def test_an_empty_source_is_refused_rather_than_passed_over(
 def test_the_champion_that_draws_is_of_the_model_params_yaml_names(project: MiniProject) -> None:
     project.set("model_name: nadir", "model_name: foxes")
     assert _champion() == "models:/foxes@champion"
+
+
+def test_a_new_project_draws_the_sample_pictures(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.import_module("nadir.cli.run"), "SAMPLE_IMAGES", 3)
+    _make_sample_if_missing()
+    assert len(list((project.root / "data/sample").glob("*.txt"))) == 3
+    assert "drawing 3 pictures" in capsys.readouterr().out
+    _make_sample_if_missing()
+    assert capsys.readouterr().out == ""
+
+
+def _locked(project: MiniProject, monkeypatch: Any) -> str:
+    shutil.rmtree(project.root / "data")
+    return "there is dvc.lock"
+
+
+def _locked_on_a_branch(project: MiniProject, monkeypatch: Any) -> str:
+    for command in (["switch", "-qc", "other"], ["add", "dvc.lock"], ["commit", "-qm", "Trained"]):
+        project.git(*command)
+    commit = project.git("rev-parse", "HEAD")
+    project.git("switch", "-q", "main")
+    for name in ("data", "models"):
+        shutil.rmtree(project.root / name)
+    return f"commit {commit[:12]} has dvc.lock"
+
+
+def _pulled(project: MiniProject, monkeypatch: Any) -> str:
+    (project.root / "dvc.lock").unlink()
+    return "there is models/run.json"
+
+
+def _registered_elsewhere(project: MiniProject, monkeypatch: Any) -> str:
+    """A clone that shares nothing but the registry."""
+    store = f"sqlite:///{project.root.parent}/shared.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    add_version(connect(project.root), project.root)
+    for name in ("data", "models"):
+        shutil.rmtree(project.root / name)
+    (project.root / "dvc.lock").unlink()
+    return "the registry has version 1 of `nadir`"
+
+
+@pytest.mark.parametrize("before", [_locked, _locked_on_a_branch, _pulled, _registered_elsewhere])
+def test_where_there_were_pictures_before_missing_ones_are_told_and_none_are_drawn(
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch, before: Any
+) -> None:
+    told = before(trained, monkeypatch)
+    with pytest.raises(NadirError, match="the pictures are missing") as caught:
+        _make_sample_if_missing()
+    assert told in caught.value.what
+    assert caught.value.where == f"{Path.cwd()}/data/sample (ingest.source)"
+    assert "`nadir run --data PATH`" in caught.value.fix
+    assert "`nadir sample-data data/sample` draws 2000" in caught.value.fix
+    assert not (trained.root / "data/sample").exists()

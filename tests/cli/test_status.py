@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 from tests.mini.project import MiniProject, trained
+from tests.mini.weights import add_version, cached_weights
 
 from nadir.cli.servers import servers
 from nadir.cli.status import print_summary
 from nadir.pipeline.status import read_status
+from nadir.tracking.store import connect
 
 __all__ = ["trained"]
 
@@ -91,3 +94,21 @@ def test_a_path_stays_whole_on_eighty_columns_and_in_a_pipe(
         assert "2.0 h" in text
     assert max(map(len, narrow.splitlines())) <= 80
     assert "last run" in piped
+
+
+def test_a_champion_whose_weights_are_nowhere_is_found(
+    trained: MiniProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, client = trained.root, connect(trained.root)
+    add_version(client, root, weights=cached_weights(root, "live"))
+    client.set_registered_model_alias("nadir", "champion", "1")
+    champion = {"version": 1, "weights": "here"}
+    assert read_status(root)["model"]["champion"] == champion
+    assert "cannot be drawn with" not in summary(trained, capsys)
+    trained.dvc("remote", "add", "-q", "-d", "shared", str(root.parent / "remote"))
+    shutil.move(root / ".dvc/cache", root.parent / "remote")
+    assert read_status(root)["model"]["champion"] == {**champion, "weights": "remote"}
+    shutil.rmtree(root.parent / "remote")
+    shutil.rmtree(root / ".dvc/cache")
+    assert read_status(root)["model"]["champion"] == {**champion, "weights": "missing"}
+    assert "the champion, version 1, cannot be drawn with" in summary(trained, capsys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,15 @@ from nadir.pipeline.status import read_status
 from nadir.tracking.store import connect
 
 
-def run(project: MiniProject, flow_run_id: str = "one", until: str | None = None) -> Session:
+def run(
+    project: MiniProject,
+    flow_run_id: str = "one",
+    until: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Session:
     with open_session(project.root, until=until, flow_run_id=flow_run_id, name="fox") as session:
         for stage in session.stages:
-            session.run(stage)
+            session.run(stage, on_line=on_line)
         if session.registers:
             session.register()
     return session
@@ -234,7 +239,7 @@ def test_status_before_any_run_is_whole_and_empty(project: MiniProject) -> None:
     assert {stage["up_to_date"] for stage in status["stages"]} == {False}
     assert status["images"] == {"used": None, "quarantined": {}}
     model = {"name": "nadir", "version": None, "aliases": [], "current": False, "error": None}
-    assert status["model"] == model
+    assert status["model"] == {**model, "champion": None}
     assert status["training"] == {"steps": None, "images": None, "loss": None}
     assert status["report"] is None
     assert status["metrics"] == {}
@@ -249,6 +254,7 @@ def test_status_after_a_run_names_model_metrics_and_outputs(quick: MiniProject) 
         "aliases": ["challenger", "champion"],
         "current": True,
         "error": None,
+        "champion": {"version": 1, "weights": "here"},
     }
     assert set(status["metrics"]) == {"3.5", "4.5"}
     assert status["report"] == "reports/evaluation.html"

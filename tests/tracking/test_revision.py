@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.mini.project import MiniProject
 
 from nadir.tracking.lineage import lineage_tags
-from nadir.tracking.revision import git_state, save_experiment
+from nadir.tracking.revision import GitState, git_state, save_experiment
 
 
 def test_a_clean_tree_is_its_commit(project: MiniProject) -> None:
     head = project.git("rev-parse", "HEAD")
     assert git_state(project.root).commit == head
     assert not git_state(project.root).dirty
-    assert save_experiment(project.root, "same") == head
+    assert save_experiment(project.root, "same").commit == head
 
 
 def test_a_lock_file_that_a_run_wrote_does_not_make_the_code_dirty(project: MiniProject) -> None:
@@ -37,7 +42,10 @@ def test_a_dirty_tree_is_saved_as_a_dvc_experiment_and_stays_as_it_was(
     project.git("add", "code.py")
     before = project.git("status", "--porcelain")
 
-    saved = save_experiment(project.root, "train/ab cd")
+    experiment = save_experiment(project.root, "train/ab cd")
+
+    saved = experiment.commit
+    assert experiment.name == "train-ab-cd"
 
     assert project.git("status", "--porcelain") == before
     assert project.git("rev-parse", "HEAD") == head
@@ -57,9 +65,107 @@ def test_dvc_shows_the_saved_experiment_with_its_parameters(project: MiniProject
     assert "faster" in json.dumps(shown)
 
 
-def test_without_git_there_are_no_git_tags_and_no_fault(tmp_path: Path) -> None:
-    assert git_state(tmp_path).commit == ""
-    assert save_experiment(tmp_path, "x") == ""
-    tags = lineage_tags(tmp_path, fingerprint="f" * 64)
-    assert "git.commit" not in tags
+def test_two_states_of_one_name_are_two_experiments(project: MiniProject) -> None:
+    project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
+    first = save_experiment(project.root, "train")
+    assert save_experiment(project.root, "train") == first
+    project.set("  max_gradient_norm: 2.0", "  max_gradient_norm: 3.0")
+    second = save_experiment(project.root, "train")
+    assert second.name.startswith("train-")
+    assert project.git("rev-parse", f"{second.commit}^{{tree}}") != project.git(
+        "rev-parse", f"{first.commit}^{{tree}}"
+    )
+    assert {first.name, second.name} <= set(project.dvc("exp", "list", "--name-only").split())
+
+
+def _distrusted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container or on a share
+
+
+def _without_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(root))
+
+
+def _without_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")  # as from a ZIP archive
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+
+
+def _without_commit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / ".git")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+
+
+def _corrupt(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (root / ".git" / "objects").glob("??/*"):
+        path.unlink()
+
+
+def _foreign(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was unpacked inside the repository of something else."""
+    shutil.rmtree(root / ".git")
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "Dot files"]):
+        subprocess.run(
+            ["git", "-c", "user.name=T", "-c", "user.email=t@nadir.invalid", *command],
+            cwd=root.parent,
+            check=True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "remedy"),
+    [
+        (_distrusted, "dubious ownership", "git config --global --add safe.directory {root}"),
+        (_without_git, "git is not installed", "install git"),
+        (_without_repository, "not a git repository", "git init"),
+        (_without_commit, "nothing is committed yet", "git commit"),
+        (_corrupt, "cannot be read", "git fsck"),
+        (_foreign, "has no dvc.yaml of this folder", "git commit"),
+    ],
+)
+def test_where_git_names_no_commit_its_reason_is_told_and_kept(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch, spoil: Any, reason: str, remedy: str
+) -> None:
+    spoil(project.root, monkeypatch)
+    state = git_state(project.root)
+    assert state.commit == ""
+    assert reason in state.fault
+    assert "\n" not in state.fault
+    assert remedy.format(root=project.root) in state.fix
+    assert reason in save_experiment(project.root, "x").fault
+    tags = lineage_tags(project.root, fingerprint="f" * 64)
+    assert reason in tags["git.fault"]
+    assert not {"git.commit", "git.dirty"} & tags.keys()
     assert tags["dvc.stage_fingerprint"] == "f" * 64
+
+
+def test_the_remedy_for_a_distrusted_folder_works(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    head = project.git("rev-parse", "HEAD")
+    _distrusted(project.root, monkeypatch)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    state = git_state(project.root)
+    subprocess.run(state.fix.strip("`"), shell=True, check=True)
+    assert git_state(project.root) == GitState(head, dirty=False)
+
+
+def test_an_experiment_that_cannot_be_saved_is_told_on_the_version(project: MiniProject) -> None:
+    project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
+    (project.root / ".git" / "refs" / "exps").write_text("in the way")
+    experiment = save_experiment(project.root, "x")
+    assert experiment.commit == ""
+    tags = lineage_tags(project.root, fingerprint="f" * 64, experiment=experiment)
+    assert tags["git.commit"] == project.git("rev-parse", "HEAD")
+    assert tags["git.fault"].startswith("no experiment: ")
+
+
+def test_the_repository_of_a_hook_that_starts_a_run_is_not_taken_for_the_projects(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    head = project.git("rev-parse", "HEAD")
+    subprocess.run(["git", "init", "-q", str(tmp_path / "other")], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert git_state(project.root).commit == head

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from nadir.cli.clean import clean
 from nadir.cli.data import app as data_app
 from nadir.cli.export import export
 from nadir.cli.generate import generate
@@ -47,6 +48,7 @@ app.command(help=_help(status))(status)
 app.command(help=_help(generate))(generate)
 app.command(help=_help(promote))(promote)
 app.command(help=_help(export))(export)
+app.command(help=_help(clean))(clean)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
 app.command(help=_help(servers))(servers)

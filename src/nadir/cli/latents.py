@@ -53,7 +53,7 @@ def verify(
     with store.in_use():
         found = read_again(store, root / _OUTPUT)
     sys.stdout.write(
-        f"{found.shards} shards, {found.latents} latents, {_size(found.size)} were read\n"
+        f"{found.shards} shards, {found.latents} latents, {readable_size(found.size)} were read\n"
     )
     if not found.faults:
         sys.stdout.write("all of them are good\n")
@@ -76,7 +76,7 @@ def verify(
     help="""Merge small shards and drop rows that data/latents does not use.
 
 Nothing in data/ or DVC's cache changes: hard links there keep the old shards, whose space is free
-when `encode` has run again and `dvc gc` has removed what it replaced. Safe to kill.
+when `encode` has run again and `nadir clean` has removed what it replaced. Safe to kill.
 
 \b
 Examples:
@@ -107,14 +107,15 @@ def compact(
         live = pa.chunked_array([*index["key"].chunks, *index["flip_key"].drop_null().chunks])
     done = rewrite(LatentStore(main_workspace(root) / _STORE), live, params.shard_bytes)
     sys.stdout.write(
-        f"{_STORE}: {done.shards_before} shards, {_size(done.bytes_before)} -> "
-        f"{done.shards_after} shards, {_size(done.bytes_after)}; "
+        f"{_STORE}: {done.shards_before} shards, {readable_size(done.bytes_before)} -> "
+        f"{done.shards_after} shards, {readable_size(done.bytes_after)}; "
         f"{done.dead_rows} unused rows dropped\n"
     )
     if done.held_bytes:
         sys.stdout.write(
-            f"{_size(done.held_bytes)} of the old shards are still linked from data/latents or "
-            "DVC's cache, until `encode` runs again and `dvc gc --workspace` removes them\n"
+            f"{readable_size(done.held_bytes)} of the old shards are still linked from "
+            "data/latents or DVC's cache, until `encode` runs again and `nadir clean` removes "
+            "them\n"
         )
 
 
@@ -130,7 +131,7 @@ def _short(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _size(count: int) -> str:
+def readable_size(count: int) -> str:
     """Bytes as people read them, in powers of ten."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:

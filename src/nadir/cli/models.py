@@ -27,7 +27,7 @@ def model_path(model: str | None) -> Path:
         model: What `--model` was given; None is the champion of the model that params.yaml names.
 
     Raises:
-        NadirError: There is no such model.
+        NadirError: There is no such model, or its files are damaged.
     """
     model = model or _champion()
     if model.startswith("models:/"):
@@ -41,7 +41,23 @@ def model_path(model: str | None) -> Path:
             where="--model",
             fix="name a folder, a file, or a registered model such as models:/nadir@champion",
         )
+    _require_sound(path)
     return path
+
+
+def _require_sound(path: Path) -> None:
+    """Refuse the project's own checkpoint when it is not what was trained."""
+    from nadir.ground.workspace import project_root
+    from nadir.tracking.lineage import CHECKPOINT
+
+    try:
+        root = project_root(path)
+    except NadirError:
+        return
+    if path.resolve() == (root / CHECKPOINT).resolve():
+        from nadir.pipeline.cache import require_sound
+
+        require_sound(root)
 
 
 def _champion() -> str:

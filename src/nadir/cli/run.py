@@ -96,7 +96,12 @@ def _quoted(text: str) -> str:
 
 
 def _make_sample_if_missing() -> None:
-    """Draw the sample dataset when the project still points at it and it is not there."""
+    """Draw the sample dataset when the project still points at it and never had anything else.
+
+    Raises:
+        NadirError: Something was listed, trained or registered before: other pictures than those
+            would then be taken for the ones that are missing.
+    """
     from nadir.config.ingest import IngestParams
     from nadir.config.reader import read_section
     from nadir.ground.workspace import resolve_local
@@ -105,11 +110,43 @@ def _make_sample_if_missing() -> None:
     folder = resolve_local(source)
     if source != SAMPLE_SOURCE or folder.exists():
         return
+    earlier = _earlier_work(project_root())
+    if earlier:
+        raise NadirError(
+            f"the pictures are missing, and this project has worked with some before: {earlier}",
+            where=f"{folder} (ingest.source)",
+            fix=f"`nadir run --data PATH` says where they are; or `nadir sample-data {source}` "
+            f"draws {SAMPLE_IMAGES} sample pictures, if it was those",
+        )
     from nadir.data.synthetic import make_dataset
 
     sys.stdout.write(f"sample data  drawing {SAMPLE_IMAGES} pictures into {source}\n")
     sys.stdout.flush()
     make_dataset(folder, images=SAMPLE_IMAGES, seed=0)
+
+
+def _earlier_work(root: Path) -> str:
+    """What shows that the sample pictures are not the first of this project; "" if nothing."""
+    from nadir.tracking.lock_file import LOCK_FILE
+    from nadir.tracking.registry import model_name, newest_version
+    from nadir.tracking.revision import GitError, git
+    from nadir.tracking.store import connect, store_exists, store_faults
+
+    for name in (LOCK_FILE, "data/listing.parquet", "models/run.json"):
+        if (root / name).is_file():
+            return f"there is {name}"
+    try:
+        commit = git(root, "rev-list", "--all", "--max-count=1", "--", LOCK_FILE)
+    except GitError:
+        commit = ""
+    if commit:
+        return f"commit {commit[:12]} has {LOCK_FILE}"
+    if store_exists(root):
+        with store_faults(root):
+            version = newest_version(connect(root), model_name(root))
+        if version is not None:
+            return f"the registry has version {version.version} of `{version.name}`"
+    return ""
 
 
 def _load_flow(root: Path) -> ModuleType:

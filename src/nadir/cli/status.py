@@ -126,6 +126,9 @@ def _facts(status: dict[str, Any]) -> Table:
     if status["verdict"]:
         table.add_row("gate", _gate(status["verdict"], status["verdict_reason"]))
     table.add_row("model", _model(status["model"]))
+    champion = status["model"]["champion"]
+    if champion and champion["weights"] == "missing":
+        table.add_row("[bold red]weights[/]", _missing_weights(champion["version"]))
     for stage in status["stages"]:
         if _state(stage) == "failed":
             table.add_row("[bold red]failed[/]", f"{stage['name']}: {escape(stage['error'] or '')}")
@@ -219,6 +222,13 @@ def _model(model: dict[str, Any]) -> str:
         return f"{model['name']}: no version yet"
     aliases = ", ".join(f"[bold]{alias}[/]" for alias in model["aliases"]) or "no alias"
     return f"{model['name']} version {model['version']}: {aliases}"
+
+
+def _missing_weights(version: int) -> str:
+    return (
+        f"the champion, version {version}, cannot be drawn with: neither DVC's cache nor its "
+        "remote has its weights; `nadir generate` says how to get them"
+    )
 
 
 def _outputs(paths: list[str]) -> str:

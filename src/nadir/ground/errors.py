@@ -42,6 +42,6 @@ def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
     return NadirError(
         f"no disk space left for an output ({text})",
         where=where,
-        fix="free space on this disk (old latents: work/latents, old runs: dvc gc) and run again; "
-        "finished stages are kept",
+        fix="free space on this disk (old runs: `nadir clean`, old latents: `nadir latents "
+        "compact`) and run again; finished stages are kept",
     )

@@ -54,10 +54,14 @@ def path_md5(path: Path) -> str:
         raise NadirError(
             "a dependency is missing", where=str(path), fix="run `nadir run`, which makes it"
         )
+    return md5(folder_listing(path).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def folder_listing(path: Path) -> str:
+    """The list of a folder's files and their hashes, as DVC keeps it; its own hash names both."""
     files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     entries = [{"md5": file_hash(files[name], "md5"), "relpath": name} for name in sorted(files)]
-    text = json.dumps(entries, sort_keys=True)
-    return md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return json.dumps(entries, sort_keys=True)
 
 
 def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:

@@ -78,8 +78,11 @@ def ancestors(graph: StageGraph, stage: str) -> set[str]:
     return found
 
 
-def changed_stages(root: Path) -> set[str]:
+def changed_stages(root: Path) -> dict[str, bool]:
     """Stages that `dvc status` calls changed: dependency, parameter, command or output.
+
+    Returns:
+        By stage, whether its own outputs are among what changed.
 
     Raises:
         NadirError: DVC reports a fault.
@@ -96,7 +99,10 @@ def changed_stages(root: Path) -> set[str]:
         raise NadirError(
             f"`dvc status` failed: {done.stderr.strip()}", where=str(root), fix="see its message"
         )
-    return set(json.loads(done.stdout))
+    return {
+        stage: any(isinstance(why, dict) and "changed outs" in why for why in reasons)
+        for stage, reasons in json.loads(done.stdout).items()
+    }
 
 
 def _unreadable(error: Exception, root: Path) -> NadirError:

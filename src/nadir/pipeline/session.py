@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace
+from nadir.pipeline.cache import require_sound
+from nadir.pipeline.cached_damage import mend_listings, mend_outputs
 from nadir.pipeline.closing import close_in_mlflow
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.process import StageResult, StageState, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
+from nadir.pipeline.sharing import share_versions
 from nadir.tracking.journal import catch_up
 from nadir.tracking.lock_file import load_yaml, read_lock
 from nadir.tracking.registration import Registration, register
+from nadir.tracking.revision import git_state
 from nadir.tracking.runs import (
     PIPELINE_VARIABLE,
     RunStatus,
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 REGISTER = "register"
 _TRAIN = "train"
+_ATTEMPTS = 3
+"""How often a stage's restored outputs may turn out damaged: cache, then remote, then made anew."""
 
 
 class Session:
@@ -52,6 +58,7 @@ class Session:
         registers: Whether the run goes through to the registry.
         results: What became of the stages so far.
         registration: The model version, once registered.
+        notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
         NadirError: `until` is no stage, or DVC cannot read the pipeline.
@@ -67,12 +74,13 @@ class Session:
         self.stages = order(self._graph, None if self.registers else until)
         self.results: dict[str, StageResult] = {}
         self.registration: Registration | None = None
+        self.notes = _lineage_warnings(root)
         self._registering: StageResult | None = None
         definitions = load_yaml(root / "dvc.yaml")["stages"]
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
         self._current = ""
-        self._changed: set[str] | None = None
+        self._changed: dict[str, bool] | None = None
         self._ran_before_status: set[str] = set()
         self._started = time.time()
         self._run_file = _runs(root) / f"{flow_run_id}.json"
@@ -91,18 +99,26 @@ class Session:
             NadirError: The stage failed; the text names it and says why.
         """
         self._current = stage
-        if self._is_unchanged(stage):
+        say = on_line or (lambda _line: None)
+        if self._is_unchanged(stage) and not self._is_damaged(stage, say):
             result = StageResult(stage, "unchanged")
         else:
             self._write_record("running", current=stage)
-            result = run_stage(
-                stage,
-                self.root,
-                environment={PIPELINE_VARIABLE: str(self._run_file)},
-                inherit=(self._lock,),
-                on_line=on_line,
-                on_event=lambda event: self._heard(stage, event, on_event),
-            )
+            if (self._changed or {}).get(stage):
+                mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
+            for _ in range(_ATTEMPTS):
+                result = run_stage(
+                    stage,
+                    self.root,
+                    environment={PIPELINE_VARIABLE: str(self._run_file)},
+                    inherit=(self._lock,),
+                    on_line=on_line,
+                    on_event=lambda event: self._heard(stage, event, on_event),
+                )
+                if result.state != "restored" or not mend_outputs(
+                    stage, self.root, say, restore=True
+                ):
+                    break
         self.results[stage] = result
         self._write_record("running")
         if result.state == "failed":
@@ -110,11 +126,16 @@ class Session:
         return result
 
     def register(self) -> Registration:
-        """Register the trained and evaluated checkpoint."""
+        """Register the trained and evaluated checkpoint, and send it to where others find it.
+
+        Raises:
+            NadirError: Its files are damaged, or the store refuses.
+        """
         start = time.monotonic()
         fault = ""
         self._write_record("running", current=REGISTER)
         try:
+            require_sound(self.root)
             fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
             self.registration = register(
                 self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
@@ -128,6 +149,21 @@ class Session:
             duration = time.monotonic() - start
             self._registering = StageResult(REGISTER, state, duration, error=fault)
         return self.registration
+
+    def share(self, say: Callable[[str], None]) -> None:
+        """Send what is registered to DVC's and git's remote; what cannot be sent is told.
+
+        Args:
+            say: Told what is sent, what could not be, and what to do about it.
+        """
+        if self.registration is not None:
+            fault = self.registration.version.tags.get("git.fault", "")
+            if self.registration.created and fault and not self.notes:
+                say(f"warning: this version names no exact state of the code: {fault}")
+            try:
+                share_versions(self.root, self.registration.version, say)
+            except NadirError as error:
+                say(f"register: nothing is sent: {error}")
 
     def close(self, status: RunStatus) -> None:
         """Write the record of the run; a run that computed or failed closes its MLflow run.
@@ -168,6 +204,21 @@ class Session:
             self._changed = changed_stages(self.root)
             self._ran_before_status = ran
         return stage not in self._changed
+
+    def _has_old_inputs(self, stage: str) -> bool:
+        """Whether the stage would be run with what made its entry in `dvc.lock`."""
+        entry = read_lock(self.root).get(stage)
+        return entry is not None and stage_fingerprint(stage, self.root) == entry_fingerprint(entry)
+
+    def _is_damaged(self, stage: str, say: Callable[[str], None]) -> bool:
+        """Whether the weights differ from what was trained although DVC sees no change.
+
+        Damage may keep size and time of a file, by which DVC knows it. Only weights that are about
+        to be registered are read for that, since reading costs time.
+        """
+        if stage != _TRAIN or not self.registers:
+            return False
+        return mend_outputs(stage, self.root, say, restore=True)
 
     def _heard(
         self,
@@ -217,6 +268,7 @@ def open_session(
     """
     with workspace_lock(pipeline_folder(root) / "lock") as lock:
         _close_abandoned(root)
+        mend_listings(root)
         session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)
         status: RunStatus = "KILLED"
         try:
@@ -239,6 +291,14 @@ def _close_abandoned(root: Path) -> None:
     with contextlib.suppress(NadirError):
         catch_up(root)
         close_abandoned(_runs(root), root)
+
+
+def _lineage_warnings(root: Path) -> list[str]:
+    git = git_state(root)
+    if not git.fault:
+        return []
+    told = f"warning: the model will not name the code that made it; git says: {git.fault}"
+    return [f"{told}\n  fix: {git.fix}"]
 
 
 def _runs(root: Path) -> Path:

@@ -10,15 +10,23 @@ import pyarrow.parquet as pq
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.secrets import masked_tree
+from nadir.pipeline.cache import weights_place
 from nadir.pipeline.differences import differing_outputs
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
-from nadir.tracking.lineage import CHECKPOINT
+from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
-from nadir.tracking.registry import Version, find_version, model_name, newest_version
+from nadir.tracking.registry import (
+    CHAMPION,
+    Version,
+    alias_table,
+    find_version,
+    model_name,
+    newest_version,
+)
 from nadir.tracking.store import connect, store_exists, store_faults, tracking_uri
 
 if TYPE_CHECKING:
@@ -39,8 +47,10 @@ def read_status(root: Path) -> dict[str, Any]:
         `register` comes last), `running` (a pipeline holds the workspace), `images` (used,
         quarantined by reason), `buckets` (their number), `training` (steps, images seen, mean loss
         of the last 100 steps), `model` (name, version, aliases, current: it is of the checkpoint on
-        disk, error: why the registry cannot tell), `report` (path), `verdict` and `verdict_reason`
-        of the gate, `metrics` (by CFG scale) and `mlflow` (uri, run_id).
+        disk, error: why the registry cannot tell, champion: its version and where its weights are:
+        `here`, `remote`, `missing`, or null when the remote cannot be asked), `report` (path),
+        `verdict` and `verdict_reason` of the gate, `metrics` (by CFG scale) and `mlflow` (uri,
+        run_id).
     """
     rows, on_disk = _dvc_stages(root)
     model = _model(root, on_disk)
@@ -180,12 +190,13 @@ def _training(root: Path) -> dict[str, Any]:
 def _model(root: Path, on_disk: dict[str, str]) -> dict[str, Any]:
     """The version of the checkpoint on disk, else the newest one."""
     found: dict[str, Any] = {"name": model_name(root), "version": None, "aliases": []}
-    found |= {"current": False, "error": None}
+    found |= {"current": False, "error": None, "champion": None}
     if not store_exists(root):
         return found
     try:
         md5 = on_disk.get(CHECKPOINT) or output_hashes(read_lock(root)).get(CHECKPOINT)
         own, newest = _versions(root, found["name"], md5)
+        found["champion"] = _champion(root, found["name"])
     except NadirError as error:
         return {**found, "current": None, "error": str(error)}
     version = own or newest
@@ -201,6 +212,23 @@ def _versions(root: Path, name: str, md5: str | None) -> tuple[Version | None, V
     client = connect(root, patience_s=0)
     own = find_version(client, name, md5=md5) if md5 else None
     return own, own or newest_version(client, name)
+
+
+@store_faults()
+def _champion(root: Path, name: str) -> dict[str, Any] | None:
+    """The live version, and where its weights are; a file's content is not read."""
+    client = connect(root)
+    number = alias_table(client, name).get(CHAMPION)
+    if number is None:
+        return None
+    md5 = client.get_model_version(name, number).tags.get(OUTPUT_TAG, "")
+    weights: str | None = "missing"
+    if md5:
+        try:
+            weights = weights_place(md5, root)
+        except NadirError:
+            weights = None
+    return {"version": int(number), "weights": weights}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from nadir.tracking.revision import git_state
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nadir.tracking.revision import Experiment
+
 CHECKPOINT = "models/checkpoint"
 DATASET = "data/latents"
 FINGERPRINT_TAG = "dvc.stage_fingerprint"
@@ -23,7 +25,7 @@ def lineage_tags(
     *,
     fingerprint: str,
     flow_run_id: str = "",
-    experiment: str = "",
+    experiment: Experiment | None = None,
     output: bool = True,
 ) -> dict[str, str]:
     """The same tags for a run and for the model version made from it.
@@ -32,17 +34,16 @@ def lineage_tags(
         root: The project's root.
         fingerprint: Of the `train` stage.
         flow_run_id: Prefect's id of the flow run, if there is one.
-        experiment: Commit of the DVC experiment that holds the exact state, if it was saved.
+        experiment: The DVC experiment that holds the exact state, if it was saved.
         output: Whether `train` has finished, so that `dvc.lock` describes this very run.
 
     Returns:
-        Tags with a value; what is unknown (no git, say) is left out.
+        Tags with a value; what is unknown is left out. `git.fault` says why there is no commit,
+        or no experiment.
     """
     hashes = output_hashes(read_lock(root))
-    git = git_state(root)
     tags = {
-        "git.commit": git.commit,
-        "git.dirty": str(git.dirty).lower(),
+        **git_state(root).tags(),
         FINGERPRINT_TAG: fingerprint,
         "params.sha256": _hash_if_there(root / PARAMS_FILE),
         "env.lock_sha256": _hash_if_there(root / "requirements.lock"),
@@ -54,8 +55,11 @@ def lineage_tags(
         tags |= {
             OUTPUT_TAG: hashes.get(CHECKPOINT, ""),
             "dvc.lock_sha256": _hash_if_there(root / LOCK_FILE),
-            "dvc.exp_rev": experiment,
+            "dvc.exp_rev": experiment.commit if experiment else "",
+            "dvc.exp_name": experiment.name if experiment else "",
         }
+        if experiment and experiment.fault and not tags["git.fault"]:
+            tags["git.fault"] = f"no experiment: {experiment.fault}"
     return {key: value for key, value in tags.items() if value}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nadir.tracking.registry import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
+    Version,
     alias_table,
     model_name,
     registry_lock,
@@ -63,7 +65,8 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
         version: Its number; None is the challenger.
 
     Raises:
-        NadirError: No such version, no challenger, or its gate did not say `promote`.
+        NadirError: No such version, no challenger, its gate did not say `promote`, or its weights
+            cannot be had.
     """
     root = root or project_root()
     name = model_name(root)
@@ -79,6 +82,7 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
             )
         candidate = resolve_version(f"models:/{name}/{number}", root)
         _require_gate(client, candidate.run_id, number)
+        _require_weights(candidate, root)
         with _dataset_of(client, candidate.run_id) as profile:
             wanted = {**aliases, CHAMPION: number}
             if aliases.get(CHAMPION) not in {None, number}:
@@ -99,7 +103,7 @@ def rollback(root: Path | None = None) -> Promotion:
     registered since is. Going back twice changes nothing.
 
     Raises:
-        NadirError: There was no champion before this one.
+        NadirError: There was no champion before this one, or its weights cannot be had.
     """
     root = root or project_root()
     name = model_name(root)
@@ -113,6 +117,7 @@ def rollback(root: Path | None = None) -> Promotion:
                 where=client.tracking_uri,
                 fix="promote a version by its number",
             )
+        _require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
         wanted = swapped(aliases, champion, previous)
         move_aliases(client, name, aliases, wanted)
         return _outcome(name, aliases, wanted)
@@ -136,6 +141,11 @@ def _report_of(client: MlflowClient, run: Run) -> str:
         page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
         return f"{client.tracking_uri.rstrip('/')}/#/{page}/{_REPORT}"
     return f"{info.artifact_uri.removeprefix('file://')}/{_REPORT}"
+
+
+def _require_weights(version: Version, root: Path) -> None:
+    """By name: the room that knows where weights are lies above this one."""
+    importlib.import_module("nadir.pipeline.cache").require_weights(version, root)
 
 
 @contextlib.contextmanager

@@ -206,12 +206,10 @@ def _parts(items: list[Any]) -> Iterator[list[Any]]:
 @store_faults()
 def _create(record: dict[str, Any], root: Path) -> str:
     client = connect(root)
-    git = git_state(root)
     tags = {
         "nadir.kind": "pipeline",
         "prefect.flow_run_id": record["flow_run_id"],
-        "git.commit": git.commit,
-        "git.dirty": str(git.dirty).lower(),
+        **git_state(root).tags(),
     }
     run = client.create_run(
         experiment_id(client, root),

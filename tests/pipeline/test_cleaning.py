@@ -1,0 +1,157 @@
+"""`nadir clean` frees what nobody needs, and never what the registry or git names."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from tests.mini.project import MiniProject
+from tests.mini.weights import add_version, cached, cached_weights
+from typer.testing import CliRunner
+
+from nadir.cli import app
+from nadir.ground.errors import NadirError
+from nadir.ground.files import write_json
+from nadir.pipeline.cache import materialise
+from nadir.pipeline.cleaning import clean
+from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.pipeline.lock import workspace_lock
+from nadir.pipeline.objects import cache_folder, object_path
+from nadir.pipeline.record import pipeline_folder
+from nadir.tracking.revision import save_experiment
+from nadir.tracking.store import connect
+
+
+def named_by(project: MiniProject, place: str) -> str:
+    """An object that only a tag, a branch, or an experiment names."""
+    md5 = cached(project.root, place.encode())
+    (project.root / "dvc.lock").rename(project.root / "kept.lock")
+    lock = project.root / ("dvc.lock" if place != "branch" else "bärchen.dvc")
+    lock.write_text(f"outs:\n- md5: {md5}\n  size: 1\n  path: x\n")
+    if place == "experiment":
+        save_experiment(project.root, "mine")
+    else:
+        project.git("switch", "-q", "--detach")
+        project.git("add", lock.name)
+        project.git("commit", "-q", "-m", place)
+        project.git(place, "old-" + place)
+        project.git("switch", "-q", "main")
+    lock.unlink(missing_ok=True)
+    (project.root / "kept.lock").rename(project.root / "dvc.lock")
+    return md5
+
+
+def abandon(project: MiniProject, name: str) -> Path:
+    folder = project.root / "work/training" / name
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints/optimizer.pt").write_bytes(bytes(5000))
+    return folder
+
+
+@pytest.fixture
+def client(trained: MiniProject) -> MlflowClient:
+    return connect(trained.root)
+
+
+def test_what_a_version_a_ref_or_the_workspace_names_stays_and_the_rest_goes(
+    trained: MiniProject, client: MlflowClient
+) -> None:
+    root, cache = trained.root, cache_folder(trained.root)
+    versions = [cached_weights(root, text) for text in ("champion", "old", "newest")]
+    for md5 in versions:
+        add_version(client, root, weights=md5)
+    client.set_registered_model_alias("nadir", "champion", "1")
+    refs = [named_by(trained, place) for place in ("tag", "branch", "experiment")]
+    junk = cached_weights(root, "x" * 3000)
+    list_bytes = object_path(junk, cache).stat().st_size
+    gone = [abandon(trained, "a" * 64), root / "work/models" / junk.removesuffix(".dir")]
+    materialise(junk, root)
+    stays = [abandon(trained, stage_fingerprint("train", root)), abandon(trained, "b" * 64)]
+    with (stays[1] / "launcher.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        plan = clean(root, dry_run=True)
+        assert object_path(junk, cache).is_file()
+        done = CliRunner().invoke(app, ["clean"], catch_exceptions=False)
+    assert (plan.objects, plan.freed) == (2, 5000 + 3000 + list_bytes)
+    assert "DVC's cache: 2 objects that nothing needs" in done.output
+    assert "3 registered versions, among them nadir 1 (champion), nadir 3 (challenger)" in (
+        done.output
+    )
+    assert "8.1 kB freed" in done.output
+    assert not object_path(junk, cache).exists()
+    assert not [path for path in gone if path.exists()]
+    assert all(path.exists() for path in stays)
+    for md5 in versions:
+        assert (materialise(md5, root) / "nadir.json").is_file()
+    assert all(object_path(md5, cache).is_file() for md5 in refs)
+    assert "train" not in trained.dvc("status"), "every output of the workspace is there"
+
+
+def test_nothing_is_removed_while_somebody_works_or_the_registry_is_away(
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trained.root
+    junk = object_path(cached(root, b"junk"), cache_folder(root))
+    with (
+        workspace_lock(pipeline_folder(root) / "lock"),
+        pytest.raises(NadirError, match="another pipeline"),
+    ):
+        clean(root)
+    info = {"pid": os.getpid(), "cmd": "dvc repro"}
+    write_json(root / ".dvc/tmp/rwlock", {"write": {"/x": info}, "read": {}})
+    with pytest.raises(NadirError, match=r"`dvc repro` \(process \d+\) is running"):
+        clean(root)
+    (root / ".dvc/tmp/rwlock").unlink()
+    run = root / ".dvc/tmp/exps/run/abc/abc.json"
+    write_json(run, {"pid": os.getpid(), "returncode": None})
+    with pytest.raises(NadirError, match="an experiment"):
+        clean(root)
+    run.unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(NadirError, match="MLflow"):
+        clean(root)
+    assert junk.is_file()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (root / ".git/HEAD").write_text("broken")
+    with pytest.raises(NadirError, match="git cannot tell"):
+        clean(root)
+    assert junk.is_file()
+
+
+def test_a_registry_that_is_not_the_projects_is_noticed(
+    trained: MiniProject, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root, md5 = trained.root, cached_weights(trained.root, "champion")
+    add_version(client, root, weights=md5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    clean(root)
+    assert (materialise(md5, root) / "nadir.json").is_file(), "this clone's own store counts too"
+    (root / "work/mlflow/mlflow.db").rename(tmp_path / "away.db")
+    (root / "models/run.json").unlink()
+    write_json(root / "models/run.json", {"run_id": "0" * 32})
+    with pytest.raises(NadirError, match="does not know the training of models/checkpoint"):
+        clean(root)
+
+
+def test_a_cache_that_other_clones_share_keeps_what_they_name(
+    trained: MiniProject, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    trained.dvc("config", "cache.dir", str(shared))
+    (trained.root / ".dvc/cache").rename(shared)
+    (shared / "files/md5/ab").mkdir(parents=True)
+    theirs = shared / "files/md5/ab" / ("c" * 30)
+    theirs.write_text("theirs")
+    with pytest.raises(NadirError, match="outside of this clone"):
+        clean(trained.root)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dvc.lock").write_text(f"stages:\n  a:\n    outs:\n    - md5: ab{'c' * 30}\n")
+    clean(trained.root, projects=[other])
+    assert theirs.is_file()
+    clean(trained.root, projects=[trained.root])
+    assert not theirs.exists()
