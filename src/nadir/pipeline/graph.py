@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
 from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
+from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,8 @@ def changed_stages(root: Path) -> set[str]:
 
 def _unreadable(error: Exception, root: Path) -> NadirError:
     cause = f": {error.__cause__}" if error.__cause__ else ""
+    if LOCK_FILE in str(error):
+        return damaged_lock_file(f"{error}{cause}", root / LOCK_FILE)
     return NadirError(
         f"DVC cannot read the pipeline: {error}{cause}",
         where=str(root / "dvc.yaml"),
