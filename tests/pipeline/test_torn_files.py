@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.mini.project import MiniProject
+from tests.mini.project import STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json
+from nadir.pipeline.graph import closed_repository, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.session import open_session
 from nadir.pipeline.status import read_status
@@ -106,6 +107,24 @@ def test_a_damaged_lock_file_is_one_error_whose_remedy_works(trained: MiniProjec
             assert "delete the file" in told.value.fix
     path.unlink()
     assert states(trained, "encode") == {"ingest": "executed", "encode": "restored"}
+
+
+@pytest.mark.parametrize("how", TEARS)
+def test_what_dvc_remembers_is_found_out_again_when_its_database_is_torn(
+    trained: MiniProject, how: Callable[[bytes], bytes]
+) -> None:
+    stage_graph(trained.root)  # DVC opens its databases
+    folder = Path(closed_repository(trained.root).site_cache_dir)
+    databases = list(folder.rglob("cache.db"))
+    assert len(databases) == 2
+    for path in databases:
+        tear(path, how)
+    if how is half:
+        with pytest.raises(NadirError, match="what DVC remembers is damaged") as told:
+            stage_graph(trained.root)
+        assert told.value.where == str(folder)
+    mend_torn_files(trained.root)
+    assert list(stage_graph(trained.root)) == STAGES
 
 
 @pytest.mark.parametrize("how", TEARS)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from nadir.ground.files import write_text
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.graph import closed_repository
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file, load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from dvc.repo import Repo
 
 _CLOCK_S = 1.0  # a process' start is known to about a hundredth, a file's time to less
 
@@ -25,18 +29,21 @@ _CLOCK_S = 1.0  # a process' start is known to about a hundredth, a file's time 
 def mend_torn_files(root: Path) -> None:
     """Remove what blocks every run for ever.
 
-    That is an empty `dvc.lock`, and DVC's list of who reads and writes what where it is not JSON of
-    DVC's form. Of a sound list, entries go whose process began after the list was last written:
-    since the machine started again, another one has got the number.
+    That is an empty `dvc.lock`, a damaged database of what DVC remembers, and its list of who reads
+    and writes what where it is not JSON of DVC's form. Of a sound list, entries go whose process
+    began after the list was last written: since the machine started again, another one has got the
+    number.
 
     Raises:
         NadirError: `dvc.lock` is damaged, which holds results and is not removed unasked.
     """
     _check_lock_file(root / LOCK_FILE)
+    repo = closed_repository(root)
+    _remove_damaged_databases(Path(repo.site_cache_dir))
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.is_file():
         return
-    with _editing(root) as may_edit:
+    with _editing(repo) as may_edit:
         if may_edit:
             _mend_readers_and_writers(path)
 
@@ -92,16 +99,12 @@ def _is_another(entry: dict[str, Any], written: float) -> bool:
 
 
 @contextlib.contextmanager
-def _editing(root: Path) -> Iterator[bool]:
+def _editing(repo: Repo) -> Iterator[bool]:
     """Hold the lock under which DVC edits the list; False while another process does."""
     from dvc.lock import LockError, make_lock
-    from dvc.repo import Repo
 
-    require_user_name()
-    with Repo(str(root)) as repo:
-        hardlink = bool(repo.config["core"].get("hardlink_lock", False))
-        folder = str(repo.tmp_dir)
-    guard = make_lock(f"{folder}/rwlock.lock", tmp_dir=folder, hardlink_lock=hardlink)
+    hardlink = bool(repo.config["core"].get("hardlink_lock", False))
+    guard = make_lock(f"{repo.tmp_dir}/rwlock.lock", tmp_dir=repo.tmp_dir, hardlink_lock=hardlink)
     try:
         guard.lock()
     except LockError:
@@ -111,3 +114,21 @@ def _editing(root: Path) -> Iterator[bool]:
         yield True
     finally:
         guard.unlock()
+
+
+def _remove_damaged_databases(folder: Path) -> None:
+    """Of the hashes and links that DVC remembers; it finds them out again."""
+    for path in list(folder.rglob("*.db")):
+        if _is_damaged(path):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        return False  # in use, or not ours to read
+    except sqlite3.DatabaseError:
+        return True
+    return bool(found != "ok")
