@@ -49,3 +49,8 @@ def test_a_place_that_the_tools_cannot_work_in_is_refused_in_one_line(
 def test_other_names_are_welcome(tmp_path: Path, name: str) -> None:
     root = make(tmp_path / name)
     assert project_root(root) == root
+
+
+def test_a_path_that_no_database_could_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NadirError, match=r"longer than 400 bytes.*\n.*a shorter path"):
+        project_root(make(tmp_path / ("é" * 120) / ("y" * 200)))

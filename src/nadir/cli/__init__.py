@@ -21,9 +21,13 @@ from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.waiting import bound_spinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+bound_spinning()  # before a command loads torch
 
 
 def _help(command: Callable[..., None]) -> str:

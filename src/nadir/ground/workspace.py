@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from nadir.ground.errors import NadirError
 
 PARAMS_FILE = "params.yaml"
+_LONGEST_BYTES = 400  # leaves room for what lies in `work`
 _WHY = {
     "brace": "DVC takes for a gap to fill in its messages",
     "query": "ends the name of a database in its address, so that it would be made elsewhere",
@@ -40,6 +42,13 @@ def project_root(start: Path | None = None) -> Path:
 
 def _check_name(root: Path) -> None:
     """Refuse a place where the tools underneath would fail late, or write beside the project."""
+    if len(os.fsencode(root)) > _LONGEST_BYTES:
+        raise NadirError(
+            f"the path of the project is longer than {_LONGEST_BYTES} bytes, and SQLite opens no "
+            "database with a path longer than 512",
+            where=repr(f"{str(root)[:60]}…"),
+            fix="clone the project into a folder with a shorter path",
+        )
     odd = _ODD.search(str(root))
     if odd:
         raise NadirError(
