@@ -59,6 +59,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.training_samples
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.shard_reading
+	$(BIN)/python -m bench.busy_machine
 
 lint: $(STAMP) ## Style, types and the order of the rooms
 	$(BIN)/ruff check .

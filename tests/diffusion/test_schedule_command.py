@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,6 +104,25 @@ def test_plots(suffix: str, root: Path, tmp_path: Path) -> None:
     if suffix == ".png":
         assert files[0].read_bytes() == files[1].read_bytes()
     run(root, "--plot", str(files[0]), "--steps", "1")
+
+
+def test_the_plot_is_headless_and_the_same_whatever_the_environment_says(
+    root: Path, tmp_path: Path
+) -> None:
+    run(root, "--plot", str(tmp_path / "a.png"))
+    (tmp_path / "matplotlibrc").write_text("figure.facecolor: black\n", encoding="utf-8")
+    command = "from nadir.cli import main; main()"
+    params = ("--params", str(root / "params.yaml"))
+    done = subprocess.run(
+        [sys.executable, "-c", command, "schedule", *params, "--plot", "b.png"],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_errors_say_what_to_do(root: Path, tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from tests.mini.project import STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
-from nadir.pipeline.graph import ancestors, changed_stages, stage_graph, stage_order
+from nadir.pipeline.graph import (
+    ancestors,
+    changed_stages,
+    require_repository,
+    stage_graph,
+    stage_order,
+)
 
 
 def test_stages_follow_what_they_depend_on_and_else_the_files_order(project: MiniProject) -> None:
@@ -30,9 +37,44 @@ def test_an_unknown_stage_gets_a_suggestion(project: MiniProject) -> None:
         stage_order(project.root, "trian")
 
 
-def test_a_folder_without_dvc_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(NadirError, match="DVC cannot read the pipeline"):
-        stage_graph(tmp_path)
+def test_a_download_without_git_is_told_commands_that_work(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / ".git").rename(project.root.parent / "not-here")
+    with pytest.raises(NadirError, match="the project is not a git repository") as told:
+        stage_graph(project.root)
+    (commands,) = re.findall("`(git init .*?)`", told.value.fix)
+    for variable in ("GIT_AUTHOR", "GIT_COMMITTER"):
+        monkeypatch.setenv(f"{variable}_NAME", "Test")
+        monkeypatch.setenv(f"{variable}_EMAIL", "test@nadir.invalid")
+    project.command("sh", "-c", commands)
+    assert list(stage_graph(project.root)) == STAGES
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_where_git_itself_is_missing_it_comes_first(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / ".git").rename(project.root.parent / "not-here")
+    monkeypatch.setenv("PATH", str(project.root))
+    with pytest.raises(NadirError, match="install git, then `git init"):
+        require_repository(project.root)
+
+
+def test_a_folder_without_dvcs_settings_is_told_so(project: MiniProject) -> None:
+    (project.root / ".dvc").rename(project.root.parent / "not-here")
+    with pytest.raises(NadirError, match=r"the folder `\.dvc` is missing.*\n.*git checkout \.dvc"):
+        stage_graph(project.root)
+    project.git("checkout", ".dvc")
+    assert list(stage_graph(project.root)) == STAGES
+
+
+def test_a_project_that_dvc_is_told_to_use_without_git_is_not_refused(
+    project: MiniProject,
+) -> None:
+    project.dvc("config", "core.no_scm", "true")
+    (project.root / ".git").rename(project.root.parent / "not-here")
+    assert list(stage_graph(project.root)) == STAGES
 
 
 def test_a_broken_dvc_yaml_is_told_with_its_place(project: MiniProject) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -141,3 +144,36 @@ def test_a_missing_manifest_ends_the_stage_with_one_clear_error(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert "error: data/manifest.parquet: the table is missing" in capsys.readouterr().err
+
+
+STYLE = b"backend: qtagg\nfigure.facecolor: black\nlines.linewidth: 9\nsavefig.format: pdf\n"
+
+
+@pytest.mark.parametrize("settings", [STYLE, STYLE + b"font.family: \xff\n"])
+def test_charts_are_headless_and_the_same_whatever_the_environment_says_of_matplotlib(
+    project: Path, settings: bytes
+) -> None:
+    write_manifest(project, [("train", [("1girl", "general"), ("fox", "general")])] * 9)
+    main()
+    charts = {path: path.read_bytes() for path in (project / "reports").glob("*.png")}
+    assert len(charts) == 2
+    for path in charts:
+        path.unlink()
+    home = project / "home/.config/matplotlib"
+    home.mkdir(parents=True)
+    for place in (project / "matplotlibrc", home / "matplotlibrc", project / "named"):
+        place.write_bytes(settings)
+    hostile = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # of every `!command` in Jupyter
+        "MPLCONFIGDIR": str(project / "params.yaml/no-folder"),
+        "MATPLOTLIBRC": str(project / "named"),
+        "HOME": str(project / "home"),
+        "DISPLAY": "127.0.0.1:99",
+        "QT_QPA_PLATFORM": "xcb",
+    }
+    stage = [sys.executable, "-m", "nadir.stages.tag_statistics"]
+    done = subprocess.run(
+        stage, env={**os.environ, **hostile}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in charts} == charts

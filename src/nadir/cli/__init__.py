@@ -23,9 +23,13 @@ from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.secrets import mask_logs, scrub
+from nadir.ground.waiting import bound_spinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+bound_spinning()  # before a command loads torch
 
 
 def _help(command: Callable[..., None]) -> str:

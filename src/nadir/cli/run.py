@@ -54,10 +54,11 @@ def run(
 
 
 def _check_stage(root: Path, until: str | None) -> None:
-    """Refuse a wrong name before anything is written."""
-    from nadir.pipeline.graph import stage_order
+    """Refuse a wrong name, and a folder without git, before anything is written."""
+    from nadir.pipeline.graph import require_repository, stage_order
     from nadir.pipeline.session import REGISTER
 
+    require_repository(root)
     if until not in {None, REGISTER}:
         stage_order(root, until)
 

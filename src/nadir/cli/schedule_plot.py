@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.drawing import stock_matplotlib
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
 
@@ -30,6 +31,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
         raise NadirError(
             "a plot is a .png, .svg or .pdf file", where=str(path), fix="change the suffix"
         )
+    with stock_matplotlib():
+        _draw(report, path)
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")

@@ -17,7 +17,7 @@ class ComputeParams(Section):
     dask_scheduler: str | None
     """Address of a Dask scheduler (`tcp://host:8786`) whose workers decode the images instead."""
     device: Literal["auto", "cpu", "cuda", "mps"]
-    """Device of base model, encoding and evaluation; training asks accelerate."""
+    """Device of base model, encoding and evaluation; training takes accelerate's, or `cpu`."""
     processes: Annotated[int, Field(ge=1)]
     """Encoding and training processes on this machine (accelerate launch)."""
     accelerate_config: str | None

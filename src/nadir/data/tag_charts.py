@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nadir.ground.drawing import stock_matplotlib
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
@@ -77,16 +78,17 @@ def _spread(count: int) -> NDArray[np.int64]:
 
 
 def _save(parts: Sequence[Callable[[Axes], None]], title: str, path: Path) -> None:
-    # Not above: it takes a second to load, and only this stage draws.
-    from matplotlib.figure import Figure
+    with stock_matplotlib():
+        # Not above: it takes a second to load, and only this stage draws.
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7 * len(parts), 4.5), layout="constrained")
-    figure.suptitle(title)
-    for axes, part in zip(np.atleast_1d(figure.subplots(1, len(parts))), parts, strict=True):
-        part(axes)
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-    with atomic_path(path) as temporary:
-        # Without the version of matplotlib, which would make equal pictures differ.
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        figure = Figure(figsize=(7 * len(parts), 4.5), layout="constrained")
+        figure.suptitle(title)
+        for axes, part in zip(np.atleast_1d(figure.subplots(1, len(parts))), parts, strict=True):
+            part(axes)
+            axes.grid(alpha=0.3)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
+        with atomic_path(path) as temporary:
+            # Without the version of matplotlib, which would make equal pictures differ.
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

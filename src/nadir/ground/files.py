@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.errors import NadirError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -99,9 +101,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+class DamagedJsonError(NadirError, ValueError):
+    """A file that is not JSON, as a power cut or an edit may leave it."""
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        DamagedJsonError: It is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedJsonError(
+            f"not valid JSON: {error}",
+            where=str(path),
+            fix="restore the file; if a stage made it, delete it and run `nadir run`",
+        ) from error
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

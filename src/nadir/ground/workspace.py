@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from nadir.ground.errors import NadirError
 
 PARAMS_FILE = "params.yaml"
+_LONGEST_BYTES = 400  # leaves room for what lies in `work`
+_WHY = {
+    "brace": "DVC takes for a gap to fill in its messages",
+    "query": "ends the name of a database in its address, so that it would be made elsewhere",
+    "quotes": "MLflow takes for the end of a text in its database, with both kinds of quotes",
+    "unreadable": "no log or table can show",
+}
+_ODD = re.compile(
+    r"(?P<brace>[{}])|(?P<query>\?)|(?P<quotes>'(?=.*\")|\"(?=.*'))"
+    r"|(?P<unreadable>[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff])"
+)
 
 
 def project_root(start: Path | None = None) -> Path:
     """The folder with `dvc.yaml` and `params.yaml`, at `start` (default: here) or above it.
 
     Raises:
-        NadirError: No such folder.
+        NadirError: No such folder, or one whose name cannot be worked with.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
+            _check_name(folder)
             return folder
     raise NadirError(
         "no Nadir project here (no folder with dvc.yaml and params.yaml)",
         where=str(here),
         fix="run the command inside a clone of the project",
     )
+
+
+def _check_name(root: Path) -> None:
+    """Refuse a place where the tools underneath would fail late, or write beside the project."""
+    if len(os.fsencode(root)) > _LONGEST_BYTES:
+        raise NadirError(
+            f"the path of the project is longer than {_LONGEST_BYTES} bytes, and SQLite opens no "
+            "database with a path longer than 512",
+            where=repr(f"{str(root)[:60]}…"),
+            fix="clone the project into a folder with a shorter path",
+        )
+    odd = _ODD.search(str(root))
+    if odd:
+        raise NadirError(
+            f"the path of the project holds {odd[0]!r}, which {_WHY[odd.lastgroup or '']}",
+            where=repr(str(root)),
+            fix="rename that folder, or clone the project into another one",
+        )
 
 
 def main_workspace(root: Path | None = None) -> Path:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
@@ -13,6 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nadir.config.compute import ComputeParams
+
+# What torchrun, MPI and their kin tell the processes that they start: who each one is, and where
+# the others are. PyTorch and accelerate believe it, and wait for processes that nobody starts.
+_PLACES = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
+    *("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "NODE_RANK", "NPROC", "FORK_LAUNCHED"),
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_*", "PET_*"),
+    *("PMI_*", "PMIX_*", "OMPI_*", "MV2_*", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
+)
+# What `accelerate launch` tells its own; it sets what it means and takes away nothing.
+_SETTINGS = ("ACCELERATE_*", "FSDP_*", "MEGATRON_LM_*", "PARALLELISM_CONFIG_*")
 
 
 def accelerate_command(
@@ -36,10 +51,7 @@ def accelerate_command(
         options = ["--config_file", compute.accelerate_config]
     else:
         options += ["--config_file", _plain_config()]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(
-        1, (cores or 1) // compute.processes
-    )
+    threads = threads_per_process(compute.processes)
     return [
         sys.executable,
         *("-m", "accelerate.commands.launch", "--quiet", *options),
@@ -47,6 +59,49 @@ def accelerate_command(
         *("--num_cpu_threads_per_process", str(threads)),
         *("-m", module, *arguments),
     ]
+
+
+def launch_environment(compute: ComputeParams) -> dict[str, str]:
+    """This process' environment without what another launcher left in it.
+
+    A notebook server, a SLURM job or a Kubeflow pod sets variables for programs of its own kind.
+    How many processes there are, and how they compute, is said by `compute` and `params.yaml`. An
+    accelerate configuration for several machines keeps the variables of places, since MPI may be
+    what starts its processes.
+    """
+    taken = (
+        _SETTINGS if _is_for_several_machines(compute.accelerate_config) else (*_SETTINGS, *_PLACES)
+    )
+    names = {name for name in taken if not name.endswith("*")}
+    prefixes = tuple(name.removesuffix("*") for name in taken if name.endswith("*"))
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in names and not name.startswith(prefixes)
+    }
+
+
+def _is_for_several_machines(config: str | None) -> bool:
+    if config is None:
+        return False
+    try:
+        tree = YAML(typ="safe", pure=True).load(Path(config).read_text(encoding="utf-8"))
+        return int(tree["num_machines"]) > 1
+    except (OSError, ValueError, TypeError, KeyError, YAMLError):
+        return False  # accelerate says what is wrong with it
+
+
+def threads_per_process(processes: int) -> int:
+    """Threads that each of some processes on this machine computes with.
+
+    `OMP_NUM_THREADS` decides where it holds a number (OpenMP allows a list; its first counts); else
+    the cores that this process may use are shared out.
+    """
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if named.isdigit() and int(named):
+        return int(named)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // processes)
 
 
 def _plain_config() -> str:

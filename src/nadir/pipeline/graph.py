@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
+import sqlite3
 import subprocess
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
 from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
+from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dvc.repo import Repo
 
 StageGraph = dict[str, frozenset[str]]
 
@@ -27,15 +32,66 @@ def stage_graph(root: Path) -> StageGraph:
     from dvc.stage import PipelineStage
 
     require_user_name()
+    require_repository(root)
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph
             stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
     except DvcException as error:
         raise _unreadable(error, root) from error
+    except sqlite3.DatabaseError as error:
+        raise NadirError(
+            f"the database of what DVC remembers is damaged: {error}",
+            where=closed_repository(root).site_cache_dir,
+            fix="delete that folder; DVC finds out again what it held",
+        ) from error
     return {
         stage.name: frozenset(needed.name for needed in graph.successors(stage)) for stage in stages
     }
+
+
+def require_repository(root: Path) -> None:
+    """Refuse a folder that is no git or no DVC repository, as a download without git makes one.
+
+    Raises:
+        NadirError: What is missing, and how to make it.
+    """
+    from dvc.scm import SCM, SCMError
+
+    has_settings = (root / ".dvc").is_dir()
+    settings = closed_repository(root).config["core"] if has_settings else {}
+    try:
+        SCM(str(root), no_scm=settings.get("no_scm", False))
+    except SCMError as error:
+        git = "" if shutil.which("git") else "install git, then "
+        raise NadirError(
+            "the project is not a git repository, and DVC needs one",
+            where=str(root),
+            fix=f"there, {git}`git init && git add --all && git commit -m 'As downloaded'`; or "
+            "clone the project instead of downloading it",
+        ) from error
+    if not has_settings:
+        raise NadirError(
+            "the folder `.dvc` is missing, which holds the settings of DVC",
+            where=str(root),
+            fix="`git checkout .dvc`, or unpack the download again with its hidden files",
+        )
+
+
+def closed_repository(root: Path) -> Repo:
+    """DVC's repository with its settings, but without its databases, which may be damaged.
+
+    Raises:
+        NadirError: The user has no name.
+    """
+    from dvc.fs import LocalFileSystem
+    from dvc.repo import Repo
+
+    require_user_name()
+    repo = Repo.__new__(Repo)
+    repo.root_dir, repo.dvc_dir = str(root), str(root / ".dvc")
+    vars(repo).update(_fs=LocalFileSystem(), _config=None, _remote=None, _remote_config=None)
+    return repo
 
 
 def stage_order(root: Path, until: str | None = None) -> list[str]:
@@ -107,8 +163,10 @@ def changed_stages(root: Path) -> dict[str, bool]:
 
 def _unreadable(error: Exception, root: Path) -> NadirError:
     cause = f": {error.__cause__}" if error.__cause__ else ""
+    if LOCK_FILE in str(error):
+        return damaged_lock_file(f"{error}{cause}", root / LOCK_FILE)
     return NadirError(
         f"DVC cannot read the pipeline: {error}{cause}",
         where=str(root / "dvc.yaml"),
-        fix="`dvc stage list` shows the fault in full; `dvc init` makes a folder a DVC project",
+        fix="`dvc stage list` shows the fault in full",
     )

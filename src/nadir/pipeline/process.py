@@ -35,6 +35,7 @@ _QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GX_ANALYTICS_ENABLED": "false",
+    "MPLBACKEND": "agg",  # a notebook's own backend exists in the notebook only
 }
 # Prefect's own records go to its server, and libraries' bars nowhere: the console belongs to the
 # pipeline's lines. Whoever wants them sets these.

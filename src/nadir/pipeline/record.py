@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -77,4 +78,8 @@ def executions(root: Path) -> dict[str, dict[str, float]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    """What is kept there; nothing when a power cut left the file broken: it is history only."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        value = read_json(path)
+        return value if isinstance(value, dict) else {}
+    return {}

@@ -17,6 +17,7 @@ from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.process import StageResult, StageState, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
 from nadir.pipeline.sharing import share_versions
+from nadir.pipeline.torn_files import mend_torn_files
 from nadir.tracking.journal import catch_up
 from nadir.tracking.lock_file import load_yaml, read_lock
 from nadir.tracking.registration import Registration, register
@@ -267,6 +268,7 @@ def open_session(
         NadirError: Another pipeline holds the workspace, or `until` is no stage.
     """
     with workspace_lock(pipeline_folder(root) / "lock") as lock:
+        mend_torn_files(root)
         _close_abandoned(root)
         mend_listings(root)
         session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)

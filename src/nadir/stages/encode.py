@@ -30,7 +30,7 @@ from nadir.model.autoencoder import DTYPES
 from nadir.model.devices import pick_device
 from nadir.model.encoding import Recipe
 from nadir.model.hashing import encoder_hash
-from nadir.model.launch import accelerate_command
+from nadir.model.launch import accelerate_command, launch_environment
 from nadir.model.sdxl import load_vae
 from nadir.stages.encode_part import FAILURE, ROWS, encode_part
 from nadir.stages.runner import run
@@ -107,7 +107,9 @@ def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
         if compute.accelerate_config:
             say(f"encode: on further machines, run {' '.join(line[1:])} with their machine_rank")
         # Killed with this process, so that none goes on when the pipeline is stopped.
-        status = subprocess.run(line, check=False, preexec_fn=die_with_parent).returncode
+        status = subprocess.run(
+            line, check=False, env=launch_environment(compute), preexec_fn=die_with_parent
+        ).returncode
         if (folder / FAILURE).is_file():
             raise NadirError(**read_json(folder / FAILURE))
         if status:

@@ -26,12 +26,24 @@ def load_yaml(path: Path) -> Any:
 
     try:
         return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
+        if path.name == LOCK_FILE:
+            raise damaged_lock_file(f"not valid YAML: {error}", path) from error
         raise NadirError(
             f"not valid YAML: {error}",
             where=str(path),
-            fix=f"restore the file with `git checkout {path.name}`, or run `dvc commit`",
+            fix=f"restore the file with `git checkout {path.name}`",
         ) from error
+
+
+def damaged_lock_file(what: str, path: Path) -> NadirError:
+    """The error for a `dvc.lock` that cannot be read; `what` says why."""
+    return NadirError(
+        f"the file is damaged: {what}",
+        where=str(path),
+        fix=f"`git checkout {LOCK_FILE}`, or delete the file: the next run then takes from DVC's "
+        "cache whatever is there",
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,13 +95,22 @@ def close_abandoned(folder: Path, root: Path) -> list[str]:
     """
     closed: list[str] = []
     for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
+        record = _read_record(path)
         if record["run_id"] is not None:
             if record.get("store", store_name()) != store_name():
                 continue
             closed += _close(record["run_id"], record.get("status", "KILLED"), root)
         forget_pipeline(path)
     return closed
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """One that a power cut left broken names no run, and must not stop all runs to come."""
+    with contextlib.suppress(ValueError):
+        record = read_json(path)
+        if isinstance(record, dict) and "run_id" in record:
+            return record
+    return {"run_id": None}
 
 
 def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Self
 
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import LockedError, exclusive_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import FrameType
 
@@ -46,6 +48,15 @@ class StoppedError(NadirError):
     """Training ended early because it was asked to; its state is saved."""
 
 
+def stopped_early() -> StoppedError:
+    """The end of a training that was asked to stop while it waited for other processes."""
+    return StoppedError(
+        "stopped on request before the first step",
+        where="train",
+        fix="run the same command again; it goes on from the last checkpoint, if there is one",
+    )
+
+
 class StopRequest:
     """Becomes true when SIGINT or SIGTERM arrives; repeated signals change nothing.
 
@@ -67,3 +78,41 @@ class StopRequest:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def ends_at_a_stop(stop: StopRequest, last_act: Callable[[], None]) -> Iterator[None]:
+    """Inside the block a request to stop ends this process at once with status 1.
+
+    For waits inside a library, such as for other processes that never come: Python runs signal
+    handlers between its own instructions only, so nothing is noted there. The signal's number is
+    written to a pipe at once, though, and a thread reads it.
+
+    Args:
+        stop: Entered already.
+        last_act: Called before the end.
+    """
+
+    def end() -> None:
+        last_act()
+        os._exit(1)
+
+    def watch() -> None:
+        while numbers := os.read(reader, 64):
+            if {signal.SIGINT, signal.SIGTERM} & set(numbers):
+                end()
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # a handler must never wait
+    watcher = threading.Thread(target=watch, daemon=True)
+    before = signal.set_wakeup_fd(writer)
+    watcher.start()
+    try:
+        if stop.requested:
+            end()
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+        watcher.join()
+        os.close(reader)

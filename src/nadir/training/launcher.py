@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +14,8 @@ import psutil
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.locks import is_held
-from nadir.model.launch import accelerate_command
-from nadir.training.guard import StopRequest, exclusive
+from nadir.model.launch import accelerate_command, launch_environment
+from nadir.training.guard import StopRequest, exclusive, stopped_early
 from nadir.training.places import FAILURE, OUTPUT, TRAINER_LOCK
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def launch(
         (work / FAILURE).unlink(missing_ok=True)
     status = _supervise(
         command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
-        {**os.environ, **_defaults(), **environment},
+        {**launch_environment(compute), **_defaults(), **environment},
         lock,
     )
     if status != 0 or not is_finished(work):
@@ -84,14 +85,20 @@ def _defaults() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
-def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> int:
-    """Run the command until neither it nor a trainer is left; its exit status."""
+def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> int | None:
+    """Run the command until neither it nor a trainer is left.
+
+    Returns:
+        Its exit status; None when it was told to stop before it had started a trainer.
+    """
     asked = 0.0
     with StopRequest() as stop:
         child = subprocess.Popen(line, env=dict(environment), preexec_fn=_ignore_signals)  # noqa: PLW1509
         while child.poll() is None or is_held(lock):
             if stop.requested and time.monotonic() - asked > _REPEAT_S:
                 # Repeated, because a process that is still importing ignores signals.
+                if not is_finished(lock.parent) and _end_alone(child):
+                    return None
                 _ask_to_stop()
                 asked = time.monotonic()
             time.sleep(_POLL_S)
@@ -119,10 +126,28 @@ def _ask_to_stop() -> None:
             continue
 
 
-def _failure(work: Path, status: int) -> NadirError:
+def _end_alone(child: subprocess.Popen[bytes]) -> bool:
+    """Kill accelerate if no trainer of it is there; whether it was so.
+
+    It ignores signals, and may wait for other machines that never come.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(child.pid)
+        process.suspend()  # so that it starts none between the look and the kill
+        if not process.children():
+            child.kill()
+            child.wait()
+            return True
+        process.resume()
+    return False
+
+
+def _failure(work: Path, status: int | None) -> NadirError:
     """What the trainer left as its reason, or that it left none."""
     if (work / FAILURE).is_file():
         return NadirError(**read_json(work / FAILURE))
+    if status is None:
+        return stopped_early()
     return NadirError(
         f"the training process ended with status {status} and gave no reason",
         where="train",

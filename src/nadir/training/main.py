@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
@@ -28,7 +29,7 @@ from nadir.model.scaling import LatentScaling
 from nadir.model.sdxl import load_text, load_unet, load_vae
 from nadir.model.token_counts import token_counter
 from nadir.training.feed import Feed, load_samples
-from nadir.training.guard import StoppedError, StopRequest, exclusive
+from nadir.training.guard import StoppedError, StopRequest, ends_at_a_stop, exclusive, stopped_early
 from nadir.training.learner import Learner
 from nadir.training.objective import Objective
 from nadir.training.places import FAILURE, TRAINER_LOCK
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         die_with_parent()
     with StopRequest() as stop:
         train_params = read_section("train", TrainParams)
-        accelerator = make_accelerator(train_params)
+        # It waits for all other processes, for ever if one never comes.
+        with ends_at_a_stop(stop, lambda: write_failure(options.work, stopped_early())):
+            accelerator = make_accelerator(train_params)
         try:
             with exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process):
                 run_training(options.work, options.fingerprint, train_params, accelerator, stop)
@@ -84,9 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_accelerator(params: TrainParams) -> Accelerator:
     """Accelerate's view of this process, with the run's precision and accumulation."""
+    on_cpu = read_section("compute", ComputeParams).device == "cpu"
+    has_gpu = torch.cuda.is_available() or torch.xpu.is_available()
     return Accelerator(
         # Without this, several processes without a GPU would not find each other.
-        cpu=_is_one_of_several() and not (torch.cuda.is_available() or torch.xpu.is_available()),
+        cpu=on_cpu or (_is_one_of_several() and not has_gpu),
         mixed_precision=params.mixed_precision,
         gradient_accumulation_steps=params.gradient_accumulation,
         # The others wait while the first process writes a checkpoint.

@@ -169,13 +169,15 @@ def test_an_image_that_vanished_or_changed_ends_the_stage_with_its_name(
     assert "run the pipeline again" in error
 
 
-def test_several_processes_give_the_same_index_and_latents(
-    project: Path, capfd: pytest.CaptureFixture[str]
+def test_several_processes_give_the_same_index_and_latents_whoever_started_them(
+    project: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main()
     expected, index = latents(project), read_index(project)
     start_over(project)
     edit(project, "processes: 1", "processes: 2")
+    for name in ("WORLD_SIZE", "RANK", "PET_NNODES", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "3")  # as in a pod of Kubeflow
     capfd.readouterr()
     main()
     assert "images of process 1 of 2" in capfd.readouterr().out

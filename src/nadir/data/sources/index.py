@@ -84,13 +84,22 @@ def index_of(
     name = canonical_hash([store.location, path])[:20]
     state = canonical_hash([size, version, RULES, read.__qualname__])[:20]
     target = memory / f"{name}-{state}.parquet"
-    if not target.is_file():
+    if not _is_whole(target):
         with atomic_path(target) as temporary:
             _write(temporary, schema, read(store, path, version))
         for older in memory.glob(f"{name}-*.parquet"):
             if older != target:
                 older.unlink(missing_ok=True)
     return Index(target)
+
+
+def _is_whole(target: Path) -> bool:
+    """Whether an index is there that no power cut has cut off; its end says what is in it."""
+    try:
+        pq.read_metadata(target)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,0 +1,56 @@
+"""Where a project may lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import project_root
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        (folder / name).touch()
+    return folder
+
+
+REFUSED = [
+    "{y}",
+    "a{",
+    "a}b",
+    "a?b",
+    "a'b\"c",
+    "two\nlines",
+    "\x1b[31m",
+    "\x7f",
+    os.fsdecode(b"\xff"),
+]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("below", ["", "project"])
+def test_a_place_that_the_tools_cannot_work_in_is_refused_in_one_line(
+    tmp_path: Path, name: str, below: str
+) -> None:
+    with pytest.raises(NadirError, match="the path of the project holds") as told:
+        project_root(make(tmp_path / name / below))
+    what, fix = str(told.value).splitlines()
+    assert (what + fix).isprintable()
+    assert "rename that folder" in fix
+
+
+@pytest.mark.parametrize(
+    "name", ["my project", "100%", "a%25b", "#1 [x] (y) & 'z' $s; é:+*\\|<>^!@=,~", 'a"b']
+)
+def test_other_names_are_welcome(tmp_path: Path, name: str) -> None:
+    root = make(tmp_path / name)
+    assert project_root(root) == root
+
+
+def test_a_path_that_no_database_could_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NadirError, match=r"longer than 400 bytes.*\n.*a shorter path"):
+        project_root(make(tmp_path / ("é" * 120) / ("y" * 200)))
