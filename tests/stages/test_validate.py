@@ -113,7 +113,7 @@ def test_what_became_of_colour_profiles_is_counted(
         )
     outputs = run_both()
     assert numbers()["colour_profiles"] == {"converted": 1, "srgb": 1, "unusable": 1}
-    assert "WARNING validate: 1 images have a colour profile that" in capsys.readouterr().out
+    assert "colour profile cannot be used, and which are read as sRGB: 1" in capsys.readouterr().out
     assert "converted to sRGB" in outputs["reports/validation.html"].decode()
 
 

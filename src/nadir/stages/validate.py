@@ -109,8 +109,8 @@ def _tell(dataset: Dataset, outcomes: list[Outcome], numbers: dict[str, Any]) ->
     )
     if unusable := dataset.colours.get("unusable"):
         say(
-            f"WARNING validate: {unusable:,} images have a colour profile that cannot be used, "
-            "and are read as sRGB"
+            "WARNING validate: images whose colour profile cannot be used, and which are read as "
+            f"sRGB: {unusable:,}"
         )
     warnings = [o for o in outcomes if not o.passed and o.expectation.severity == "warning"]
     for outcome in warnings:
