@@ -17,6 +17,17 @@ from nadir.model.noise_table import settings_of_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+STOCK_NOISE: dict[str, Any] = {
+    "prediction": "epsilon",
+    "zero_terminal_snr": False,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "timesteps": 1000,
+    "sigma_shift": 1.0,
+}
+"""The noise settings of SDXL base 1.0, which other programs take unless a marker says otherwise."""
+
 _FROM_DIFFUSERS = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()}
 # Samplers of the discrete process that betas describe. Any other class (flow matching, EDM,
 # consistency models of their own kind) means another process, whatever else its file says.

@@ -23,8 +23,9 @@ from nadir.model.info import folder_info
 from nadir.model.modelspec import modelspec_entries, other_sizes
 from nadir.model.safetensors_writer import write_safetensors
 from nadir.model.scaling import LatentScaling
+from nadir.model.scheduler import STOCK_NOISE
 from nadir.model.sdxl import CLIP_VOCABULARY, load_text, load_unet, load_vae
-from nadir.model.tokenizer import tokenizer_to_json
+from nadir.model.tokenizer_json import tokenizer_to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,16 +38,6 @@ if TYPE_CHECKING:
 
 V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
 METADATA_KEY = "nadir"
-STOCK_NOISE: dict[str, Any] = {
-    "prediction": "epsilon",
-    "zero_terminal_snr": False,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timesteps": 1000,
-    "sigma_shift": 1.0,
-}
-"""The noise settings of SDXL base 1.0, which other programs take unless a marker says otherwise."""
 
 
 def export_single_file(

@@ -33,7 +33,7 @@ from nadir.model.sdxl import SCALING_FACTOR, sdxl_configs
 from nadir.model.single_file_kind import require_sdxl
 from nadir.model.single_file_noise import own_metadata, single_file_noise
 from nadir.model.single_file_weights import Weights
-from nadir.model.tokenizer import MAX_LENGTH, tokenizer_from_json
+from nadir.model.tokenizer_json import MAX_LENGTH, tokenizer_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,9 +17,9 @@ import torch
 from nadir.ground.errors import NadirError
 from nadir.model.info import check_schedule
 from nadir.model.noise_table import settings_of_table
+from nadir.model.scheduler import STOCK_NOISE
 from nadir.model.single_file import (
     METADATA_KEY,
-    STOCK_NOISE,
     V_MARKER,
     ZERO_SNR_MARKER,
     noise_markers,

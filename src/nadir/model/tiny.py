@@ -11,8 +11,7 @@ from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.errors import NadirError
 from nadir.model.portable import make_portable
 from nadir.model.quiet import hide_progress_bars
-from nadir.model.scheduler import stock_scheduler
-from nadir.model.single_file import STOCK_NOISE
+from nadir.model.scheduler import STOCK_NOISE, stock_scheduler
 from nadir.model.threads import one_thread
 from nadir.model.tiny_text import build_text_encoder
 from nadir.model.tokenizer import build_tokenizer

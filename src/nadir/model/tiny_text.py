@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nadir.model.tokenizer import MAX_LENGTH, spellings
+from nadir.model.tokenizer import spellings
+from nadir.model.tokenizer_json import MAX_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

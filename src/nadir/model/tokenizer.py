@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tokenizers import AddedToken, pre_tokenizers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
+
+from nadir.model.tokenizer_json import MAX_LENGTH, whole_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_LENGTH = 77
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -44,33 +44,5 @@ def build_tokenizer(tags: Sequence[str]) -> CLIPTokenizer:
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *words, START, END])}
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MAX_LENGTH)
     # Added tokens are matched before CLIP's own splitting at digits, letters and signs.
-    tokenizer.add_tokens(_whole_words(words))
+    tokenizer.add_tokens(whole_words(words))
     return tokenizer
-
-
-def tokenizer_to_json(tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """What `tokenizer_from_json` needs to make an equal tokenizer, as plain JSON values."""
-    model = json.loads(tokenizer.backend_tokenizer.to_str())
-    words = [token["content"] for token in model["added_tokens"] if not token["special"]]
-    return {
-        "vocabulary": model["model"]["vocab"],
-        "merges": model["model"]["merges"],
-        "words": words,
-        "pad_token": tokenizer.pad_token,
-    }
-
-
-def tokenizer_from_json(value: dict[str, Any]) -> CLIPTokenizer:
-    """The inverse of `tokenizer_to_json`."""
-    tokenizer = CLIPTokenizer(
-        vocab=value["vocabulary"],
-        merges=[tuple(pair) for pair in value["merges"]],
-        pad_token=value["pad_token"],
-        model_max_length=MAX_LENGTH,
-    )
-    tokenizer.add_tokens(_whole_words(value["words"]))
-    return tokenizer
-
-
-def _whole_words(words: Sequence[str]) -> list[AddedToken]:
-    return [AddedToken(word, single_word=True, normalized=True) for word in words]
