@@ -18,10 +18,10 @@ from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
-from nadir.data.batches import BatchPlan
-from nadir.data.fitting import fit_images
-from nadir.data.tag_uses import TagUses
-from nadir.training.feed import Samples, batch_plan
+from nadir.data.buckets.assignment import fit_images
+from nadir.data.buckets.batches import BatchPlan
+from nadir.data.tags.codes import TagUses
+from nadir.training.loader import Samples, batch_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

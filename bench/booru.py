@@ -7,7 +7,7 @@ the sum of their counts is the list's own (297 million) to within 0.1 %. Its num
 public; 8.4 million is assumed, which makes 35 tags a post.
 
 A post carries each tag independently of the others, so tags co-occur less than they really do.
-Aspect ratios follow `nadir.data.aspects`, areas are log-normal around 1.9 megapixels.
+Aspect ratios follow `nadir.data.buckets.aspects`, areas are log-normal around 1.9 megapixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nadir.data.aspects import aspect_quantile
+from nadir.data.buckets.aspects import aspect_quantile
 from nadir.data.tables import MANIFEST, TAG_LIST
 
 if TYPE_CHECKING:

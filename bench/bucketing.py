@@ -3,9 +3,9 @@
 Time is of `fit_images` (nearest bucket, merging, resize, crop window, report) on columns in memory,
 the best of three; `by seed` is with crop windows drawn from each image's hash, `square` with one
 square of 1024² for all images that it fits. The stage adds reading the manifest and writing its
-table. The aspect mix is `nadir.data.aspects`: k-means centroids of a booru's images, 0.17 to 1.86,
-nearly half of them between 0.63 and 0.92. The preset's list was chosen on this very mix; on another
-it crops more.
+table. The aspect mix is `nadir.data.buckets.aspects`: k-means centroids of a booru's images, 0.17
+to 1.86, nearly half of them between 0.63 and 0.92. The preset's list was chosen on this very mix;
+on another it crops more.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bench.results import table
 
 from nadir.config.bucket import BucketParams
 from nadir.config.reader import read_section
-from nadir.data.aspects import aspect_quantile
-from nadir.data.fitting import bucket_sizes, fit_images
+from nadir.data.buckets.aspects import aspect_quantile
+from nadir.data.buckets.assignment import bucket_sizes, fit_images
 from nadir.data.tables import BUCKETS, write_table
 
 if TYPE_CHECKING:

@@ -48,10 +48,10 @@ def serve() -> None:
 
     from nadir.config.edit import read_params
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.model.tiny import build_unet
-    from nadir.training.guard import StopRequest
-    from nadir.training.learner import Learner
+    from nadir.model.tiny.networks import build_unet
     from nadir.training.objective import Batch, Objective
+    from nadir.training.stop_request import StopRequest
+    from nadir.training.train_step import Learner
 
     params = read_params(ROOT / "presets" / "tiny.yaml")
     tiny, count = params.base_model.tiny, params.train.batch_size

@@ -28,14 +28,14 @@ from bench.performance import cost
 from bench.results import table, write
 from PIL import Image
 
-from nadir.data.inspection import Limits
+from nadir.compute.process_pool import in_chunks, map_in_processes
+from nadir.data.inspection.inspection import Limits
+from nadir.data.inspection.listing import inspect_row, lost_row
 from nadir.data.sources.detect import open_source
-from nadir.data.survey import inspect_row, lost_row
-from nadir.data.synthetic import draw_scene, make_dataset
-from nadir.data.workers import in_chunks, map_in_processes
+from nadir.synthetic import draw_scene, make_dataset
 
 if TYPE_CHECKING:
-    from nadir.data.lookup import FileKey
+    from nadir.data.inspection.remembered import FileKey
 
 LIMITS = Limits(120_000_000, 1 << 28, (255, 255, 255))
 CHUNK = 64

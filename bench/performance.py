@@ -28,8 +28,9 @@ _HEAD = """\
 What millions of images cost, measured by the modules of `bench/` (`make bench`), each on a dataset
 of 0.06, 0.6 and 6 million synthetic posts to show how cost grows. The posts are drawn from a small
 model (`bench/booru.py`) that was fitted to the public tag counts of a large booru; aspect ratios
-follow `nadir.data.aspects`. Peak memory is of the measuring process, Python and its libraries
-included. CPU is the processor time of all threads: what the work costs, however busy the machine.
+follow `nadir.data.buckets.aspects`. Peak memory is of the measuring process, Python and its
+libraries included. CPU is the processor time of all threads: what the work costs, however busy the
+machine.
 """
 
 

@@ -19,20 +19,20 @@ from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.expectations import run_gate, suite
-from nadir.data.leaks import leaking_images
-from nadir.data.near_duplicates import hash_values, near_duplicate_groups
-from nadir.data.screening import screen
-from nadir.data.survey import FACTS, TAG_FACTS, Survey
+from nadir.data.gate.expectations import run_gate, suite
+from nadir.data.gate.leaks import leaking_images
+from nadir.data.gate.near_duplicates import hash_values, near_duplicate_groups
+from nadir.data.gate.summary import split
+from nadir.data.gate.verdicts import screen
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey
 from nadir.data.tables import LISTING, MANIFEST, write_table
-from nadir.data.validation import split
 from nadir.data.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.screening import Screened
-    from nadir.data.validation import Dataset
+    from nadir.data.gate.summary import Dataset
+    from nadir.data.gate.verdicts import Screened
 
 POSTS_AT_ONCE = 100_000
 _COPIES, _UNREADABLE = 0.2, 0.02

@@ -18,7 +18,7 @@ from bench.booru import hashes
 from bench.performance import alone, posts_from_arguments, seconds, write
 from bench.results import table
 
-from nadir.data.latents import LatentReader, LatentStore
+from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, write_table
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
-from nadir.data.tag_rules import TagRules
-from nadir.data.tags import effective_sample_share, tag_statistics
+from nadir.data.tags.rules import TagRules
+from nadir.data.tags.weights import effective_sample_share, tag_statistics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
-from nadir.data.fitting import fit_images
-from nadir.data.latents import LatentReader
+from nadir.data.buckets.assignment import fit_images
+from nadir.data.latents.store import LatentReader
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, read_table, write_table
-from nadir.data.tags import tag_statistics
-from nadir.training.feed import load_samples
+from nadir.data.tags.weights import tag_statistics
+from nadir.training.loader import load_samples
 
 
 def write_index(manifest: Path, folder: Path) -> None:

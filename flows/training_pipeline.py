@@ -21,12 +21,12 @@ from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import stage_order
 from nadir.pipeline.lock import WorkspaceTakenError
 from nadir.pipeline.page_image import data_uri
-from nadir.pipeline.proxies import without_unusable_proxies
+from nadir.pipeline.servers.proxies import without_unusable_proxies
+from nadir.pipeline.servers.temporary_server import prefect_environment, temporary_server
 from nadir.pipeline.session import REGISTER, Session, open_session
+from nadir.pipeline.signals import interrupted_when_told_to_stop
 from nadir.pipeline.status import read_status, results_table
-from nadir.pipeline.stopping import interrupted_when_told_to_stop
-from nadir.pipeline.temporary_server import prefect_environment, temporary_server
-from nadir.tracking.store import is_transient
+from nadir.tracking.store.connection import is_transient
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
 os.environ.update(prefect_environment())

@@ -34,21 +34,21 @@ from nadir.config.edit import set_values
 from nadir.config.evaluate import BrightnessProbe, EvaluateParams
 from nadir.config.reader import read_section, read_yaml
 from nadir.diffusion.resolution import REFERENCE_SIGMA, dc_leak
-from nadir.evaluation.generate import PromptEncodings, generate, text_encoder
-from nadir.evaluation.grid import sample_grid
-from nadir.evaluation.habits import Habits
 from nadir.evaluation.metrics.brightness import region_luminance
+from nadir.evaluation.report.grid import sample_grid
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_text
 from nadir.ground.workspace import PARAMS_FILE, project_root, work_folder
-from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
+from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.sampling.generate import PromptEncodings, generate, text_encoder
+from nadir.sampling.prompt_format import Habits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
 
-    from nadir.evaluation.generate import Drawing
+    from nadir.sampling.generate import Drawing
 
 VARIANTS = {
     "zero-terminal": (

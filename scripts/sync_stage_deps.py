@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from nadir.ground.files import write_text
 from nadir.ground.workspace import project_root
-from nadir.pipeline.closure import stage_code
+from nadir.pipeline.code_dependencies import stage_code
 
 
 def main() -> int:

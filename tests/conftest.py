@@ -71,7 +71,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client; the environment names the server and the credentials."""
     import boto3
 
-    from nadir.data.sources.s3_client import s3_client
+    from nadir.data.sources.stores.s3_client import s3_client
 
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)

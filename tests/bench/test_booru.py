@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bench.booru import POSTS_OF_THE_MODEL, TagModel, draw_tags, geometry, sizes
 
-from nadir.data.aspects import CENTROIDS
+from nadir.data.buckets.aspects import CENTROIDS
 
 
 def test_the_model_has_the_size_and_the_sums_of_the_list_it_was_fitted_to() -> None:

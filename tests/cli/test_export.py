@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from nadir.cli import app
 from nadir.cli.export import export
 from nadir.ground.errors import NadirError
-from nadir.model.checkpoint import load_checkpoint_info
+from nadir.model.load import load_checkpoint_info
 
 
 def run(*arguments):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from nadir.cli.generate import generate
 from nadir.ground.errors import NadirError
 from nadir.ground.pictures import read_facts
-from nadir.model.checkpoint import load_checkpoint_info
+from nadir.model.load import load_checkpoint_info
 
 PROMPT = "1girl, red_hair"
 

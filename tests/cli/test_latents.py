@@ -15,7 +15,7 @@ from tests.data.test_latent_care import BUCKET, flip_a_bit, write_output
 from tests.data.test_latents import keys_of, latents_of
 
 from nadir.cli import main
-from nadir.data.latents import LatentReader, LatentStore
+from nadir.data.latents.store import LatentReader, LatentStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ import pyarrow as pa
 sys.path.insert(0, sys.argv[1])
 from tests.data.test_latent_care import BUCKET, write_output
 from tests.data.test_latents import keys_of, latents_of
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 store, output, keys = LatentStore(Path("work/latents")), Path("data/latents"), keys_of(*range(6))
 store.adopt(output, pa.array(keys))
 for number in range(6):

@@ -15,7 +15,7 @@ from nadir.cli.models import _champion
 from nadir.cli.run import _make_sample_if_missing, _source_assignment, _write_params
 from nadir.config.edit import read_params
 from nadir.ground.errors import NadirError
-from nadir.tracking.store import connect
+from nadir.tracking.store.connection import connect
 
 __all__ = ["project", "trained"]
 

@@ -12,7 +12,7 @@ from tests.mini.weights import add_version, cached_weights
 from nadir.cli.servers import servers
 from nadir.cli.status import print_summary
 from nadir.pipeline.status import read_status
-from nadir.tracking.store import connect
+from nadir.tracking.store.connection import connect
 
 __all__ = ["trained"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.batches import BatchPlan, pixel_batches
+from nadir.data.buckets.batches import BatchPlan, pixel_batches
 from nadir.ground.errors import NadirError
 
 SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any)

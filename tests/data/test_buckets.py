@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nadir.data.aspects import CENTROIDS, aspect_quantile
-from nadir.data.bucket_lists import SDXL as SDXL_SIZES
-from nadir.data.bucket_lists import best_buckets, bucket_list
-from nadir.data.buckets import assign, cover_sizes, fit_image, log_aspect, retained_area
+from nadir.data.buckets.aspects import CENTROIDS, aspect_quantile
+from nadir.data.buckets.geometry import assign, cover_sizes, fit_image, log_aspect, retained_area
+from nadir.data.buckets.lists import SDXL as SDXL_SIZES
+from nadir.data.buckets.lists import best_buckets, bucket_list
 
 SDXL = {"max_area_px": 1024**2, "step_px": 64, "min_side_px": 512, "max_side_px": 2048}
 TALL_SDXL = [

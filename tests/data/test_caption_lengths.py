@@ -11,13 +11,13 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from nadir.config.train import CaptionParams
-from nadir.data.caption_lengths import CHUNK_TOKENS, CaptionLengths, caption_lengths
-from nadir.data.captions import render_caption
-from nadir.data.tag_uses import TagUses
+from nadir.data.tags.caption_lengths import CHUNK_TOKENS, CaptionLengths, caption_lengths
+from nadir.data.tags.captions import render_caption
+from nadir.data.tags.codes import TagUses
 from nadir.data.vocabulary import load_vocabulary
-from nadir.model import text
-from nadir.model.token_counts import token_counter
-from nadir.model.tokenizer import END, START, build_tokenizer
+from nadir.model.sdxl import text
+from nadir.model.sdxl.token_counts import token_counter
+from nadir.model.tiny.tokenizer import END, START, build_tokenizer
 
 ODD = ["^_^", ":d", "k-on!", "!?", "love_live!", "fate_(series)", "re:zero", "o_o", "naïve", "初音"]
 MERGES = [(")", ",</w>"), ("!", "!"), ("h", "a"), ("ha", "i"), ("o", "n"), ("!", ",</w>")]

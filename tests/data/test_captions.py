@@ -8,8 +8,8 @@ import unicodedata
 import pytest
 
 from nadir.config.train import CaptionParams
-from nadir.data.captions import render_caption, write_prompt
-from nadir.data.tags_text import parse_tag_file
+from nadir.data.tag_text import parse_tag_file
+from nadir.data.tags.captions import render_caption, write_prompt
 
 TAGS = [
     ("highres", "meta"),

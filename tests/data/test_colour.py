@@ -19,8 +19,8 @@ from tests.support.colour_profiles import (
 )
 from tests.support.hostile import encoded, picture
 
-from nadir.data.decoding import glance, open_image, open_small
-from nadir.data.measuring import measure, measure_image
+from nadir.data.inspection.decoding import glance, open_image, open_small
+from nadir.data.inspection.perceptual_hash import measure, measure_image
 
 P3 = rgb_profile(P3_XY, srgb_curve())
 ADOBE = rgb_profile(ADOBE_XY, gamma_curve(563 / 256))

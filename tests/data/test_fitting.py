@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nadir.config.bucket import BucketParams
-from nadir.data.fitting import FittedImages, bucket_sizes, fit_images
+from nadir.data.buckets.assignment import FittedImages, bucket_sizes, fit_images
 from nadir.data.tables import BUCKETS, read_table, write_table
 
 if TYPE_CHECKING:

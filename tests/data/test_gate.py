@@ -12,11 +12,11 @@ import pytest
 from nadir.config.reader import read_section
 from nadir.config.validate import ShareGate, ValidateParams
 from nadir.data import tables
-from nadir.data.expectations import Outcome, run_gate, suite
+from nadir.data.gate.expectations import Outcome, run_gate, suite
+from nadir.data.gate.summary import metrics, split, stop_on_critical, worst_examples
+from nadir.data.gate.verdicts import Screened, screen
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey
 from nadir.data.quarantine import FIXES, PASSING, UNDECODABLE, Reason
-from nadir.data.screening import Screened, screen
-from nadir.data.survey import FACTS, TAG_FACTS, Survey
-from nadir.data.validation import metrics, split, stop_on_critical, worst_examples
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -303,10 +303,10 @@ def test_a_split_that_leaks_is_noticed_and_stops(
     alike = [f"{int(far_hash(i), 16) ^ 0b1010_0000_0101:016x}" for i in range(3)]
     images = [{"perceptual_hash": each} for each in [*map(far_hash, range(30)), *alike]]
     monkeypatch.setattr(
-        "nadir.data.splits.near_duplicate_groups", lambda values: np.arange(len(values))
+        "nadir.data.gate.splits.near_duplicate_groups", lambda values: np.arange(len(values))
     )
     monkeypatch.setattr(
-        "nadir.data.splits._score",
+        "nadir.data.gate.splits._score",
         lambda name, seed: 0.0 if name in alike else 1.0,
     )
     torn = screened(params.model_copy(update={"holdout_share": 0.1}), *images)

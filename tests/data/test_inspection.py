@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.support.hostile import BAD, GOOD, encoded, make_hostile_folder, picture, png_claiming
 
-from nadir.data.decoding import glance
-from nadir.data.inspection import ImageError, Limits, inspect_file, open_image
-from nadir.data.measuring import measure, measure_image
+from nadir.data.inspection.decoding import glance
+from nadir.data.inspection.inspection import ImageError, Limits, inspect_file, open_image
+from nadir.data.inspection.listing import survey
+from nadir.data.inspection.perceptual_hash import measure, measure_image
 from nadir.data.quarantine import UNDECODABLE
-from nadir.data.sources.base import Content
 from nadir.data.sources.detect import open_source
-from nadir.data.survey import survey
+from nadir.data.sources.interfaces import Content
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.inspection import Facts
+    from nadir.data.inspection.inspection import Facts
 
 LIMITS = Limits(max_pixels=1_000_000, max_file_bytes=1 << 20, alpha_background=(255, 255, 255))
 
@@ -225,9 +225,9 @@ def test_a_large_image_measures_the_same_in_strips(
     else:
         image = image.convert(mode)
     data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
-    monkeypatch.setattr("nadir.data.flattening._STRIP_PIXELS", 300 * 700)
+    monkeypatch.setattr("nadir.data.inspection.flattening._STRIP_PIXELS", 300 * 700)
     whole = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
-    monkeypatch.setattr("nadir.data.flattening._STRIP_PIXELS", 300 * 60)
+    monkeypatch.setattr("nadir.data.inspection.flattening._STRIP_PIXELS", 300 * 60)
     strips = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
     assert np.array_equal(whole, strips)
     assert np.abs(whole).max() > 100

@@ -17,10 +17,10 @@ import pytest
 import torch
 from tests.data.test_latents import keys_of, known, latents_of
 
-from nadir.data.latent_checks import set_aside, verify
-from nadir.data.latent_compaction import compact
-from nadir.data.latent_shards import is_intact, map_shard, shard_name, write_shard
-from nadir.data.latents import LatentReader, LatentStore
+from nadir.data.latents.checks import set_aside, verify
+from nadir.data.latents.compaction import compact
+from nadir.data.latents.shards import is_intact, map_shard, shard_name, write_shard
+from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, write_table
 from nadir.ground.errors import NadirError
 
@@ -221,8 +221,8 @@ def test_nobody_compacts_while_another_encodes(store: LatentStore) -> None:
 _COMPACT = """
 import sys, time
 from pathlib import Path
-from nadir.data import latent_compaction
-from nadir.data.latents import LatentStore
+from nadir.data.latents import compaction as latent_compaction
+from nadir.data.latents.store import LatentStore
 write = latent_compaction.write_shard
 def slow(*arguments):
     name = write(*arguments)

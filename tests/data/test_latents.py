@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from nadir.data.latent_shards import is_intact
-from nadir.data.latents import LatentReader, LatentStore, latent_key
+from nadir.data.latents.shards import is_intact
+from nadir.data.latents.store import LatentReader, LatentStore, latent_key
 from nadir.data.tables import LATENT_INDEX, write_table
 from nadir.ground.errors import NadirError
 
@@ -145,7 +145,7 @@ _WRITE_FOREVER = """
 import sys
 from pathlib import Path
 import torch
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 store, number = LatentStore(Path(sys.argv[1])), 0
 while True:
     keys = [f"{number}-{row}" for row in range(64)]

@@ -14,13 +14,13 @@ from PIL import Image, TiffImagePlugin
 from tests.support.colour_profiles import P3_XY, rgb_profile, srgb_curve
 from tests.support.hostile import encoded, picture, png_claiming
 
-from nadir.data.decoding import glance, open_image
-from nadir.data.fact_cache import KEY, FactCache
-from nadir.data.inspection import Limits
-from nadir.data.lookup import complete
+from nadir.data.inspection.decoding import glance, open_image
+from nadir.data.inspection.fact_cache import KEY, FactCache
+from nadir.data.inspection.inspection import Limits
+from nadir.data.inspection.listing import FACTS, survey
+from nadir.data.inspection.remembered import complete
 from nadir.data.quarantine import Reason
 from nadir.data.sources.detect import open_source
-from nadir.data.survey import FACTS, survey
 
 if TYPE_CHECKING:
     from pathlib import Path

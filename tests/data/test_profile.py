@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from nadir.cli import app
-from nadir.data.profile import changed_tags, distance, drift, profile
-from nadir.data.reference import PROFILE, REFERENCE, accept, read_reference
+from nadir.data.gate.accepted_profile import PROFILE, REFERENCE, accept, read_reference
+from nadir.data.gate.profile import changed_tags, distance, drift, profile
 from nadir.data.tables import MANIFEST
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json

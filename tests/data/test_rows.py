@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nadir.data import rows as rows_module
-from nadir.data.rows import take_rows
+from nadir.data import large_tables as rows_module
+from nadir.data.large_tables import take_rows
 from nadir.data.tables import TAG_LIST
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.leaks import near_any
-from nadir.data.near_duplicates import MAX_DISTANCE, hash_values, near_duplicate_groups
-from nadir.data.splits import assign_splits
+from nadir.data.gate.leaks import near_any
+from nadir.data.gate.near_duplicates import MAX_DISTANCE, hash_values, near_duplicate_groups
+from nadir.data.gate.splits import assign_splits
 
 
 def random_hashes(count: int, seed: int = 0) -> list[str]:
@@ -65,7 +65,7 @@ def test_leaks_are_all_held_out_images_close_to_a_training_image(
 
 
 def test_leaks_in_a_crowd_are_found_a_few_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nadir.data.leaks._PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr("nadir.data.gate.leaks._PAIRS_AT_ONCE", 50)
     known = np.arange(200, dtype=np.uint64)
     wanted = np.array([255 << 8, 1 << 40, 255 << 30], dtype=np.uint64)
     assert near_any(wanted, known).tolist() == [False, True, False]
@@ -137,7 +137,7 @@ def test_a_crowd_of_lookalikes_is_split_further_and_nothing_is_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Plain backgrounds: everybody agrees in half of the bits, which are bands of their own.
-    monkeypatch.setattr("nadir.data.near_duplicates._CROWD", 8)
+    monkeypatch.setattr("nadir.data.gate.near_duplicates._CROWD", 8)
     rng = np.random.default_rng(3)
     low = rng.integers(0, 1 << 32, 150, dtype=np.uint64)
     close = low ^ (np.uint64(1) << rng.integers(0, 32, 150, dtype=np.uint64))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.statistics import ChannelMoments, ImageMoments, standard_errors
+from nadir.data.latents.moments import ChannelMoments, ImageMoments, standard_errors
 
 
 def latents(images: int, height: int = 4, width: int = 6, seed: int = 0) -> np.ndarray:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nadir.data.sources.tag_rules import load_tag_rules
 from nadir.data.tables import TAG_RULES
-from nadir.data.tag_rules import TagRules
+from nadir.data.tags.rules import TagRules
+from nadir.data.tags.supplied_rules import load_tag_rules
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:

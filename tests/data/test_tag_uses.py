@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.manifests import manifest_table, tag_list
 
-from nadir.data import tables, tag_uses
-from nadir.data.tag_uses import TagUses, _stable_order, tag_batches
+from nadir.data import tables
+from nadir.data.tags import codes as tag_uses
+from nadir.data.tags.codes import TagUses, _stable_order, tag_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

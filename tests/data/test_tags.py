@@ -16,9 +16,9 @@ from tests.support.manifests import manifest_table, tag_list
 
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.data.tables import MANIFEST, TAGS, read_table, write_table
-from nadir.data.tag_rules import TagRules
-from nadir.data.tag_uses import TagCoder
-from nadir.data.tags import (
+from nadir.data.tags.codes import TagCoder
+from nadir.data.tags.rules import TagRules
+from nadir.data.tags.weights import (
     TagStatistics,
     effective_sample_share,
     rarity_bins,
@@ -249,8 +249,8 @@ def test_pieces_that_are_read_one_by_one_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = found_in(random_manifest(), tmp_path)
-    monkeypatch.setattr("nadir.data.tag_uses.IMAGES_AT_ONCE", 7)
-    monkeypatch.setattr("nadir.data.tag_pairs._IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr("nadir.data.tags.codes.IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr("nadir.data.tags.pairs._IMAGES_AT_ONCE", 3)
     pieces = found_in(random_manifest(), tmp_path)
     assert pieces.tags.equals(whole.tags)
     assert pieces.pairs.equals(whole.pairs)

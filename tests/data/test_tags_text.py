@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nadir.data.tags_text import CLASSES, TagsFileError, normalise_tag, parse_tag_file
+from nadir.data.tag_text import CLASSES, TagsFileError, normalise_tag, parse_tag_file
 
 
 def names(text: str, file: str = "x.txt") -> list[str]:

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from tests.support.hostile import encoded, picture
 
-from nadir.data.cluster import map_on_cluster
-from nadir.data.inspection import Limits
+from nadir.compute.dask_pool import map_on_cluster
+from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
+from nadir.compute.worker import alone
+from nadir.data.inspection.inspection import Limits
+from nadir.data.inspection.listing import survey
 from nadir.data.sources.detect import open_source
-from nadir.data.survey import survey
-from nadir.data.worker import alone
-from nadir.data.workers import Loss, in_chunks, map_in_processes
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def test_only_one_worker_at_a_time_is_alone_and_waiting_is_not_being_slow() -> N
 
 SLEEPER = """
 import os, sys, time
-from nadir.data.workers import map_in_processes
+from nadir.compute.process_pool import map_in_processes
 from sleeping import sleep
 
 list(map_in_processes(sleep, [[1]], workers=1, limit_s=60, lost=int))
@@ -219,7 +219,7 @@ def test_workers_are_gone_when_the_work_is_left_in_the_middle() -> None:
 
 def workers_of_this_process() -> list[psutil.Process]:
     children = psutil.Process().children()
-    return [child for child in children if "nadir.data.worker" in " ".join(child.cmdline())]
+    return [child for child in children if "nadir.compute.worker" in " ".join(child.cmdline())]
 
 
 def free_port() -> int:
@@ -331,7 +331,7 @@ def blind() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nadir.data.cluster._CONNECT_S", 1)
+    monkeypatch.setattr("nadir.compute.dask_pool._CONNECT_S", 1)
     address = f"tcp://127.0.0.1:{free_port()}"
     work = map_on_cluster(
         times_ten, [[1]], scheduler=address, limit_s=9, lost=lose, probe=os.getpid

@@ -8,7 +8,7 @@ from tests.support.small_evaluation import SMALL
 
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.reader import read_section
-from nadir.model.checkpoint import load_pipeline
+from nadir.model.load import load_pipeline
 
 
 @pytest.fixture(scope="session")

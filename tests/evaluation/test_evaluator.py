@@ -11,14 +11,14 @@ import pytest
 import torch
 from tests.support.small_evaluation import HOSTILE, evaluated
 
-from nadir.evaluation.grid import sample_grid, scaled, tile_size
 from nadir.evaluation.known_tags import known_tags, unknown_tags
 from nadir.evaluation.metrics.brightness import region_luminance
-from nadir.evaluation.report import render_report
+from nadir.evaluation.report.grid import sample_grid, scaled, tile_size
+from nadir.evaluation.report.page import render_report
+from nadir.evaluation.report.samples import sample_sheets
 from nadir.evaluation.results import EVALUATION, to_table
-from nadir.evaluation.samples import sample_sheets
 from nadir.ground.files import write_json
-from nadir.model.checkpoint import load_pipeline
+from nadir.model.load import load_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from nadir.evaluation.generate import PromptEncodings, generate, start_noise, text_encoder
-from nadir.evaluation.habits import Habits
-from nadir.evaluation.pixels import decode, pixel_array, to_image
-from nadir.model.checkpoint import load_pipeline
+from nadir.model.load import load_pipeline
+from nadir.sampling.decode import decode, pixel_array, to_image
+from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.sampling.prompt_format import Habits
 
 SETTINGS = {"cfg_scale": 4.5, "steps": 3, "size": (32, 32)}
 PROMPTS = ["1girl, red_hair", "1boy, black_background"]
@@ -189,7 +189,7 @@ def test_a_model_of_others_is_asked_in_the_users_own_words(pipeline):
 def test_decoding_in_parts_is_decoding_at_once(pipeline, monkeypatch):
     latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     whole = decode(pipeline, latents)
-    monkeypatch.setattr("nadir.evaluation.pixels._DECODE_LATENT_AREA", 128)
+    monkeypatch.setattr("nadir.sampling.decode._DECODE_LATENT_AREA", 128)
     assert torch.allclose(decode(pipeline, latents), whole, atol=1e-5)
 
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from tests.support.small_checkpoint import write_holdout
 
-from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout
+from nadir.sampling.prompt_format import Habits
 
 if TYPE_CHECKING:
     from pathlib import Path

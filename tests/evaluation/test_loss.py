@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.evaluation.generate import start_noise
 from nadir.evaluation.losses import LEVELS, HeldOut, loss_timesteps, loss_values
 from nadir.evaluation.metrics.parameterisation import parameterisation_ratio
+from nadir.sampling.generate import start_noise
 
 ZERO_TERMINAL = NoiseSchedule.scaled_linear().zero_terminal()
 STOCK = NoiseSchedule.scaled_linear()

@@ -13,12 +13,12 @@ from tests.support.small_evaluation import evaluated
 from nadir.evaluation.comparison import improvements
 from nadir.evaluation.metric import Metric, PromptMean
 from nadir.evaluation.metrics import METRICS
-from nadir.evaluation.report import render_report
+from nadir.evaluation.report.page import render_report
+from nadir.evaluation.report.sections import Section
 from nadir.evaluation.results import to_table
-from nadir.evaluation.sections import Section
 from nadir.evaluation.values import CheckpointValue, Row
 from nadir.stages.evaluate import plot_data
-from nadir.tracking.publish import EVALUATION_FACTS, evaluation_metrics
+from nadir.tracking.registry.publish import EVALUATION_FACTS, evaluation_metrics
 
 
 class Redness(PromptMean):

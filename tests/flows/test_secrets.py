@@ -11,8 +11,8 @@ from tests.mini.project import MiniProject
 from tests.servers import free_port
 
 from nadir.pipeline.process import quiet_environment
-from nadir.tracking.runs import finish_pipeline_run, log_params, set_tags
-from nadir.tracking.store import connect, experiment_id
+from nadir.tracking.runs.pipeline_run import finish_pipeline_run, log_params, set_tags
+from nadir.tracking.store.connection import connect, experiment_id
 
 PASSWORD = "TrackPW-PLANTED"
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from tests.mini.project import REPOSITORY, MiniProject
 from tests.mlflow_server import free_port
 
-from nadir.pipeline import temporary_server
 from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.servers import temporary_server
 
 PATIENCE_S = 400
 # The stage `base_model` of the test: it goes on when it is told to.

@@ -18,10 +18,10 @@ from tests.mlflow_server import free_port
 
 from nadir.ground.errors import NadirError
 from nadir.ground.loopback import ask_loopback_directly
-from nadir.pipeline import temporary_server as module
 from nadir.pipeline.process import quiet_environment, withheld
-from nadir.pipeline.proxies import without_unusable_proxies
-from nadir.pipeline.temporary_server import temporary_server
+from nadir.pipeline.servers import temporary_server as module
+from nadir.pipeline.servers.proxies import without_unusable_proxies
+from nadir.pipeline.servers.temporary_server import temporary_server
 
 NOBODY = "127.0.0.1:9"
 

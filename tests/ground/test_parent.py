@@ -10,7 +10,7 @@ import pytest
 
 CHILD = """
 import time
-from nadir.ground.parent import die_with_parent
+from nadir.compute.parent_death import die_with_parent
 die_with_parent()
 print("ready", flush=True)
 time.sleep(60)

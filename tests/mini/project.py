@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from nadir.pipeline.process import quiet_environment
-from nadir.tracking.store import connect
+from nadir.tracking.store.connection import connect
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

@@ -58,8 +58,8 @@ def train() -> None:
 
 
 def _track(folder: Path, fingerprint: str, *, finish: bool) -> str:
-    from nadir.tracking.reporter import MlflowReporter
-    from nadir.tracking.training_run import open_run
+    from nadir.tracking.runs.reporter import MlflowReporter
+    from nadir.tracking.runs.training_run import open_run
 
     os.environ.update(open_run(folder, fingerprint))
     reporter = MlflowReporter()

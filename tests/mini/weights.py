@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nadir.tracking.lineage import OUTPUT_TAG
-from nadir.tracking.store import experiment_id
+from nadir.tracking.store.connection import experiment_id
 
 if TYPE_CHECKING:
     from pathlib import Path

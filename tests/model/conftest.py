@@ -10,9 +10,9 @@ from tests.support.small_checkpoint import awaken
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.config.reader import read_section
-from nadir.model.checkpoint import LatentScaling, save_checkpoint
-from nadir.model.sdxl import load_unet
-from nadir.model.tiny import make_tiny
+from nadir.model.load import LatentScaling, save_checkpoint
+from nadir.model.sdxl.networks import load_unet
+from nadir.model.tiny.networks import make_tiny
 
 SMALL = {
     "vae_channels": (8, 8, 16),

@@ -14,11 +14,11 @@ from nadir.diffusion.samplers import make_sampler
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
-from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
-from nadir.model.folding import STOCK_SCALING
-from nadir.model.hashing import encoder_hash, unet_hash
-from nadir.model.sdxl import load_unet, load_vae
-from nadir.model.single_file import export_single_file
+from nadir.model.checkpoint.folding import STOCK_SCALING
+from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.sdxl.hashing import encoder_hash, unet_hash
+from nadir.model.sdxl.networks import load_unet, load_vae
+from nadir.model.single_file.writing import export_single_file
 
 # Stock Euler clamps an infinite sigma to 4096, and starts a finite one with sigma n and not with
 # sqrt(1 + sigma^2) n.

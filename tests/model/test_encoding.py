@@ -15,12 +15,12 @@ from PIL import Image
 from pydantic import ValidationError
 from tests.support.training_project import make_base
 
+from nadir.compute.memory_budget import PixelRoom
 from nadir.config.encode import EncodeParams, TilingParams
 from nadir.config.reader import read_section
-from nadir.model.autoencoder import _tile_starts, encode_images
-from nadir.model.encoding import _encode
-from nadir.model.pixel_room import PixelRoom
-from nadir.model.sdxl import load_vae
+from nadir.model.sdxl.autoencoder import _tile_starts, encode_images
+from nadir.model.sdxl.encoding import _encode
+from nadir.model.sdxl.networks import load_vae
 
 
 @pytest.fixture(scope="module")

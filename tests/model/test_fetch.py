@@ -13,9 +13,9 @@ from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.model.fetch import fetch_base
-from nadir.model.hashing import encoder_hash, unet_hash
-from nadir.model.sdxl import load_unet, load_vae
-from nadir.model.single_file import export_single_file
+from nadir.model.sdxl.hashing import encoder_hash, unet_hash
+from nadir.model.sdxl.networks import load_unet, load_vae
+from nadir.model.single_file.writing import export_single_file
 
 
 @pytest.fixture

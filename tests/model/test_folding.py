@@ -13,11 +13,11 @@ from tests.model.test_checkpoint import draw
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.files import read_json, write_json
-from nadir.model.checkpoint import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.checkpoint.folding import STOCK_SCALING
 from nadir.model.fetch import fetch_base
-from nadir.model.folding import STOCK_SCALING
-from nadir.model.sdxl import load_unet, load_vae
-from nadir.model.single_file import export_single_file
+from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.sdxl.networks import load_unet, load_vae
+from nadir.model.single_file.writing import export_single_file
 from nadir.training.main import latent_scaling
 
 NAMES = ("scaling_factor", "latents_mean", "latents_std")

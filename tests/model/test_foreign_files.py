@@ -15,9 +15,9 @@ from tests.model.conftest import NOISE
 
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
-from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
-from nadir.model.single_file import export_single_file
-from nadir.model.single_file_import import load_single_file
+from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.model.single_file.reading import load_single_file
+from nadir.model.single_file.writing import export_single_file
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 TEXT, TEXT_2 = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."

@@ -13,8 +13,8 @@ from tests.model.hub_server import COMMIT, MODEL, serve
 from tests.model.test_fetch import with_variant
 
 from nadir.ground.files import read_json
-from nadir.model.hashing import unet_hash
-from nadir.model.sdxl import load_unet
+from nadir.model.sdxl.hashing import unet_hash
+from nadir.model.sdxl.networks import load_unet
 
 PROGRAM = """
 import sys

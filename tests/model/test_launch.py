@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nadir.compute.accelerate_launch import accelerate_command
 from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
-from nadir.model.launch import accelerate_command
 
 FSDP = """
 compute_environment: LOCAL_MACHINE

@@ -23,14 +23,14 @@ from tests.support.other_environments import LOCKED, run_in
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nadir.config.base_model import BaseModelParams, TinyParams
-from nadir.evaluation.generate import PromptEncodings, generate, start_noise, text_encoder
-from nadir.evaluation.habits import Habits
 from nadir.ground.files import read_json
-from nadir.model.autoencoder import images_to_tensor
-from nadir.model.checkpoint import load_pipeline
 from nadir.model.fetch import fetch_base
-from nadir.model.sdxl import load_text, load_vae
-from nadir.model.single_file import export_single_file
+from nadir.model.load import load_pipeline
+from nadir.model.sdxl.autoencoder import images_to_tensor
+from nadir.model.sdxl.networks import load_text, load_vae
+from nadir.model.single_file.writing import export_single_file
+from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.sampling.prompt_format import Habits
 
 SCRIPT = Path(__file__).with_name("stock_programs.py")
 ENVIRONMENTS = {

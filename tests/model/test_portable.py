@@ -13,10 +13,10 @@ from transformers import CLIPTokenizer
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.files import file_hash, read_json
+from nadir.model.checkpoint.portable import make_portable
 from nadir.model.fetch import fetch_base
-from nadir.model.portable import make_portable
-from nadir.model.sdxl import load_text
-from nadir.model.single_file import export_single_file
+from nadir.model.sdxl.networks import load_text
+from nadir.model.single_file.writing import export_single_file
 
 TEXT_ENCODERS, TOKENIZERS = ("text_encoder", "text_encoder_2"), ("tokenizer", "tokenizer_2")
 SHARD = "200KB"

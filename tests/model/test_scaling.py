@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nadir.ground.errors import NadirError
-from nadir.model.scaling import LatentScaling
+from nadir.model.sdxl.scaling import LatentScaling
 
 PER_CHANNEL = LatentScaling("per_channel", (0.5, -1.0, 0.0, 2.0), (2.0, 0.5, 1.0, 4.0))
 SCALAR = LatentScaling("sdxl", scaling_factor=0.13025)

@@ -9,7 +9,7 @@ from tests.model.conftest import NOISE
 
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
-from nadir.model.scheduler import noise_of_scheduler, stock_scheduler
+from nadir.model.checkpoint.scheduler import noise_of_scheduler, stock_scheduler
 
 CASES: list[dict[str, Any]] = [
     {},

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from nadir.ground.errors import NadirError
-from nadir.model import ldm_layout
-from nadir.model.hashing import encoder_hash, unet_hash
-from nadir.model.sdxl import UNET_PARAMETERS, load_text, load_unet, load_vae, sdxl_configs
+from nadir.model.sdxl import ldm_layout
+from nadir.model.sdxl.hashing import encoder_hash, unet_hash
+from nadir.model.sdxl.networks import UNET_PARAMETERS, load_text, load_unet, load_vae, sdxl_configs
 
 
 def on_meta(make: Any, config: dict[str, Any]) -> torch.nn.Module:

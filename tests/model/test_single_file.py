@@ -15,17 +15,17 @@ from tests.model.conftest import NOISE, SCALING, write_checkpoint
 from tests.model.test_checkpoint import draw
 
 from nadir.ground.errors import NadirError
-from nadir.model.checkpoint import (
+from nadir.model.checkpoint.folding import fold_scaling
+from nadir.model.load import (
     CheckpointInfo,
     LatentScaling,
     load_checkpoint_info,
     load_pipeline,
 )
-from nadir.model.folding import fold_scaling
-from nadir.model.modelspec import modelspec_entries, other_sizes
-from nadir.model.sdxl import load_text, load_unet, load_vae, sdxl_configs
-from nadir.model.single_file import export_single_file
-from nadir.model.single_file_import import load_single_file
+from nadir.model.sdxl.networks import load_text, load_unet, load_vae, sdxl_configs
+from nadir.model.single_file.modelspec import modelspec_entries, other_sizes
+from nadir.model.single_file.reading import load_single_file
+from nadir.model.single_file.writing import export_single_file
 
 SDXL_FACTOR = 0.13025
 

@@ -7,8 +7,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch.nn.functional import cosine_similarity
 
-from nadir.model.sdxl import load_text
-from nadir.model.text import TextEncoder, token_chunks
+from nadir.model.sdxl.networks import load_text
+from nadir.model.sdxl.text import TextEncoder, token_chunks
 
 PROMPTS = ["1girl, red_hair, black_background", "", "unknown words here", "smile, 1girl"]
 

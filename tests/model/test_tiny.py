@@ -8,15 +8,15 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
+from nadir.compute.threads import one_thread
 from nadir.config.base_model import TinyParams
-from nadir.data.synthetic.dataset import draw_scene
 from nadir.ground.errors import NadirError
-from nadir.model.autoencoder import decode_latents, encode_images, images_to_tensor
 from nadir.model.muon import orthogonalise
-from nadir.model.textures import texture_batches
-from nadir.model.threads import one_thread
-from nadir.model.tiny import make_tiny
-from nadir.model.vae_training import build_vae, train_vae
+from nadir.model.sdxl.autoencoder import decode_latents, encode_images, images_to_tensor
+from nadir.model.tiny.networks import make_tiny
+from nadir.model.tiny.textures import texture_batches
+from nadir.model.tiny.vae_training import build_vae, train_vae
+from nadir.synthetic.dataset import draw_scene
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 

@@ -6,8 +6,8 @@ import pytest
 from transformers import CLIPTokenizer
 
 from nadir.data.vocabulary import load_vocabulary
-from nadir.model.tokenizer import build_tokenizer
-from nadir.model.tokenizer_json import tokenizer_from_json, tokenizer_to_json
+from nadir.model.sdxl.tokenizer_json import tokenizer_from_json, tokenizer_to_json
+from nadir.model.tiny.tokenizer import build_tokenizer
 
 PROMPTS = ["1girl, red_hair, black_background", "", "Zürich at 5 pm, :d", "red hair,1girl"]
 

@@ -11,8 +11,8 @@ from tests.clip_vocabulary import write_clip_tokenizers
 from tests.other_environments import overlay
 from transformers import CLIPTokenizer
 
-from nadir.model.sdxl import load_text
-from nadir.model.text import TextEncoder, token_chunks, token_ids
+from nadir.model.sdxl.networks import load_text
+from nadir.model.sdxl.text import TextEncoder, token_chunks, token_ids
 
 if TYPE_CHECKING:
     from pathlib import Path

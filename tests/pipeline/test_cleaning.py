@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from nadir.cli import app
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
-from nadir.pipeline.cache import materialise
-from nadir.pipeline.cleaning import clean
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.lock import workspace_lock
-from nadir.pipeline.objects import cache_folder, object_path
 from nadir.pipeline.record import pipeline_folder
+from nadir.pipeline.storage.cache import materialise
+from nadir.pipeline.storage.cleaning import clean
+from nadir.pipeline.storage.objects import cache_folder, object_path
 from nadir.tracking.revision import save_experiment
-from nadir.tracking.store import connect
+from nadir.tracking.store.connection import connect
 
 
 def named_by(project: MiniProject, place: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nadir.ground.errors import NadirError
-from nadir.pipeline.closure import code_dependencies, stage_code
+from nadir.pipeline.code_dependencies import code_dependencies, stage_code
 from nadir.tracking.lock_file import load_yaml
 
 FILES = {
@@ -22,7 +22,7 @@ FILES = {
     "nadir/room/late.py": "z = 1\n",
     "nadir/room/launched.py": "z = 1\n",
     "nadir/room/unused.py": "z = 1\n",
-    "nadir/tracking/runs.py": "from nadir.room import unused\n",
+    "nadir/tracking/runs/pipeline_run.py": "from nadir.room import unused\n",
     "nadir/room/templates/page.html": '{% extends "frame.html" %}\n',
     "nadir/room/templates/frame.html": "<html>\n",
     "nadir/room/templates/other.html": "<html>\n",
@@ -30,7 +30,7 @@ FILES = {
 from __future__ import annotations
 from typing import TYPE_CHECKING
 from nadir.loud.quiet import x
-import nadir.tracking.runs
+import nadir.tracking.runs.pipeline_run
 if TYPE_CHECKING:
     from nadir.room.typed import z
 

@@ -11,9 +11,9 @@ from tests.pipeline.test_session import run, states
 
 from nadir.cli.models import model_path
 from nadir.ground.errors import NadirError
-from nadir.pipeline.cache import materialise, require_sound
 from nadir.pipeline.fingerprint import path_md5
-from nadir.pipeline.objects import cache_folder, damaged_objects, object_path
+from nadir.pipeline.storage.cache import materialise, require_sound
+from nadir.pipeline.storage.objects import cache_folder, damaged_objects, object_path
 from nadir.tracking.lock_file import output_hashes, read_lock
 
 WEIGHTS = "models/checkpoint/nadir.json"

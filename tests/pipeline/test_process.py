@@ -147,7 +147,7 @@ CALLS = """
 import sys
 from pathlib import Path
 from nadir.ground.errors import NadirError
-from nadir.pipeline.cache import cache_folder
+from nadir.pipeline.storage.cache import cache_folder
 from nadir.pipeline.graph import changed_stages, stage_graph
 from nadir.pipeline.process import run_stage
 for call in (stage_graph, changed_stages, cache_folder, lambda root: run_stage("ingest", root)):

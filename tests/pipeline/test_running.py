@@ -23,7 +23,7 @@ from nadir.pipeline.process import quiet_environment
 from nadir.pipeline.running import running_stages
 from nadir.pipeline.status import read_status
 from nadir.tracking.lock_file import read_lock
-from nadir.tracking.registration import register
+from nadir.tracking.registry.registration import register
 
 PIPELINE = """
 from pathlib import Path

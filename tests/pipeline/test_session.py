@@ -20,7 +20,7 @@ from nadir.ground.files import read_json
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.session import Session, open_session
 from nadir.pipeline.status import read_status
-from nadir.tracking.store import connect
+from nadir.tracking.store.connection import connect
 
 
 def run(

@@ -12,14 +12,14 @@ from tests.mini.project import MiniProject
 from tests.mini.weights import add_version, cached_weights
 
 from nadir.ground.errors import NadirError
-from nadir.pipeline.cache import cache_folder, resolve_model
 from nadir.pipeline.fingerprint import entry_fingerprint
-from nadir.pipeline.remote import remote_holds, send
-from nadir.pipeline.sharing import share_versions
+from nadir.pipeline.storage.cache import cache_folder, resolve_model
+from nadir.pipeline.storage.remote import remote_holds, send
+from nadir.pipeline.storage.sharing import share_versions
 from nadir.tracking.lock_file import output_hashes, read_lock
-from nadir.tracking.registration import register
-from nadir.tracking.registry import Version, resolve_version
-from nadir.tracking.store import connect, tracking_uri
+from nadir.tracking.registry.registration import register
+from nadir.tracking.registry.versions import Version, resolve_version
+from nadir.tracking.store.connection import connect, tracking_uri
 
 
 def registered(project: MiniProject) -> Version:

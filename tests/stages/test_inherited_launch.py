@@ -16,7 +16,7 @@ import pytest
 from tests.training_project import make_base, write_project
 
 from nadir.ground.files import read_json
-from nadir.training.places import FAILURE
+from nadir.training.run_files import FAILURE
 
 # As pods of Kubeflow's PyTorchJob, `srun`, `mpirun` and `accelerate launch` have them.
 INHERITED = """

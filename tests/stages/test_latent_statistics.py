@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.support.manifests import manifest_table
 
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, write_table
 from nadir.ground.files import file_hash, write_json
 from nadir.stages.latent_statistics import main

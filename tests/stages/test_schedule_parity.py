@@ -34,15 +34,15 @@ from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.ground.pictures import read_facts
-from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
-from nadir.model.scheduler import noise_of_scheduler
-from nadir.model.single_file import export_single_file
-from nadir.model.single_file_import import import_single_file
+from nadir.model.checkpoint.scheduler import noise_of_scheduler
+from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.model.single_file.reading import import_single_file
+from nadir.model.single_file.writing import export_single_file
 from nadir.stages import evaluate
-from nadir.tracking.store import connect
-from nadir.tracking.training_run import RUN_VARIABLE, open_run
-from nadir.training.guard import StopRequest
+from nadir.tracking.runs.training_run import RUN_VARIABLE, open_run
+from nadir.tracking.store.connection import connect
 from nadir.training.main import make_accelerator, run_training
+from nadir.training.stop_request import StopRequest
 
 FINGERPRINT = "f" * 64
 CHECKPOINT = Path("models/checkpoint")

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data.tables import MANIFEST, TAG_PAIRS, TAG_RULES, TAGS, read_table, write_table
-from nadir.model.tokenizer import build_tokenizer
+from nadir.model.tiny.tokenizer import build_tokenizer
 from nadir.stages.tag_statistics import main
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ KILLS = 20
 # Loading the libraries is not what is to be killed.
 STAGE = """
 import great_expectations
-from nadir.data import lookup, survey
+from nadir.data.inspection import remembered as lookup
+from nadir.data.inspection import listing as survey
 lookup._SAVE_EVERY_S = 0.0
 survey._CHUNK = 8
 from nadir.stages.validate import main

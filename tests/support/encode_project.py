@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tests.support.manifests import manifest_table
 
-from nadir.data.latents import LatentReader
+from nadir.data.latents.store import LatentReader
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
 
 # Columns of the index that say how rows are spread over shards.

@@ -11,11 +11,11 @@ import torch
 from nadir.config.base_model import BaseModelParams
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
-from nadir.model.checkpoint import LatentScaling, save_checkpoint
-from nadir.model.sdxl import load_unet
-from nadir.model.tiny import make_tiny
+from nadir.model.load import LatentScaling, save_checkpoint
+from nadir.model.sdxl.networks import load_unet
+from nadir.model.tiny.networks import make_tiny
 
 if TYPE_CHECKING:
     from pathlib import Path

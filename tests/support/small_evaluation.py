@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.evaluation.evaluator import Evaluation, evaluate
-from nadir.evaluation.generate import PromptEncodings, text_encoder
-from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.subject import Subject
-from nadir.model.checkpoint import load_checkpoint_info
+from nadir.model.load import load_checkpoint_info
+from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.prompt_format import Habits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -13,11 +13,11 @@ from ruamel.yaml import YAML
 from nadir.config.base_model import TinyParams
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
-from nadir.data.tags import tag_statistics
+from nadir.data.tags.weights import tag_statistics
 from nadir.ground.files import write_json
-from nadir.model.tiny import make_tiny
+from nadir.model.tiny.networks import make_tiny
 
 if TYPE_CHECKING:
     from pathlib import Path

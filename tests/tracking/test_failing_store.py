@@ -18,11 +18,11 @@ from nadir.ground.files import read_json
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.status import read_status
 from nadir.tracking.lock_file import read_lock
-from nadir.tracking.promotion import promote, rollback
-from nadir.tracking.registration import register
-from nadir.tracking.registry import alias_table, model_name, resolve_version
-from nadir.tracking.store import experiment_id
-from nadir.tracking.training_run import open_run
+from nadir.tracking.registry.promotion import promote, rollback
+from nadir.tracking.registry.registration import register
+from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
+from nadir.tracking.runs.training_run import open_run
+from nadir.tracking.store.connection import experiment_id
 
 # What a proxy, a rights management and a server under repair say, and an answer that got lost.
 ANSWERS = [

@@ -17,12 +17,13 @@ from tests.mini.project import MiniProject
 from tests.mlflow_server import Door, MlflowServer
 
 from nadir.ground.errors import NadirError
-from nadir.tracking import patience, reporter
-from nadir.tracking.journal import catch_up, journals
-from nadir.tracking.registration import register
-from nadir.tracking.reporter import MlflowReporter
-from nadir.tracking.store import connect, is_transient
-from nadir.tracking.training_run import RUN_VARIABLE, open_run
+from nadir.tracking.registry.registration import register
+from nadir.tracking.runs import reporter
+from nadir.tracking.runs.journal import catch_up, journals
+from nadir.tracking.runs.reporter import MlflowReporter
+from nadir.tracking.runs.training_run import RUN_VARIABLE, open_run
+from nadir.tracking.store import patience
+from nadir.tracking.store.connection import connect, is_transient
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_what_a_training_could_not_tell_the_next_run_tells(
 
 KILLED = """
 import os
-from nadir.tracking.reporter import MlflowReporter
+from nadir.tracking.runs.reporter import MlflowReporter
 told = MlflowReporter()
 for step in range(1, 21):
     told.step(step, step, {"loss": 1.0})

@@ -13,11 +13,11 @@ from tests.mini.weights import add_version, cached_weights
 from typer.testing import CliRunner
 
 from nadir.cli import app
-from nadir.data.reference import read_reference
+from nadir.data.gate.accepted_profile import read_reference
 from nadir.ground.errors import NadirError
-from nadir.tracking.promotion import promote, rollback
-from nadir.tracking.registry import alias_table
-from nadir.tracking.store import connect
+from nadir.tracking.registry.promotion import promote, rollback
+from nadir.tracking.registry.versions import alias_table
+from nadir.tracking.store.connection import connect
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from tests.mini.project import MiniProject
 from nadir.ground.errors import NadirError
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.tracking.lock_file import read_lock
-from nadir.tracking.registration import register
-from nadir.tracking.registry import resolve_version
-from nadir.tracking.store import connect, experiment_id
+from nadir.tracking.registry.registration import register
+from nadir.tracking.registry.versions import resolve_version
+from nadir.tracking.store.connection import connect, experiment_id
 
 
 @pytest.fixture

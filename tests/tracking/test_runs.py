@@ -13,16 +13,16 @@ from PIL import Image
 from tests.mini.project import MiniProject
 
 from nadir.ground.errors import NadirError
-from nadir.tracking.reporter import MlflowReporter
-from nadir.tracking.runs import (
+from nadir.tracking.runs.pipeline_run import (
     announce_pipeline,
     finish_pipeline_run,
     known_pipeline_run,
     parent_from_environment,
     pipeline_run,
 )
-from nadir.tracking.store import connect, experiment_id, is_transient, tracking_uri
-from nadir.tracking.training_run import RUN_VARIABLE, close_run, open_run
+from nadir.tracking.runs.reporter import MlflowReporter
+from nadir.tracking.runs.training_run import RUN_VARIABLE, close_run, open_run
+from nadir.tracking.store.connection import connect, experiment_id, is_transient, tracking_uri
 
 DIRECTORY_MD5 = "90299d1d92c946ffdf1c1552e7844412.dir"
 
@@ -130,7 +130,7 @@ def test_a_training_run_knows_its_parameters_lineage_dataset_and_parent(
     lock_with_latents(project)
     variables = open_run(tmp_path, "f" * 64)
     run = client.get_run(variables[RUN_VARIABLE])
-    assert variables["NADIR_REPORTER"] == "nadir.tracking.reporter:MlflowReporter"
+    assert variables["NADIR_REPORTER"] == "nadir.tracking.runs.reporter:MlflowReporter"
     assert variables["MLFLOW_TRACKING_URI"] == tracking_uri()
     assert run.data.params["train.max_gradient_norm"] == "1.0"
     assert run.data.params["noise.prediction"] == "v"

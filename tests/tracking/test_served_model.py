@@ -25,9 +25,9 @@ from PIL import Image
 from tests.mini.project import make_project
 from tests.support.small_checkpoint import write_base, write_checkpoint
 
-from nadir.tracking.draw_request import MOST_PICTURES, DrawRequest, RequestError
-from nadir.tracking.registration import _save_pointer
-from nadir.tracking.served_model import PROJECT_VARIABLE
+from nadir.tracking.registry.registration import _save_pointer
+from nadir.tracking.serving.draw_request import MOST_PICTURES, DrawRequest, RequestError
+from nadir.tracking.serving.served_model import PROJECT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

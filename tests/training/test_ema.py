@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nadir.training.ema import WeightAverage
+from nadir.training.optim.weight_average import WeightAverage
 
 
 def set_weight(module: torch.nn.Module, value: float) -> None:

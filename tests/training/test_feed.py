@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from tests.support.training_project import BUCKETS, HOLDOUT, IMAGES
 
-from nadir.data.latents import LatentReader, LatentStore
+from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
-from nadir.model.scaling import LatentScaling
-from nadir.model.sdxl import load_text
-from nadir.training.feed import Feed, Samples, batch_plan, load_samples
+from nadir.model.sdxl.networks import load_text
+from nadir.model.sdxl.scaling import LatentScaling
+from nadir.training.loader import Feed, Samples, batch_plan, load_samples
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams

@@ -11,12 +11,12 @@ import pytest
 
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import is_held
-from nadir.training.guard import StopRequest, exclusive
+from nadir.training.stop_request import StopRequest, exclusive
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nadir.training.guard import exclusive
+from nadir.training.stop_request import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nadir.config.train import TrainParams
-from nadir.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from nadir.training.optim.optimizers import learning_rate, make_optimizer, set_learning_rate
 
 
 def rates(schedule: str, *, warmup: int = 4, steps: int = 20) -> list[float]:

@@ -9,11 +9,11 @@ from tests.conftest import ROOT
 
 from nadir.config.edit import read_params
 from nadir.config.params import Params
-from nadir.data.fitting import bucket_sizes
+from nadir.data.buckets.assignment import bucket_sizes
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.model.sdxl import UNET_PARAMETERS, sdxl_configs
+from nadir.model.sdxl.networks import UNET_PARAMETERS, sdxl_configs
 from nadir.training.objective import Batch, Objective
-from nadir.training.optimizer import make_optimizer
+from nadir.training.optim.optimizers import make_optimizer
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from nadir.config.train import TrainParams
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
-from nadir.model.checkpoint import load_checkpoint_info
-from nadir.model.sdxl import load_unet
-from nadir.training.guard import StopRequest
-from nadir.training.learner import Learner
+from nadir.model.load import load_checkpoint_info
+from nadir.model.sdxl.networks import load_unet
 from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.reporter import NoReporter
 from nadir.training.run import Run
+from nadir.training.stop_request import StopRequest
+from nadir.training.train_step import Learner
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
@@ -281,7 +281,7 @@ def test_captions_that_are_cut_off_are_told_before_training(
     prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
     assert "WARNING" not in capsys.readouterr().out
     # Four tags and the commas between them are seven tokens.
-    monkeypatch.setattr("nadir.data.caption_lengths.CHUNK_TOKENS", 6)
+    monkeypatch.setattr("nadir.data.tags.caption_lengths.CHUNK_TOKENS", 6)
     prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
     said = capsys.readouterr().out
     assert "WARNING train: " in said

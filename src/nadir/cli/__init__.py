@@ -21,9 +21,9 @@ from nadir.cli.sample_data import sample_data
 from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
+from nadir.compute.waiting import bound_spinning
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.secrets import mask_logs, scrub
-from nadir.ground.waiting import bound_spinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

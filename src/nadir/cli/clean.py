@@ -11,7 +11,7 @@ import typer
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
-    from nadir.pipeline.cleaning import Cleaning
+    from nadir.pipeline.storage.cleaning import Cleaning
 
 
 def clean(
@@ -34,7 +34,7 @@ def clean(
       nadir clean
     """
     root = project_root()
-    from nadir.pipeline.cleaning import clean as remove
+    from nadir.pipeline.storage.cleaning import clean as remove
 
     others = [path.expanduser().resolve() for path in project or []]
     _tell(remove(root, projects=others, dry_run=dry_run), root, dry_run=dry_run)

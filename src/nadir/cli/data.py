@@ -21,7 +21,7 @@ def accept() -> None:
     Writes reference/dataset.json, which git tracks; commit it. Promotion does the same with the
     dataset of the promoted model.
     """
-    from nadir.data.reference import PROFILE, REFERENCE, accept
+    from nadir.data.gate.accepted_profile import PROFILE, REFERENCE, accept
     from nadir.ground.workspace import project_root
 
     root = project_root()

@@ -37,7 +37,7 @@ def export(
     if not folder.is_dir():
         raise NadirError("this is a single file already", where=str(folder), fix="copy it")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from nadir.model.single_file import export_single_file
+    from nadir.model.single_file.writing import export_single_file
 
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     size = export_single_file(folder, file, precision=precision, date=today)

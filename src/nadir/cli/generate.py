@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from diffusers import StableDiffusionXLPipeline
 
-    from nadir.evaluation.generate import Drawing
+    from nadir.sampling.generate import Drawing
 
 
 def generate(
@@ -97,8 +97,8 @@ def _load(folder: Path) -> StableDiffusionXLPipeline:
     # Read at import; the libraries' hints, such as on torchvision, concern no one who draws.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    from nadir.model.checkpoint import load_pipeline
-    from nadir.model.devices import pick_device
+    from nadir.compute.devices import pick_device
+    from nadir.model.load import load_pipeline
 
     return load_pipeline(folder, device=pick_device("auto"))
 
@@ -113,10 +113,10 @@ def _draw(
     steps: int,
     canvas: tuple[int, int],
 ) -> Iterator[Drawing]:
-    from nadir.evaluation.generate import PromptEncodings, text_encoder
-    from nadir.evaluation.generate import generate as draw
-    from nadir.evaluation.habits import Habits
-    from nadir.model.checkpoint import load_checkpoint_info
+    from nadir.model.load import load_checkpoint_info
+    from nadir.sampling.generate import PromptEncodings, text_encoder
+    from nadir.sampling.generate import generate as draw
+    from nadir.sampling.prompt_format import Habits
 
     habits = Habits.of(load_checkpoint_info(folder).training)
     return draw(

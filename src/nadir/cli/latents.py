@@ -14,7 +14,7 @@ from nadir.ground.workspace import main_workspace, project_root
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nadir.data.latent_checks import Fault
+    from nadir.data.latents.checks import Fault
 
 app = typer.Typer(no_args_is_help=True, help="Check and tidy the latents of encoded images.")
 
@@ -44,9 +44,9 @@ def verify(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Move nothing.")] = False,
 ) -> None:
     """Read every latent again; see the command's help."""
-    from nadir.data.latent_checks import set_aside
-    from nadir.data.latent_checks import verify as read_again
-    from nadir.data.latents import LatentStore
+    from nadir.data.latents.checks import set_aside
+    from nadir.data.latents.checks import verify as read_again
+    from nadir.data.latents.store import LatentStore
 
     root = project_root()
     store = LatentStore(main_workspace(root) / _STORE)
@@ -59,7 +59,7 @@ def verify(
         sys.stdout.write("all of them are good\n")
         return
     if not dry_run:
-        from nadir.pipeline.cached_damage import drop_from_cache
+        from nadir.pipeline.storage.cached_damage import drop_from_cache
 
         with store.alone():
             drop_from_cache(set_aside(store, found.faults), root)
@@ -94,8 +94,8 @@ def compact(
 
     from nadir.config.encode import EncodeParams
     from nadir.config.reader import read_section
-    from nadir.data.latent_compaction import compact as rewrite
-    from nadir.data.latents import INDEX_NAME, LatentStore
+    from nadir.data.latents.compaction import compact as rewrite
+    from nadir.data.latents.store import INDEX_NAME, LatentStore
     from nadir.data.tables import LATENT_INDEX, read_table
     from nadir.ground.workspace import PARAMS_FILE
 

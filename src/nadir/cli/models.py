@@ -31,7 +31,7 @@ def model_path(model: str | None) -> Path:
     """
     model = model or _champion()
     if model.startswith("models:/"):
-        from nadir.pipeline.cache import resolve_model
+        from nadir.pipeline.storage.cache import resolve_model
 
         return resolve_model(model)
     path = Path(model).expanduser()
@@ -55,13 +55,13 @@ def _require_sound(path: Path) -> None:
     except NadirError:
         return
     if path.resolve() == (root / CHECKPOINT).resolve():
-        from nadir.pipeline.cache import require_sound
+        from nadir.pipeline.storage.cache import require_sound
 
         require_sound(root)
 
 
 def _champion() -> str:
     from nadir.ground.workspace import project_root
-    from nadir.tracking.registry import CHAMPION, model_name
+    from nadir.tracking.registry.versions import CHAMPION, model_name
 
     return f"models:/{model_name(project_root())}@{CHAMPION}"

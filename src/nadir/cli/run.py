@@ -119,7 +119,7 @@ def _make_sample_if_missing() -> None:
             fix=f"`nadir run --data PATH` says where they are; or `nadir sample-data {source}` "
             f"draws {SAMPLE_IMAGES} sample pictures, if it was those",
         )
-    from nadir.data.synthetic import make_dataset
+    from nadir.synthetic import make_dataset
 
     sys.stdout.write(f"sample data  drawing {SAMPLE_IMAGES} pictures into {source}\n")
     sys.stdout.flush()
@@ -129,9 +129,9 @@ def _make_sample_if_missing() -> None:
 def _earlier_work(root: Path) -> str:
     """What shows that the sample pictures are not the first of this project; "" if nothing."""
     from nadir.tracking.lock_file import LOCK_FILE
-    from nadir.tracking.registry import model_name, newest_version
+    from nadir.tracking.registry.versions import model_name, newest_version
     from nadir.tracking.revision import GitError, git
-    from nadir.tracking.store import connect, store_exists, store_faults
+    from nadir.tracking.store.connection import connect, store_exists, store_faults
 
     for name in (LOCK_FILE, "data/listing.parquet", "models/run.json"):
         if (root / name).is_file():

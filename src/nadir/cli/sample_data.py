@@ -27,7 +27,7 @@ def sample_data(
       nadir sample-data data/sample --images 2000 --seed 0
       nadir run --data data/sample
     """
-    from nadir.data.synthetic import make_dataset
+    from nadir.synthetic import make_dataset
 
     make_dataset(Path(folder).expanduser(), images=images, seed=seed)
     sys.stdout.write(f"{images} pictures with tags in {folder}\n")

@@ -14,7 +14,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
-    from nadir.pipeline.server_process import ServerProcess
+    from nadir.pipeline.servers.server_process import ServerProcess
 
 # Of a pipeline these logs go to Prefect's page alone; a server's own faults stand on no page.
 _SHOW_ERRORS = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
@@ -32,10 +32,10 @@ def servers(
     os.chdir(root)
     told = {name: os.environ[name] for name in _SHOW_ERRORS if name in os.environ}
     from nadir.pipeline.process import quiet_environment
-    from nadir.pipeline.server_process import ServerProcess, stop_all
-    from nadir.pipeline.stopping import interrupted_when_told_to_stop
-    from nadir.pipeline.temporary_server import prefect_folder, with_database
-    from nadir.tracking.store import connect, tracking_uri
+    from nadir.pipeline.servers.server_process import ServerProcess, stop_all
+    from nadir.pipeline.servers.temporary_server import prefect_folder, with_database
+    from nadir.pipeline.signals import interrupted_when_told_to_stop
+    from nadir.tracking.store.connection import connect, tracking_uri
 
     uri = tracking_uri(root)
     if mlflow_page(uri) is None:
@@ -76,7 +76,7 @@ def _prefect(port: int) -> list[str]:
 
 def _require_ports(ports: dict[str, int]) -> None:
     """Refuse at once what a server would say after it has loaded."""
-    from nadir.pipeline.server_process import port_is_free
+    from nadir.pipeline.servers.server_process import port_is_free
 
     for name, port in ports.items():
         if not port_is_free(port) or list(ports.values()).count(port) > 1:

@@ -36,7 +36,7 @@ LISTING: pa.Schema = _schema(
     ("detail", pa.string()),
     optional=("tags_path", "tags_size", "tags_version", "problem", "detail"),
 )
-"""What the source names, sorted by path (`nadir.data.sources.paths` says how paths read).
+"""What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
 Sizes are bytes; -1 where only reading tells. A version changes whenever the content may have: time
 of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to look at.

@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from nadir.evaluation.generate import generate
 from nadir.evaluation.health import Health, health
 from nadir.evaluation.measure import Measurements
 from nadir.evaluation.metrics import METRICS
@@ -20,6 +19,7 @@ from nadir.evaluation.results import (
     summarise,
     to_frame,
 )
+from nadir.sampling.generate import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

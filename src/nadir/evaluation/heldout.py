@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from nadir.data.captions import render_caption
-from nadir.data.latents import LatentReader
+from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, TAGS, read_table
-from nadir.data.tag_uses import TagCoder, tag_batches
+from nadir.data.tags.captions import render_caption
+from nadir.data.tags.codes import TagCoder, tag_batches
 from nadir.evaluation.losses import HeldOut
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from nadir.config.train import CaptionParams
-    from nadir.evaluation.generate import PromptEncodings
     from nadir.evaluation.losses import UNet
-    from nadir.model.checkpoint import LatentScaling
+    from nadir.model.load import LatentScaling
+    from nadir.sampling.generate import PromptEncodings
 
 
 @dataclass(frozen=True)

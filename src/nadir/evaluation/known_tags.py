@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.data.tables import TAGS, read_table
-from nadir.data.tags_text import read_tag
+from nadir.data.tag_text import read_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nadir.diffusion.prediction import add_noise, to_x0
-from nadir.evaluation.generate import start_noise
+from nadir.sampling.generate import start_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.evaluation.pixels import to_image
 from nadir.evaluation.values import Drawn, Row
+from nadir.sampling.decode import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from nadir.evaluation.generate import Drawing
     from nadir.evaluation.metric import Metric
     from nadir.evaluation.protocol import EvalPrompt
+    from nadir.sampling.generate import Drawing
 
 # Pictures are kept for sheets and the report; larger ones are shrunk to this side.
 KEPT_SIDE_PX = 384

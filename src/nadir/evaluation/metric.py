@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from nadir.evaluation.figures import numbers_by_scale, prompt_means_by_scale, scale_chart
 from nadir.evaluation.gate import at_least, at_most
-from nadir.evaluation.sections import GUIDANCE
+from nadir.evaluation.report.figures import numbers_by_scale, prompt_means_by_scale, scale_chart
+from nadir.evaluation.report.sections import GUIDANCE
 from nadir.evaluation.values import CheckpointValue, prompt_means
 from nadir.ground.charts import Level
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.comparison import Direction
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.gate import Check
-    from nadir.evaluation.sections import Section
+    from nadir.evaluation.report.sections import Section
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nadir.evaluation.heldout import loss_batches, unet_function
 from nadir.evaluation.losses import loss_values
-from nadir.evaluation.pixels import decode, pixel_array
+from nadir.sampling.decode import decode, pixel_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.evaluation.generate import PromptEncodings
     from nadir.evaluation.heldout import HeldOutImage
     from nadir.evaluation.losses import LossValue
     from nadir.evaluation.protocol import EvalPlan
-    from nadir.model.scaling import LatentScaling
+    from nadir.model.sdxl.scaling import LatentScaling
+    from nadir.sampling.generate import PromptEncodings
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
 from nadir.ground.workspace import resolve_local
-from nadir.model.diffusers_folder import copy_model
-from nadir.model.folder_checks import load_checked
-from nadir.model.folders import make_readable
-from nadir.model.hashing import encoder_hash, unet_hash
-from nadir.model.hub import download
-from nadir.model.info import folder_info
-from nadir.model.single_file_import import import_single_file
-from nadir.model.tiny import make_tiny
+from nadir.model.base.diffusers_folder import copy_model
+from nadir.model.base.hub import download
+from nadir.model.checkpoint.folder_checks import load_checked
+from nadir.model.checkpoint.folder_files import make_readable
+from nadir.model.checkpoint.info import folder_info
+from nadir.model.sdxl.hashing import encoder_hash, unet_hash
+from nadir.model.single_file.reading import import_single_file
+from nadir.model.tiny.networks import make_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.cache import require_sound
-from nadir.pipeline.cached_damage import mend_listings, mend_outputs
-from nadir.pipeline.closing import close_in_mlflow
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
+from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.process import StageResult, StageState, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
-from nadir.pipeline.sharing import share_versions
+from nadir.pipeline.storage.cache import require_sound
+from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
+from nadir.pipeline.storage.sharing import share_versions
 from nadir.pipeline.torn_files import mend_torn_files
-from nadir.tracking.journal import catch_up
 from nadir.tracking.lock_file import load_yaml, read_lock
-from nadir.tracking.registration import Registration, register
+from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.revision import git_state
-from nadir.tracking.runs import (
+from nadir.tracking.runs.journal import catch_up
+from nadir.tracking.runs.pipeline_run import (
     PIPELINE_VARIABLE,
     RunStatus,
     announce_pipeline,
@@ -32,7 +32,7 @@ from nadir.tracking.runs import (
     known_pipeline_run,
     pipeline_run,
 )
-from nadir.tracking.training_run import close_run
+from nadir.tracking.runs.training_run import close_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

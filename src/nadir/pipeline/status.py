@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.secrets import masked_tree
-from nadir.pipeline.cache import weights_place
-from nadir.pipeline.differences import differing_outputs
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
+from nadir.pipeline.storage.cache import weights_place
+from nadir.pipeline.storage.differences import differing_outputs
 from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
-from nadir.tracking.registry import (
+from nadir.tracking.registry.versions import (
     CHAMPION,
     Version,
     alias_table,
@@ -27,7 +27,7 @@ from nadir.tracking.registry import (
     model_name,
     newest_version,
 )
-from nadir.tracking.store import connect, store_exists, store_faults, tracking_uri
+from nadir.tracking.store.connection import connect, store_exists, store_faults, tracking_uri
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,5 +1,5 @@
 """One thin module per DVC stage: read parameters, call a room, write outputs."""
 
-from nadir.ground.waiting import bound_spinning
+from nadir.compute.waiting import bound_spinning
 
 bound_spinning()  # before a stage loads torch

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from nadir.config.bucket import BucketParams
 from nadir.config.reader import read_section
-from nadir.data.fitting import fit_images
+from nadir.data.buckets.assignment import fit_images
 from nadir.data.quarantine import Reason
 from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
 from nadir.ground.errors import NadirError
@@ -19,7 +19,7 @@ from nadir.ground.files import write_json, write_text
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
-    from nadir.data.fitting import FittedImages
+    from nadir.data.buckets.assignment import FittedImages
 
 _MANIFEST = Path("data/manifest.parquet")
 _PERCENTILES = (1, 5, 25, 50)

@@ -15,23 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nadir.compute.accelerate_launch import accelerate_command, launch_environment
+from nadir.compute.devices import pick_device
+from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.latents import INDEX_NAME, LatentStore
+from nadir.data.latents.store import INDEX_NAME, LatentStore
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
 from nadir.ground.files import read_json, write_json
-from nadir.ground.parent import die_with_parent
 from nadir.ground.workspace import work_folder
-from nadir.model.autoencoder import DTYPES
-from nadir.model.devices import pick_device
-from nadir.model.encoding import Recipe
-from nadir.model.hashing import encoder_hash
-from nadir.model.launch import accelerate_command, launch_environment
-from nadir.model.sdxl import load_vae
+from nadir.model.sdxl.autoencoder import DTYPES
+from nadir.model.sdxl.encoding import Recipe
+from nadir.model.sdxl.hashing import encoder_hash
+from nadir.model.sdxl.networks import load_vae
 from nadir.stages.encode_part import FAILURE, ROWS, encode_part
 from nadir.stages.runner import run
 

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import torch
 
+from nadir.compute.devices import pick_device
+from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.latents import LatentStore
+from nadir.data.latents.store import LatentStore
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.files import write_json
-from nadir.ground.parent import die_with_parent
 from nadir.ground.workspace import work_folder
-from nadir.model.autoencoder import DTYPES
-from nadir.model.devices import pick_device
-from nadir.model.encoding import ImageOpener, encode_missing
-from nadir.model.sdxl import load_vae
+from nadir.model.sdxl.autoencoder import DTYPES
+from nadir.model.sdxl.encoding import ImageOpener, encode_missing
+from nadir.model.sdxl.networks import load_vae
 from nadir.stages.source import source_of
 
 if TYPE_CHECKING:

@@ -6,28 +6,28 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.compute.devices import pick_device
 from nadir.config.compute import ComputeParams
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.reader import read_section
 from nadir.data.tables import write_table
 from nadir.evaluation.evaluator import Evaluation, evaluate
-from nadir.evaluation.generate import PromptEncodings, text_encoder
-from nadir.evaluation.habits import Habits
 from nadir.evaluation.heldout import load_heldout
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
-from nadir.evaluation.report import render_report
+from nadir.evaluation.report.page import render_report
+from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
-from nadir.evaluation.samples import sample_sheets, write_samples
 from nadir.evaluation.subject import Subject
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
-from nadir.model.checkpoint import load_checkpoint_info, load_pipeline
-from nadir.model.devices import pick_device
+from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.prompt_format import Habits
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
-    from nadir.model.checkpoint import CheckpointInfo
+    from nadir.model.load import CheckpointInfo
 
 CHECKPOINT = Path("models/checkpoint")
 REPORTS = Path("reports")

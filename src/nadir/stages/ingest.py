@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 
 from nadir.config.ingest import IngestParams
 from nadir.config.reader import read_section
-from nadir.data.sources.tag_rules import load_tag_rules
-from nadir.data.sources.tag_table import load_tag_classes
 from nadir.data.tables import LISTING, TAG_CLASSES, TAG_RULES, write_table
+from nadir.data.tags.supplied_classes import load_tag_classes
+from nadir.data.tags.supplied_rules import load_tag_rules
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json
 from nadir.stages.runner import run
 from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
-    from nadir.data.sources.base import Listing
+    from nadir.data.sources.interfaces import Listing
 
 OUTPUT = Path("data/listing.parquet")
 FORMAT = Path("data/source.json")

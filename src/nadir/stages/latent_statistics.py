@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from nadir.config.latent_statistics import LatentStatisticsParams
 from nadir.config.reader import read_section
-from nadir.data.latents import LatentReader
-from nadir.data.statistics import ChannelMoments, ImageMoments, standard_errors
+from nadir.data.latents.moments import ChannelMoments, ImageMoments, standard_errors
+from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, read_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, emit, say

@@ -10,7 +10,7 @@ from nadir.data.sources.detect import open_source
 from nadir.ground.workspace import work_folder
 
 if TYPE_CHECKING:
-    from nadir.data.sources.base import Source
+    from nadir.data.sources.interfaces import Source
 
 
 def source_of(params: IngestParams | None = None, *, layout: str | None = None) -> Source:

@@ -14,7 +14,6 @@ from transformers import CLIPTokenizer
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.config.train import TrainParams
-from nadir.data.caption_lengths import caption_lengths
 from nadir.data.tables import (
     MANIFEST,
     TAG_PAIRS,
@@ -24,19 +23,20 @@ from nadir.data.tables import (
     read_table,
     write_table,
 )
-from nadir.data.tag_charts import draw_use, draw_weights
-from nadir.data.tag_rules import TagRules
-from nadir.data.tags import effective_sample_share, tag_statistics
+from nadir.data.tags.caption_lengths import caption_lengths
+from nadir.data.tags.charts import draw_use, draw_weights
+from nadir.data.tags.rules import TagRules
+from nadir.data.tags.weights import effective_sample_share, tag_statistics
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_path, write_json
 from nadir.ground.workspace import work_folder
-from nadir.model.token_counts import token_counter
+from nadir.model.sdxl.token_counts import token_counter
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.tags import Measure, TagStatistics
+    from nadir.data.tags.weights import Measure, TagStatistics
 
 _MANIFEST = Path("data/manifest.parquet")
 _RULES = Path("data/tag_rules.parquet")

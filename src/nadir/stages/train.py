@@ -15,9 +15,9 @@ from nadir.ground.locks import is_held
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.stages.runner import run
-from nadir.training.guard import exclusive
 from nadir.training.launcher import is_finished, launch
-from nadir.training.places import (
+from nadir.training.reporter import load_attribute
+from nadir.training.run_files import (
     CHECKPOINTS,
     LAUNCHER_LOCK,
     LOSS,
@@ -26,12 +26,12 @@ from nadir.training.places import (
     OUTPUT,
     RUN,
 )
-from nadir.training.reporter import load_attribute
+from nadir.training.stop_request import exclusive
 
 TRACKING_VARIABLE = "NADIR_TRACKING"
 """`module:function` that opens a tracking run, or `none`."""
 
-_DEFAULT_TRACKING = "nadir.tracking.training_run:open_run"
+_DEFAULT_TRACKING = "nadir.tracking.runs.training_run:open_run"
 _RUN_ID_VARIABLE = "NADIR_TRAINING_RUN"
 
 

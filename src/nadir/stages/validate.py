@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.expectations import run_gate, suite
-from nadir.data.inspection import Limits
-from nadir.data.reference import PROFILE, read_reference
-from nadir.data.screening import screen
-from nadir.data.survey import survey
-from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
-from nadir.data.validation import (
+from nadir.data.gate.accepted_profile import PROFILE, read_reference
+from nadir.data.gate.expectations import run_gate, suite
+from nadir.data.gate.page import validation_page
+from nadir.data.gate.summary import (
     Dataset,
     describe,
     metrics,
@@ -22,7 +19,10 @@ from nadir.data.validation import (
     stop_on_critical,
     worst_examples,
 )
-from nadir.data.validation_page import validation_page
+from nadir.data.gate.verdicts import screen
+from nadir.data.inspection.inspection import Limits
+from nadir.data.inspection.listing import survey
+from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.events import emit, say
 from nadir.ground.files import read_json, write_json, write_text
@@ -33,9 +33,9 @@ from nadir.stages.source import source_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.expectations import Outcome
-    from nadir.data.sources.base import Source
-    from nadir.data.survey import Survey
+    from nadir.data.gate.expectations import Outcome
+    from nadir.data.inspection.listing import Survey
+    from nadir.data.sources.interfaces import Source
 
 LISTING_FILE = Path("data/listing.parquet")
 SOURCE_FILE = Path("data/source.json")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from nadir.compute.accelerate_launch import accelerate_command, launch_environment
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.locks import is_held
-from nadir.model.launch import accelerate_command, launch_environment
-from nadir.training.guard import StopRequest, exclusive, stopped_early
-from nadir.training.places import FAILURE, OUTPUT, TRAINER_LOCK
+from nadir.training.run_files import FAILURE, OUTPUT, TRAINER_LOCK
+from nadir.training.stop_request import StopRequest, exclusive, stopped_early
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

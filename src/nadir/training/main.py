@@ -14,28 +14,34 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
-from nadir.data.caption_lengths import caption_lengths
-from nadir.data.latents import LatentReader
+from nadir.data.latents.store import LatentReader
+from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import say
 from nadir.ground.files import read_json, write_json
-from nadir.ground.parent import die_with_parent
-from nadir.model.scaling import LatentScaling
-from nadir.model.sdxl import load_text, load_unet, load_vae
-from nadir.model.token_counts import token_counter
-from nadir.training.feed import Feed, load_samples
-from nadir.training.guard import StoppedError, StopRequest, ends_at_a_stop, exclusive, stopped_early
-from nadir.training.learner import Learner
+from nadir.model.sdxl.networks import load_text, load_unet, load_vae
+from nadir.model.sdxl.scaling import LatentScaling
+from nadir.model.sdxl.token_counts import token_counter
+from nadir.training.loader import Feed, load_samples
 from nadir.training.objective import Objective
-from nadir.training.places import FAILURE, TRAINER_LOCK
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
+from nadir.training.run_files import FAILURE, TRAINER_LOCK
+from nadir.training.stop_request import (
+    StoppedError,
+    StopRequest,
+    ends_at_a_stop,
+    exclusive,
+    stopped_early,
+)
+from nadir.training.train_step import Learner
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
@@ -43,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nadir.config.train import CaptionParams
-    from nadir.model.text import TextEncoder
-    from nadir.training.feed import Samples
+    from nadir.model.sdxl.text import TextEncoder
+    from nadir.training.loader import Samples
 
 BASE = Path("models/base")
 DATA = Path("data")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from nadir.data.captions import write_prompt
+from nadir.data.tags.captions import write_prompt
 from nadir.diffusion.samplers import make_sampler
 from nadir.ground.chance import Stream, generator
 from nadir.ground.pictures import with_facts
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from nadir.config.train import TrainParams
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.model.scaling import LatentScaling
-    from nadir.model.text import TextEncoder
-    from nadir.training.feed import Samples
+    from nadir.model.sdxl.scaling import LatentScaling
+    from nadir.model.sdxl.text import TextEncoder
+    from nadir.training.loader import Samples
 
 CFG_SCALE = 4.5
 STEPS = 20

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nadir.ground.files import atomic_folder, write_json
-from nadir.training.places import LOSS, METRICS, MODEL, OUTPUT
+from nadir.training.run_files import LOSS, METRICS, MODEL, OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.config.noise import NoiseParams
     from nadir.config.train import TrainParams
-    from nadir.model.scaling import LatentScaling
-    from nadir.training.feed import Feed, Samples
+    from nadir.model.sdxl.scaling import LatentScaling
     from nadir.training.history import History
+    from nadir.training.loader import Feed, Samples
     from nadir.training.objective import Objective
     from nadir.training.previews import Previews
     from nadir.training.reporter import TrainingReporter

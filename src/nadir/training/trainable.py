@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nadir.model.saving import save_checkpoint
+from nadir.model.checkpoint.writing import save_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
 
-    from nadir.model.scaling import LatentScaling
+    from nadir.model.sdxl.scaling import LatentScaling
 
 
 class Trainable(Protocol):

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, say
-from nadir.training.guard import StoppedError
 from nadir.training.history import History
-from nadir.training.places import CHECKPOINTS
 from nadir.training.reporter import SHARE_PREFIX
+from nadir.training.run_files import CHECKPOINTS
 from nadir.training.state import CheckpointStore, age
+from nadir.training.stop_request import StoppedError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from nadir.training.guard import StopRequest
-    from nadir.training.learner import Learner, StepResult
     from nadir.training.run import Run
+    from nadir.training.stop_request import StopRequest
+    from nadir.training.train_step import Learner, StepResult
 
 
 class Trainer:

@@ -17,18 +17,18 @@ from tests.support.hostile import encoded, picture
 
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.inspection import Limits, inspect_file
+from nadir.data.gate.verdicts import screen
+from nadir.data.inspection.inspection import Limits, inspect_file
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey, _read_rows
 from nadir.data.quarantine import Reason
-from nadir.data.screening import screen
-from nadir.data.survey import FACTS, TAG_FACTS, Survey, _read_rows
 from nadir.data.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nadir.data.screening import Screened
-    from nadir.data.sources.base import Listing, Source
+    from nadir.data.gate.verdicts import Screened
+    from nadir.data.sources.interfaces import Listing, Source
 
 Files = dict[str, bytes]
 

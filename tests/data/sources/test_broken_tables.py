@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nadir.data.screening import Screened
-    from nadir.data.sources.base import Listing
+    from nadir.data.gate.verdicts import Screened
+    from nadir.data.sources.interfaces import Listing
 
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 IMAGES = pa.schema([("image", CELL), ("caption", pa.string())])
@@ -102,7 +102,7 @@ def test_posts_of_which_no_line_can_be_understood_are_told(tmp_path: Path, root:
 def test_a_table_without_permission_costs_itself_while_others_can(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nadir.data.sources.local import LocalStore
+    from nadir.data.sources.stores.local import LocalStore
 
     files = {"metadata.jsonl": ROWS, "b/metadata.jsonl": ROWS, "a.png": image(0)}
     folder, real = write(tmp_path / "s", files), LocalStore.open
@@ -227,7 +227,7 @@ def write_long_lines(folder: Path) -> None:
 ZSTD: dict[str, Any] = {"compression": "zstd"}
 LOOK = """
 import sys
-from nadir.data.inspection import Limits, inspect_file
+from nadir.data.inspection.inspection import Limits, inspect_file
 from nadir.data.sources.detect import open_source
 source = open_source(sys.argv[1], "auto")
 limits = Limits(1_000_000, 1 << 28, (0, 0, 0))

@@ -116,7 +116,7 @@ def test_a_single_file_may_be_the_source(tmp_path: Path, root: Path, ending: str
 
 
 def test_the_score_is_kept_beside_the_tags(tmp_path: Path) -> None:
-    from nadir.data.survey import _read_rows
+    from nadir.data.inspection.listing import _read_rows
 
     source = open_source(str(write(tmp_path, LAYOUTS["booru JSON lines"][1]())), "auto")
     table = source.list_images().table

@@ -17,10 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.data.sources.datasets import image, tar, write
 
-from nadir.data.sources.base import DamagedError
-from nadir.data.sources.detect import open_source
-from nadir.data.sources.layouts.documents import read_documents
-from nadir.data.sources.paths import (
+from nadir.data.paths import (
     UnsafePathError,
     cell_path,
     is_row,
@@ -28,8 +25,11 @@ from nadir.data.sources.paths import (
     row_path,
     safe_join,
 )
+from nadir.data.sources.detect import open_source
+from nadir.data.sources.interfaces import DamagedError
+from nadir.data.sources.layouts.documents import read_documents
 from nadir.data.tables import LISTING
-from nadir.data.tags_text import CLASSES, TagsFileError, parse_tag_file
+from nadir.data.tag_text import CLASSES, TagsFileError, parse_tag_file
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
-    from nadir.data.sources.base import Source
+    from nadir.data.sources.interfaces import Source
 
     T = TypeVar("T")
 

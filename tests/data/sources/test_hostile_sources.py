@@ -18,8 +18,8 @@ from nadir.ground.errors import NadirError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.screening import Screened
-    from nadir.data.sources.base import Source
+    from nadir.data.gate.verdicts import Screened
+    from nadir.data.sources.interfaces import Source
 
 LEADS_OUT = ("../secret.png", "/etc/passwd", "a/../../secret.png", "C:\\secret.png", "http://x/y")
 
@@ -307,7 +307,7 @@ def test_a_later_member_of_the_same_name_replaces_the_earlier(tmp_path: Path, ro
 def test_a_table_of_images_may_have_holes_and_vast_row_groups(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nadir.data.sources import cells
+    from nadir.data.sources.containers import cells
 
     cell = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("image", cell), ("caption", pa.string())])

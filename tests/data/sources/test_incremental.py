@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.data.sources.datasets import LAYOUTS, LIMITS, image, lines, parquet, post, tar, write
 
-from nadir.data.sources import tars
+from nadir.data.inspection.listing import survey
+from nadir.data.sources.containers import tars
 from nadir.data.sources.detect import open_source
 from nadir.data.sources.layouts import metadata_rows as rows
-from nadir.data.survey import survey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.base import Source
+    from nadir.data.sources.interfaces import Source
 
 
 class Readings:
@@ -139,7 +139,7 @@ def test_a_new_parquet_file_leaves_the_images_in_others_alone(tmp_path: Path) ->
 
 
 def test_rows_beyond_an_indexs_first_group_are_found(tmp_path: Path) -> None:
-    from nadir.data.sources.index import GROUP
+    from nadir.data.sources.containers.index import GROUP
 
     count = 2 * GROUP + 5
     text = [{"file_name": f"{number}.png", "text": f"t{number}"} for number in range(count)]

@@ -14,7 +14,7 @@ from nadir.data.sources.detect import open_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.screening import Screened
+    from nadir.data.gate.verdicts import Screened
 
 
 def screened(folder: Path, root: Path, files: dict[str, Any]) -> Screened:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nadir.data.sources.tag_table import load_tag_classes
 from nadir.data.tables import TAG_CLASSES
+from nadir.data.tags.supplied_classes import load_tag_classes
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:

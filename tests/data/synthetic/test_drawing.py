@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from nadir.data.synthetic import accessories, draw_scene, hair, props
-from nadir.data.synthetic.backgrounds import PATTERNS
-from nadir.data.synthetic.creatures import CREATURES
-from nadir.data.synthetic.draw import draw
-from nadir.data.synthetic.files import FORMATS, encode
-from nadir.data.synthetic.looks import Look, Scene
-from nadir.data.synthetic.palette import BACKGROUND, HAIR, Colour
-from nadir.data.synthetic.scenery import PLACES
-from nadir.data.synthetic.styles import ARTISTS
+from nadir.synthetic import draw_scene
+from nadir.synthetic.characters import accessories, hair, props
+from nadir.synthetic.characters.creatures import CREATURES
+from nadir.synthetic.characters.looks import Look, Scene
+from nadir.synthetic.draw import draw
+from nadir.synthetic.files import FORMATS, encode
+from nadir.synthetic.palette import BACKGROUND, HAIR, Colour
+from nadir.synthetic.scenes.backgrounds import PATTERNS
+from nadir.synthetic.scenes.scenery import PLACES
+from nadir.synthetic.styles import ARTISTS
 
 _WORN = sorted({*accessories._FRONT, *accessories._BEHIND})
 _PLAIN = Scene(width=120, height=160, artist="inkwell_otter", people=(Look(),), framing="full_body")

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from nadir.cli.sample_data import sample_data
-from nadir.data.synthetic import make_dataset
-from nadir.data.synthetic.dataset import MARKER, faults, sample_file
 from nadir.ground.errors import NadirError
+from nadir.synthetic import make_dataset
+from nadir.synthetic.dataset import MARKER, faults, sample_file
 
 if TYPE_CHECKING:
     from pathlib import Path

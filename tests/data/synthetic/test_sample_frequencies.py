@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from nadir.data.synthetic.looks import ASPECTS, Scene
-from nadir.data.synthetic.palette import BACKGROUND
-from nadir.data.synthetic.sampling import sample_scene
-from nadir.data.synthetic.styles import ARTISTS
-from nadir.data.synthetic.tags import scene_tags
-from nadir.data.synthetic.wardrobe import CHARACTERS
 from nadir.data.vocabulary import load_vocabulary
+from nadir.synthetic.characters.looks import ASPECTS, Scene
+from nadir.synthetic.characters.wardrobe import CHARACTERS
+from nadir.synthetic.palette import BACKGROUND
+from nadir.synthetic.sampling import sample_scene
+from nadir.synthetic.styles import ARTISTS
+from nadir.synthetic.tags import scene_tags
 
 _IMAGES = 2000
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.encode_project import SIZES, describe, paint
 from tests.support.training_project import TINY
 
-from nadir.model.tiny import make_tiny
+from nadir.model.tiny.networks import make_tiny
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support.encode_project import assert_equal, describe, edit, latents, paint, shards
 from tests.support.training_project import TINY
 
-from nadir.model.tiny import make_tiny
+from nadir.model.tiny.networks import make_tiny
 from nadir.stages.encode import main
 
 if TYPE_CHECKING:

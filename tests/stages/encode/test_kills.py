@@ -22,8 +22,8 @@ from tests.support.encode_project import PLACE, assert_equal, describe, edit, la
 from tests.support.kills import record, until_it_hits
 from tests.support.training_project import make_base
 
-from nadir.data.latent_checks import verify
-from nadir.data.latents import LatentStore
+from nadir.data.latents.checks import verify
+from nadir.data.latents.store import LatentStore
 
 IMAGES, KILLS = 150, 20
 # Loading the libraries is not what is to be killed.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.sources.base import FILES
-from nadir.data.sources.paths import IMAGE_NAME
+from nadir.data.paths import IMAGE_NAME
+from nadir.data.sources.interfaces import FILES
 from nadir.data.tables import LISTING
 
 if TYPE_CHECKING:

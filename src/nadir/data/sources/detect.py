@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nadir.data.sources.layouts.registry import BY_NAME
-from nadir.data.sources.local import LocalStore
-from nadir.data.sources.s3 import S3Store
 from nadir.data.sources.source import StoredSource
+from nadir.data.sources.stores.local import LocalStore
+from nadir.data.sources.stores.s3 import S3Store
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import resolve_local
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.base import Source, Store
+    from nadir.data.sources.interfaces import Source, Store
 
 _WHERE = "params.yaml ingest.source"
 _FIX = "set it to a folder with images: nadir run --data FOLDER"

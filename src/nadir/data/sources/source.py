@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.paths import CONTAINER_NAME, holds_images, place_of
 from nadir.data.quarantine import Reason
-from nadir.data.sources.base import Content, Listing
-from nadir.data.sources.cells import read_cell
 from nadir.data.sources.columns import matching, problem_table
+from nadir.data.sources.containers.cells import read_cell
+from nadir.data.sources.containers.tars import find_member, read_member
+from nadir.data.sources.interfaces import Content, Listing
 from nadir.data.sources.layouts.detection import detect
 from nadir.data.sources.layouts.metadata_rows import read_row
 from nadir.data.sources.layouts.registry import BY_NAME
-from nadir.data.sources.paths import CONTAINER_NAME, holds_images, place_of
-from nadir.data.sources.tars import find_member, read_member
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.base import Fault, Store
+    from nadir.data.sources.interfaces import Fault, Store
     from nadir.data.sources.layouts.documents import TableError
 
 _ANY_LENGTH = 1 << 62

@@ -17,7 +17,7 @@ import torch
 from nadir.diffusion.names import PREDICTIONS
 from nadir.diffusion.prediction import add_noise
 from nadir.diffusion.samplers.config import SamplerConfig, sampler_config
-from nadir.diffusion.samplers.level import Evaluation, Generators, NoiseLevel
+from nadir.diffusion.samplers.noise_level import Evaluation, Generators, NoiseLevel
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:

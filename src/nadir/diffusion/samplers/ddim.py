@@ -6,7 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler, StepOutput
-from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
+from nadir.diffusion.samplers.noise_level import (
+    Evaluation,
+    Generators,
+    share_of_noise,
+    standard_normal,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

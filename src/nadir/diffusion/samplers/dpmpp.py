@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler
 from nadir.diffusion.samplers.euler import euler_move
-from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
+from nadir.diffusion.samplers.noise_level import (
+    Evaluation,
+    Generators,
+    share_of_noise,
+    standard_normal,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nadir.diffusion.samplers.level import NoiseLevel
+    from nadir.diffusion.samplers.noise_level import NoiseLevel
     from nadir.diffusion.schedule import NoiseSchedule
 
 

@@ -6,12 +6,17 @@ import math
 from typing import TYPE_CHECKING
 
 from nadir.diffusion.samplers.base import Sampler
-from nadir.diffusion.samplers.level import Evaluation, Generators, share_of_noise, standard_normal
+from nadir.diffusion.samplers.noise_level import (
+    Evaluation,
+    Generators,
+    share_of_noise,
+    standard_normal,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nadir.diffusion.samplers.level import NoiseLevel
+    from nadir.diffusion.samplers.noise_level import NoiseLevel
     from nadir.diffusion.schedule import NoiseSchedule
 
 

@@ -11,7 +11,7 @@ from nadir.diffusion.samplers.euler import euler_move
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nadir.diffusion.samplers.level import Evaluation, Generators
+    from nadir.diffusion.samplers.noise_level import Evaluation, Generators
 
 
 class HeunSampler(Sampler):

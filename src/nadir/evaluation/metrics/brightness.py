@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nadir.evaluation.figures import SCALE_AXIS
 from nadir.evaluation.metric import Metric
+from nadir.evaluation.report.figures import SCALE_AXIS
+from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
-from nadir.evaluation.sections import BRIGHTNESS
 from nadir.ground.charts import Level, Series, line_chart, scatter_chart
 
 if TYPE_CHECKING:

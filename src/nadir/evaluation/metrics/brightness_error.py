@@ -14,8 +14,8 @@ from nadir.evaluation.gate import at_most
 from nadir.evaluation.known_tags import unknown_tags
 from nadir.evaluation.metric import Metric
 from nadir.evaluation.metrics.brightness import region_luminance
+from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
-from nadir.evaluation.sections import BRIGHTNESS
 from nadir.ground.page import number
 
 if TYPE_CHECKING:

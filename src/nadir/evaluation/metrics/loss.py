@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from nadir.evaluation.figures import interval_series
 from nadir.evaluation.metric import Metric
-from nadir.evaluation.sections import LOSS
+from nadir.evaluation.report.figures import interval_series
+from nadir.evaluation.report.sections import LOSS
 from nadir.evaluation.values import CheckpointValue, Row
 from nadir.ground.charts import Level, line_chart
 from nadir.ground.page import number

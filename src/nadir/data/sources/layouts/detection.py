@@ -10,7 +10,7 @@ from nadir.data.sources.layouts.registry import FALLBACK, LAYOUTS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.layout import Layout
 
 

@@ -12,14 +12,14 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nadir.data.quarantine import Reason
-from nadir.data.sources.base import DamagedError
-from nadir.data.sources.parquet_rows import NAMES, parquet_rows
+from nadir.data.sources.containers.parquet_rows import NAMES, parquet_rows
+from nadir.data.sources.interfaces import DamagedError
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nadir.data.sources.parquet_rows import Row
+    from nadir.data.sources.containers.parquet_rows import Row
 
 MAX_LINE_BYTES = 1 << 20
 """Longest line of JSON lines or CSV that is read; longer ones are a fault."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.layout import Look
 
 

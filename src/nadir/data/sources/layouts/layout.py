@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow.compute as pc
 
-from nadir.data.sources.cells import image_cells
 from nadir.data.sources.columns import images_of, matching
+from nadir.data.sources.containers.cells import image_cells
+from nadir.data.sources.containers.parquet_files import open_table, parsing
 from nadir.data.sources.layouts.documents import read_documents
-from nadir.data.sources.parquet_files import open_table, parsing
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.documents import TableError
 
 _SNIFFED = 8

@@ -16,20 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.paths import IMAGE_NAME
 from nadir.data.quarantine import Reason
-from nadir.data.sources.base import FILES
 from nadir.data.sources.columns import (
     TAGS,
     listing_table,
     matching,
     problem_table,
 )
+from nadir.data.sources.interfaces import FILES
 from nadir.data.sources.layouts.documents import TableError
 from nadir.data.sources.layouts.layout import Listed
 from nadir.data.sources.layouts.metadata_rows import read_rows
 from nadir.data.sources.layouts.row_matching import find_images
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, TAG_NAME, tag_columns
-from nadir.data.sources.paths import IMAGE_NAME
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.layout import Look
 
     Column: TypeAlias = pa.ChunkedArray

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from nadir.data.paths import UnsafePathError, safe_join
 from nadir.data.quarantine import Reason
-from nadir.data.sources.base import Content
-from nadir.data.sources.index import index_of
+from nadir.data.sources.containers.index import index_of
+from nadir.data.sources.containers.parquet_rows import EMBEDDED, NAMES
+from nadir.data.sources.interfaces import Content
 from nadir.data.sources.layouts.documents import read_documents
-from nadir.data.sources.parquet_rows import EMBEDDED, NAMES
-from nadir.data.sources.paths import UnsafePathError, safe_join
-from nadir.data.tags_text import is_row_key
+from nadir.data.tag_text import is_row_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
 
 ROWS: pa.Schema = pa.schema(
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nadir.data.sources.layouts.booru import holds_posts
 from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout
-from nadir.data.tags_text import class_of_key
+from nadir.data.tag_text import class_of_key
 
 if TYPE_CHECKING:
     from nadir.data.sources.layouts.layout import Inside, Look

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.paths import IMAGE_NAME
 from nadir.data.sources.columns import matching, names, rows_of, stems
-from nadir.data.sources.paths import IMAGE_NAME
 
 if TYPE_CHECKING:
     from typing import TypeAlias

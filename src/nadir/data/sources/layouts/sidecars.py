@@ -10,7 +10,6 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.sources.base import FILES
 from nadir.data.sources.columns import (
     TAGS,
     images_of,
@@ -19,6 +18,7 @@ from nadir.data.sources.columns import (
     rows_of,
     stems,
 )
+from nadir.data.sources.interfaces import FILES
 
 TAG_NAME = r"(?is)\.(?:txt|json)$"
 """A path of a tag file, as a regular expression."""

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.quarantine import Reason
-from nadir.data.sources.base import FILES
 from nadir.data.sources.columns import problem_table
+from nadir.data.sources.containers.tars import members
+from nadir.data.sources.interfaces import FILES
 from nadir.data.sources.layouts.layout import Listed
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, list_sidecars
-from nadir.data.sources.tars import members
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.base import Store
+    from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.layout import Look
 
 _TAR = r"(?is)\.tar$"

@@ -1,0 +1,71 @@
+"""Train and hold-out: near-duplicates always fall on the same side.
+
+Images are drawn by a hash of their own perceptual hash, and their look-alikes go with them. So no
+image's side depends on images that look different, and a growing dataset keeps its hold-out: new
+look-alikes of a held-out image are held out too, as long as there is room for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nadir.data.gate.near_duplicates import hash_values, near_duplicate_groups
+from nadir.ground.chance import fraction_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+    Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+    Integers = np.ndarray[tuple[int], np.dtype[Any]]
+
+MIN_IMAGES = 20
+"""From this many images on, at least one group is held out."""
+
+
+def assign_splits(hashes: Sequence[str], *, share: float, seed: int) -> tuple[Mask, Integers]:
+    """Split images by group.
+
+    About `share` of the distinct images are drawn and held out with their look-alikes, never more
+    than twice that share of all images: groups too large for that, and in tiny datasets bad luck,
+    stay in training.
+
+    Args:
+        hashes: Perceptual hashes, 16 hex digits each.
+        share: Share of images to draw for the hold-out, 0 to below 1.
+        seed: Chooses which.
+
+    Returns:
+        True for each held-out image [N], and each image's group [N].
+    """
+    values = hash_values(hashes)
+    groups = near_duplicate_groups(values)
+    if share <= 0 or len(values) == 0:
+        return np.zeros(len(values), dtype=bool), groups
+    distinct, first = np.unique(values, return_index=True)
+    scores = np.ones(int(groups.max()) + 1)
+    drawn = np.array([_score(f"{value:016x}", seed) for value in distinct.tolist()])
+    # The least of its members': one that joins a group can only lower it.
+    np.minimum.at(scores, groups[first], drawn)
+    return _held_out(scores, np.bincount(groups), share)[groups], groups
+
+
+def _held_out(scores: Floats, sizes: Integers, share: float) -> Mask:
+    """Which groups are held out: those with a score below `share`, as far as there is room."""
+    count = int(sizes.sum())
+    room = max(1, int(2 * share * count))
+    held = np.zeros(len(sizes), dtype=bool)
+    needed = count >= MIN_IMAGES
+    for group in np.argsort(scores, kind="stable"):
+        if scores[group] >= share and not needed:
+            break
+        if sizes[group] <= room:
+            held[group], needed = True, False
+            room -= sizes[group]
+    return held
+
+
+def _score(name: str, seed: int) -> float:
+    return fraction_of(f"{seed}:{name}")

@@ -1,0 +1,92 @@
+"""Parquet tables as a stream of rows; only the columns that say something are read."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+
+from nadir.data.sources.containers.cells import empty_cells, image_cells, is_bytes
+from nadir.data.sources.containers.parquet_files import group_batches, open_table, parsing
+from nadir.data.sources.interfaces import DamagedError
+from nadir.data.tag_text import is_row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow.parquet as pq
+
+    Row = tuple[dict[str, Any] | None, str | None]
+
+NAMES = ("file_name", "filename", "image_path", "file_path", "path", "image", "file")
+"""Keys under which a row names its image, the first that it has."""
+EMBEDDED = "::embedded"
+"""Key that is true where a parquet row holds the image itself."""
+
+_BATCH = 1024
+_INNER = ("path", "md5")
+
+
+def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
+    """(values, fault) of each row; a row group that cannot be read has one fault for all its rows.
+
+    Raises:
+        DamagedError: The file as a whole is no parquet file.
+    """
+    file = open_table(stream)
+    with parsing():  # a name of a column may be no text
+        cells, columns = image_cells(file.schema_arrow), _used_columns(file.schema_arrow)
+    before = 0
+    for group in range(file.num_row_groups):
+        count, sound = file.metadata.row_group(group).num_rows, 0
+        try:
+            for row in _group_rows(stream, file, group, columns, cells):
+                yield row
+                sound += 1
+        except DamagedError as error:
+            first, last = before + sound + 1, before + count
+            yield None, f"rows {first:,} to {last:,} cannot be read: {error.strerror}"
+            # Blank, so that the rows behind them keep their numbers.
+            yield from itertools.repeat((None, None), count - sound - 1)
+        before += count
+
+
+def _group_rows(
+    stream: BinaryIO, file: pq.ParquetFile, group: int, columns: list[str], cells: str | None
+) -> Iterator[Row]:
+    empty = empty_cells(stream, file, group, cells) if cells else frozenset[int]()
+    number, count = 0, file.metadata.row_group(group).num_rows
+    batches = group_batches(stream, file, group, columns, rows=_BATCH) if columns else ()
+    for batch in batches:
+        named = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for row in range(batch.num_rows):
+            yield _row(named, row, embedded=bool(cells) and number not in empty)
+            number += 1
+    if columns and number < count:
+        raise DamagedError("the row group ends before them")
+    for left in range(number, count):
+        yield {EMBEDDED: bool(cells) and left not in empty}, None
+
+
+def _row(columns: dict[str, pa.Array], number: int, *, embedded: bool) -> Row:
+    # One at a time: a text that a million rows share is in the batch only once.
+    try:
+        values = {name: column[number].as_py() for name, column in columns.items()}
+    except UnicodeDecodeError:
+        return None, "the row holds text that is not UTF-8"
+    except (pa.ArrowException, ValueError, ArithmeticError, LookupError) as error:
+        return None, f"the row holds a value that cannot be read: {str(error)[:200]}"
+    return {**values, EMBEDDED: embedded}, None
+
+
+def _used_columns(schema: pa.Schema) -> list[str]:
+    """Columns that name an image or say something about it; whatever is in others is not read."""
+    columns = []
+    for field in schema:
+        if field.name in NAMES and pa.types.is_struct(field.type):
+            inner = [name for name in _INNER if field.type.get_field_index(name) >= 0]
+            columns += [f"{field.name}.{name}" for name in inner]
+        elif field.name in (*NAMES, "md5") or is_row_key(field.name):
+            columns += [] if is_bytes(field.type) else [field.name]
+    return columns

@@ -1,0 +1,4 @@
+"""What images show: counts, rarity and loss weights of tags, rules between them, captions.
+
+Supplied tables of classes, aliases and implications are read here, too.
+"""

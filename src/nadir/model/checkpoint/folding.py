@@ -1,0 +1,97 @@
+"""Latent scaling that is part of the VAE, so that SDXL's own 0.13025 is right for every program.
+
+diffusers knows a mean and a std for each latent channel (`latents_mean`, `latents_std`), but not
+everywhere: its text-to-image pipeline decodes with them, its inpainting pipelines encode without
+them, and programs that read single files know neither them nor another factor. Folded into the two
+1x1 convolutions beside the latents, the scaling is done by whoever encodes or decodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+
+from nadir.model.checkpoint.folder_files import edit_json, link_tree, make_readable
+from nadir.model.sdxl.networks import SCALING_FACTOR, load_vae
+from nadir.model.sdxl.scaling import LatentScaling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL
+
+STOCK_SCALING = LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR)
+_ONE_FILE = "1TB"
+_CONV = "quant_conv.bias"
+
+
+def write_vae(source: Path, target: Path, scaling: LatentScaling) -> None:
+    """Write the VAE that turns the U-Net's latents into pictures by SDXL's own factor.
+
+    Args:
+        source: The `vae` folder of the base, whose latents the U-Net was trained on.
+        target: A folder that does not exist yet; hard links where nothing has to be folded.
+        scaling: What turned those latents into the U-Net's input.
+    """
+    if scaling == STOCK_SCALING:
+        link_tree(source, target)
+    else:
+        vae = load_vae(source.parent, dtype=_precision(source))
+        fold_scaling(vae, scaling)
+        vae.save_pretrained(target, safe_serialization=True, max_shard_size=_ONE_FILE)
+        make_readable(target)
+    edit_json(target / "config.json", STOCK_SCALING.vae_config())
+
+
+def _precision(folder: Path) -> torch.dtype:
+    """What a VAE's convolutions are stored in."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as opened:
+            if _CONV in set(opened.keys()):
+                dtype: torch.dtype = opened.get_tensor(_CONV).dtype
+                return dtype
+    return torch.float32
+
+
+def fold_scaling(vae: AutoencoderKL, scaling: LatentScaling) -> None:
+    """Change a VAE in place so that the fixed factor 0.13025 does what `scaling` does.
+
+    With z = (x - mean) / std the U-Net's latents of raw ones x, a program that decodes
+    u = z / 0.13025 needs x = (0.13025 std) u + mean inside `post_quant_conv`; one that encodes
+    expects z = 0.13025 u back. The log variances move with the scale. Done in float64.
+
+    Args:
+        vae: A diffusers AutoencoderKL.
+        scaling: What the U-Net was trained with.
+    """
+    if scaling == STOCK_SCALING:
+        return
+    channels = vae.post_quant_conv.weight.shape[0]
+    if scaling.kind == "sdxl":
+        mean = torch.zeros(channels, dtype=torch.float64)
+        std = torch.full((channels,), 1.0 / scaling.scaling_factor, dtype=torch.float64)
+    else:
+        mean = torch.tensor(scaling.mean, dtype=torch.float64)
+        std = torch.tensor(scaling.std, dtype=torch.float64)
+    unit = SCALING_FACTOR * std
+    with torch.no_grad():
+        _fold_decoder(vae.post_quant_conv, mean, unit)
+        _fold_encoder(vae.quant_conv, mean, unit)
+
+
+def _fold_decoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
+    weight = conv.weight.double()[:, :, 0, 0]
+    conv.bias.copy_(conv.bias.double() + weight @ mean)
+    conv.weight.copy_((weight * unit)[:, :, None, None])
+
+
+def _fold_encoder(conv: Any, mean: torch.Tensor, unit: torch.Tensor) -> None:
+    channels = len(mean)
+    weight, bias = conv.weight.double(), conv.bias.double()
+    weight[:channels] /= unit[:, None, None, None]
+    bias[:channels] = (bias[:channels] - mean) / unit
+    bias[channels:] -= 2.0 * unit.log()
+    conv.weight.copy_(weight)
+    conv.bias.copy_(bias)

@@ -1,0 +1,85 @@
+"""Writes checkpoints: a diffusers folder that stock programs sample rightly, plus `nadir.json`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground.files import read_json, write_json
+from nadir.model.checkpoint.folder_files import (
+    edit_json,
+    link_tree,
+    make_readable,
+    write_model_index,
+)
+from nadir.model.checkpoint.folding import write_vae
+from nadir.model.checkpoint.info import FORMAT, NADIR_FILE
+from nadir.model.checkpoint.portable import make_portable
+from nadir.model.checkpoint.scheduler import stock_scheduler
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from nadir.model.sdxl.scaling import LatentScaling
+
+_FROM_BASE = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_ONE_FILE = "1TB"
+
+_INDEX = {
+    "_class_name": "StableDiffusionXLPipeline",
+    # Caption dropout trains the encoded empty prompt, not zeros.
+    "force_zeros_for_empty_prompt": False,
+}
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    base: Path,
+    unet: UNet2DConditionModel,
+    noise: dict[str, Any],
+    scaling: LatentScaling,
+    training: dict[str, Any],
+) -> None:
+    """Write a checkpoint; the folder is replaced as a whole.
+
+    Text encoders, tokenizers and a VAE that stays as it was are hard links into the base where the
+    disk allows it. Any latent scaling but SDXL's own is folded into the VAE.
+
+    Args:
+        folder: Where to write; an old one there is replaced.
+        base: The base model's diffusers folder.
+        unet: The weights to publish (the EMA's), in the precision to store.
+        noise: `NoiseParams.model_dump()`.
+        scaling: What turned the training latents into the U-Net's input.
+        training: Facts about the training, plain JSON values.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        for part in _FROM_BASE:
+            link_tree(base / part, new / part)
+        write_vae(base / "vae", new / "vae", scaling)
+        unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=_ONE_FILE)
+        edit_json(new / "unet" / "config.json")
+        make_readable(new / "unet")
+        scheduler = stock_scheduler(noise)
+        scheduler.save_pretrained(new / "scheduler")
+        index = _INDEX | {"scheduler": ["diffusers", type(scheduler).__name__]}
+        write_model_index(new, read_json(base / "model_index.json"), index)
+        make_portable(new)
+        value = {
+            "format": FORMAT,
+            "noise": noise,
+            # What the settings must make again when they are read.
+            "schedule": NoiseSchedule.from_settings(**noise).fingerprint,
+            "latent_scaling": scaling.as_dict(),
+            "training": training,
+        }
+        write_json(new / NADIR_FILE, value)
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.replace(folder)

@@ -1,0 +1,116 @@
+"""What a single file says of itself in words: Stability AI's ModelSpec 1.0.1, in the header."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nadir.model.sdxl.networks import sdxl_configs
+from nadir.model.sdxl.text import CHUNK_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nadir.model.checkpoint.info import CheckpointInfo
+
+_ARCHITECTURE = "stable-diffusion-xl-v1-base"
+# What other programs tell an SDXL by.
+_SIZES = {
+    "unet": ("block_out_channels", "transformer_layers_per_block", "cross_attention_dim"),
+    "vae": ("block_out_channels",),
+    "text_encoder": ("hidden_size", "num_hidden_layers", "vocab_size"),
+    "text_encoder_2": ("hidden_size", "num_hidden_layers", "vocab_size"),
+}
+
+
+def other_sizes(configs: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The first size in which a model is not SDXL's, in words; None for SDXL's own sizes.
+
+    Args:
+        configs: Configurations of `unet`, `vae`, `text_encoder` and `text_encoder_2`.
+    """
+    stock = sdxl_configs()
+    for part, names in _SIZES.items():
+        for name in names:
+            ours, theirs = configs[part].get(name), stock[part][name]
+            if _listed(ours) != _listed(theirs):
+                return f"{part} has {name} {_shown(ours)}, SDXL {_shown(theirs)}"
+    return None
+
+
+def modelspec_entries(
+    info: CheckpointInfo, configs: Mapping[str, Mapping[str, Any]], *, mark: str
+) -> dict[str, str]:
+    """Entries of the header's metadata, those for every image model and how to ask this one.
+
+    Args:
+        info: What the checkpoint says about how it must be sampled.
+        configs: Configurations of `unet`, `vae`, `text_encoder` and `text_encoder_2`.
+        mark: A hash that no other model has; for the title, which ModelSpec wants unique.
+    """
+    side = _side_px(configs)
+    # ComfyUI's own name for it is predict_key.
+    key = "epsilon" if info.noise["prediction"] == "epsilon" else "v"
+    process = f"{key}-prediction"
+    if info.noise["zero_terminal_snr"]:
+        process += ", zero terminal SNR"
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        # Programs go by the tensors; who reads this must not take a small model for an SDXL.
+        "modelspec.architecture": f"{_ARCHITECTURE}-resized"
+        if other_sizes(configs)
+        else _ARCHITECTURE,
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.title": _title(info, mark),
+        "modelspec.description": f"An SDXL fine-tuned with Nadir ({process}).",
+        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.prediction_type": key,
+        "modelspec.predict_key": key,
+        "modelspec.usage_hint": " ".join(_hints(info, side)),
+    }
+
+
+def _title(info: CheckpointInfo, mark: str) -> str:
+    steps = f", {info.training['steps']:,} steps" if "steps" in info.training else ""
+    return f"Nadir checkpoint {mark[:12]}{steps}"
+
+
+def _hints(info: CheckpointInfo, side: int) -> Iterable[str]:
+    """How people must ask the model in other programs."""
+    caption = info.training.get("caption")
+    if caption:
+        spaced = caption["underscores"] == "space"
+        yield "Prompts are lower-case booru tags between commas, with " + (
+            "spaces in their words (red hair)." if spaced else "underscores (red_hair)."
+        )
+        chunks = int(caption["token_chunks"])
+        yield f"It was trained with prompts of up to {chunks * CHUNK_TOKENS} tokens" + (
+            f", padded to {chunks} chunks of {CHUNK_TOKENS}." if chunks > 1 else "."
+        )
+        yield "The empty negative prompt is encoded as text, not replaced by zeros."
+        yield r"Where parentheses mean emphasis, escape those of tags: \( \)."
+    size = info.training.get("original_size")
+    if size:
+        # Stored as height and width, as micro-conditioning has them.
+        yield (
+            f"Claim an original size of {size[1]}x{size[0]} and the canvas as target size "
+            "(ComfyUI: CLIPTextEncodeSDXL)."
+        )
+    if info.noise["zero_terminal_snr"]:
+        yield (
+            "Sample from the very last timestep: in ComfyUI euler with the scheduler normal, "
+            "simple or sgm_uniform; not ddim_uniform, karras or heun."
+        )
+    yield f"Made for canvases of about {side}x{side} pixels."
+
+
+def _side_px(configs: Mapping[str, Mapping[str, Any]]) -> int:
+    factor: int = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    return int(configs["unet"]["sample_size"]) * factor
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,68 @@
+"""The end of a pipeline's MLflow run: what became of each stage, and what tells why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.tracking.runs.pipeline_run import RunStatus, finish_pipeline_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nadir.pipeline.process import StageResult
+    from nadir.tracking.registry.registration import Registration
+
+_VALIDATE = "validate"
+_TAG_CHARACTERS = 5000
+
+
+def close_in_mlflow(
+    run_id: str,
+    status: RunStatus,
+    *,
+    results: Mapping[str, StageResult],
+    registering: StageResult | None,
+    registration: Registration | None,
+    root: Path,
+) -> None:
+    """Close the run with tags, durations, parameters and lock file; a failed one keeps its log.
+
+    Args:
+        run_id: The pipeline's run.
+        status: What became of the pipeline.
+        results: What became of each stage.
+        registering: What became of the registry's step, if it was reached.
+        registration: The model version, once registered.
+        root: The project's root.
+
+    Raises:
+        NadirError: The store cannot be told.
+    """
+    ends = [*results.values(), *([registering] if registering is not None else [])]
+    failed = next((end for end in ends if end.state == "failed"), None)
+    tags: dict[str, str] = {f"nadir.stage.{name}": result.state for name, result in results.items()}
+    log: tuple[Path, ...] = ()
+    if failed is not None:
+        error = failed.error[:_TAG_CHARACTERS]
+        tags |= {"nadir.failed_stage": failed.stage, "nadir.error": error}
+        log = (failed.log,) if failed.log is not None else ()
+    if registration is not None:
+        version = registration.version
+        tags["nadir.model_version"] = f"{version.name}/{version.version}"
+    finish_pipeline_run(
+        run_id,
+        status,
+        tags=tags,
+        durations={name: r.duration_s for name, r in results.items() if r.duration_s},
+        files=(root / "params.yaml", root / "dvc.lock", *_validation(results, root), *log),
+        root=root,
+    )
+
+
+def _validation(results: Mapping[str, StageResult], root: Path) -> tuple[Path, ...]:
+    """The gate's page and numbers, when this run made them, also of a dataset that it stops."""
+    result = results.get(_VALIDATE)
+    if result is None or result.state == "unchanged":
+        return ()
+    return tuple(root / "reports" / f"validation.{ending}" for ending in ("html", "json"))

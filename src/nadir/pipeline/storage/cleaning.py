@@ -1,0 +1,157 @@
+"""Freeing the disk of what nobody needs: DVC's objects, abandoned trainings, old models."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nadir.ground.errors import NadirError
+from nadir.ground.locks import is_held
+from nadir.ground.workspace import main_workspace
+from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.pipeline.lock import workspace_lock
+from nadir.pipeline.process import require_user_name
+from nadir.pipeline.record import pipeline_folder
+from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running_jobs
+from nadir.pipeline.storage.objects import DIRECTORY, cache_folder
+from nadir.training.run_files import LAUNCHER_LOCK, TRAINER_LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+_OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
+
+
+@dataclass
+class Cleaning:
+    """What was removed, or would be.
+
+    Attributes:
+        needed: What stays, and why.
+        objects: How many of the cache's.
+        trainings: Folders that nothing can resume.
+        models: Folders of checkpoints that no version names.
+        freed: Bytes that are free when the last link to each file is gone.
+    """
+
+    needed: Needed
+    objects: int = 0
+    trainings: list[Path] = field(default_factory=list)
+    models: list[Path] = field(default_factory=list)
+    freed: int = 0
+
+
+def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -> Cleaning:
+    """Remove what no registered version, branch, tag, experiment, workspace or job needs.
+
+    Args:
+        root: The project's root.
+        projects: Other clones that share DVC's cache, which keep what they name.
+        dry_run: Only say.
+
+    Raises:
+        NadirError: A pipeline or an experiment runs, the registry or git cannot be asked, or the
+            cache is shared with clones that were not named. Nothing is removed then.
+    """
+    require_user_name()
+    main = main_workspace(root)
+    cache = cache_folder(root)
+    if not projects and not cache.resolve().is_relative_to(main.resolve()):
+        raise NadirError(
+            "DVC's cache lies outside of this clone, and other clones may need what is in it",
+            where=str(cache),
+            fix="name each of them with --project PATH (this one, if it is the only one)",
+        )
+    with workspace_lock(pipeline_folder(root) / "lock"):
+        refuse_running_jobs(root)
+        with _locked(root):
+            needed = needed_objects(root, cache, projects)
+            done = Cleaning(needed)
+            unneeded = _unneeded(cache, needed)
+            done.objects = len(unneeded)
+            done.trainings = _abandoned(root, main)
+            done.models = [
+                path
+                for path in sorted((main / "work" / "models").glob("*"))
+                if path.name + DIRECTORY not in needed.hashes
+            ]
+            whole = [*done.trainings, *done.models]
+            files = [path for folder in whole for path in folder.rglob("*") if path.is_file()]
+            done.freed = _size([*unneeded, *files])
+            if not dry_run:
+                _remove(unneeded, whole)
+    return done
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """No other DVC command adds to the cache meanwhile.
+
+    Raises:
+        NadirError: One is at it.
+    """
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        try:
+            repo.lock.lock()
+        except LockError as error:
+            raise NadirError(
+                "another DVC command runs here", where=str(root), fix="wait for it to end"
+            ) from error
+        try:
+            yield
+        finally:
+            repo.lock.unlock()
+
+
+def _unneeded(cache: Path, needed: Needed) -> list[Path]:
+    """Objects that nobody needs; lists of folders first, so that none names what is gone."""
+    found = [
+        path
+        for path in cache.glob("??/*")
+        if _OBJECT.fullmatch(path.name) and path.parent.name + path.name not in needed.hashes
+    ]
+    return sorted(found, key=lambda path: (path.suffix != DIRECTORY, path))
+
+
+def _abandoned(root: Path, main: Path) -> list[Path]:
+    """Trainings that neither run nor belong to the present data, code and parameters."""
+    folders = [path for path in sorted((main / "work" / "training").glob("*")) if path.is_dir()]
+    if not folders:
+        return []
+    try:
+        present = stage_fingerprint("train", root)
+    except NadirError:
+        return []  # an input is missing, so nobody knows which of them it is
+    return [
+        path
+        for path in folders
+        if path.name != present
+        and not is_held(path / LAUNCHER_LOCK)
+        and not is_held(path / TRAINER_LOCK)
+    ]
+
+
+def _size(paths: Iterable[Path]) -> int:
+    """Bytes of the files all of whose names are among the paths."""
+    links: dict[tuple[int, int], int] = {}
+    sizes: dict[tuple[int, int], tuple[int, int]] = {}
+    for path in paths:
+        status = path.stat()
+        inode = status.st_dev, status.st_ino
+        links[inode] = links.get(inode, 0) + 1
+        sizes[inode] = status.st_nlink, status.st_size
+    return sum(size for inode, (count, size) in sizes.items() if links[inode] >= count)
+
+
+def _remove(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
+    for folder in folders:
+        shutil.rmtree(folder)

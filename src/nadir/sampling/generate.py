@@ -1,0 +1,250 @@
+"""Prompts to images: one loop for evaluation, the command line and whoever else draws.
+
+The first noise of an image is a pure function of its prompt and seed, made on the CPU in float32.
+It does not depend on the CFG scale, the checkpoint, the device or the batch, so pictures can be
+compared one by one.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nadir.data.tags.captions import write_prompt
+from nadir.ground.chance import seed_of
+from nadir.ground.pictures import with_facts
+from nadir.model.sdxl.text import TextEncoder
+from nadir.sampling.decode import decode, pixel_array, to_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from diffusers import StableDiffusionXLPipeline
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from nadir.config.train import CaptionParams
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image and what is known about it before it is turned into bytes.
+
+    Attributes:
+        prompt: What was asked for.
+        seed: Noise seed.
+        cfg_scale: Guidance scale.
+        pixels_CHW: float32 RGB in 0-1; non-finite values are replaced by 0.
+        latents_finite: Whether the sampler's result held only finite numbers.
+        pixels_finite: Whether the decoder's result did.
+        sampling: Steps, guidance rescale and the sampler's own facts, its schedule among them.
+    """
+
+    prompt: str
+    seed: int
+    cfg_scale: float
+    pixels_CHW: NDArray[np.float32]
+    latents_finite: bool
+    pixels_finite: bool
+    sampling: Mapping[str, Any]
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture in 8 bits, rounded to the nearest level; its PNG files say how it was drawn.
+
+        `ground.pictures.read_facts` reads that back.
+        """
+        asked = {"prompt": self.prompt, "seed": self.seed, "cfg_scale": self.cfg_scale}
+        return with_facts(to_image(self.pixels_CHW), asked | dict(self.sampling))
+
+
+class PromptEncodings:
+    """How a model is asked: prompts encoded once each and kept on the CPU, and the claimed size.
+
+    Args:
+        encoder: Text encoders of the checkpoint.
+        captions: How the model was trained to be asked: `write_prompt`, and chunks of 75 tokens.
+        original_size: Width and height that micro-conditioning claims for the source image; the
+            canvas when None. A size that training has seen gives the best pictures.
+        tags: Whether prompts are lists of tags, to be put into the form of training's.
+        most: Prompts to remember, those used last; None remembers all.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        captions: CaptionParams,
+        original_size: tuple[int, int] | None = None,
+        *,
+        tags: bool = True,
+        most: int | None = None,
+    ) -> None:
+        self.original_size = original_size
+        self._tags = tags
+        self._encoder = encoder
+        self._captions = captions
+        self._most = most
+        self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._asking = threading.Lock()
+
+    def get(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""
+        with self._asking:
+            new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+            self._encode(new)
+            pairs = [self._known[prompt] for prompt in prompts]
+            self._forget(prompts)
+        return torch.stack([hidden for hidden, _ in pairs]), torch.stack([p for _, p in pairs])
+
+    def _encode(self, new: Sequence[str]) -> None:
+        if not new:
+            return
+        captions = self._captions
+        written = [write_prompt(text, captions) if self._tags else text for text in new]
+        hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
+        for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
+            self._known[prompt] = (hidden, pooled)
+
+    def _forget(self, used: Sequence[str]) -> None:
+        """Let go of the prompts that were not used for longest."""
+        if self._most is None:
+            return
+        for prompt in dict.fromkeys(used):
+            self._known[prompt] = self._known.pop(prompt)
+        for prompt in list(self._known)[: -self._most]:
+            del self._known[prompt]
+
+
+def text_encoder(pipeline: StableDiffusionXLPipeline) -> TextEncoder:
+    """The pipeline's own tokenizers and text encoders, as training used them."""
+    return TextEncoder(
+        tokenizer=pipeline.tokenizer,
+        tokenizer_2=pipeline.tokenizer_2,
+        text_encoder=pipeline.text_encoder,
+        text_encoder_2=pipeline.text_encoder_2,
+    )
+
+
+def noise_seed(prompt: str, seed: int, purpose: str = "start") -> int:
+    """The number that seeds an image's noise: 63 bits of a hash of prompt, seed and purpose."""
+    return seed_of(f"{purpose}\0{seed}\0{prompt}")
+
+
+def start_noise(prompt: str, seed: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Standard normal float32 noise [C, h, w] on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(noise_seed(prompt, seed))
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+def generate(
+    pipeline: StableDiffusionXLPipeline,
+    requests: Sequence[tuple[str, int]],
+    *,
+    encodings: PromptEncodings,
+    cfg_scale: float,
+    steps: int,
+    size: tuple[int, int],
+    guidance_rescale: float = 0.0,
+    batch_size: int = 8,
+) -> Iterator[Drawing]:
+    """Draw each (prompt, seed) at one CFG scale, in batches, in order.
+
+    Draws from one pipeline may run at the same time: each takes its own steps.
+
+    Args:
+        pipeline: From `model.checkpoint.load_pipeline`; its scheduler is the sampler.
+        requests: (prompt, seed) of each image.
+        encodings: Shared between calls, so that a prompt is encoded once.
+        cfg_scale: Guidance scale; the unconditional side is the empty prompt.
+        steps: Sampling steps.
+        size: Width and height in pixels, multiples of the VAE's factor.
+        guidance_rescale: phi of CFG rescale; 0 is off.
+        batch_size: Images per call of the network.
+
+    Yields:
+        One `Drawing` per request.
+    """
+    pipeline = _own(pipeline)
+    claimed = encodings.original_size or size
+    taken = {"steps": steps, "guidance_rescale": guidance_rescale, **pipeline.scheduler.facts}
+    for start in range(0, len(requests), batch_size):
+        batch = requests[start : start + batch_size]
+        latents_BCHW = pipeline(
+            **_conditioning(pipeline, batch, encodings),
+            latents=_start(pipeline, batch, size),
+            generator=_step_generators(batch),
+            width=size[0],
+            height=size[1],
+            original_size=claimed[::-1],
+            target_size=size[::-1],
+            num_inference_steps=steps,
+            guidance_scale=cfg_scale,
+            guidance_rescale=guidance_rescale,
+            output_type="latent",
+        ).images
+        yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW, taken)
+
+
+def _own(pipeline: StableDiffusionXLPipeline) -> StableDiffusionXLPipeline:
+    """The same networks with a sampler and settings of a call that no other call changes."""
+    own = copy.copy(pipeline)
+    # What a run makes of itself is made anew when it begins.
+    own.scheduler = copy.copy(pipeline.scheduler)
+    return own
+
+
+def _conditioning(
+    pipeline: StableDiffusionXLPipeline,
+    batch: Sequence[tuple[str, int]],
+    encodings: PromptEncodings,
+) -> dict[str, Any]:
+    hidden_BSD, pooled_BP = encodings.get([prompt for prompt, _ in batch])
+    empty_BSD, empty_BP = encodings.get([""] * len(batch))
+    tensors = {
+        "prompt_embeds": hidden_BSD,
+        "pooled_prompt_embeds": pooled_BP,
+        "negative_prompt_embeds": empty_BSD,
+        "negative_pooled_prompt_embeds": empty_BP,
+    }
+    unet = pipeline.unet
+    return {name: tensor.to(unet.device, unet.dtype) for name, tensor in tensors.items()}
+
+
+def _start(
+    pipeline: StableDiffusionXLPipeline, batch: Sequence[tuple[str, int]], size: tuple[int, int]
+) -> torch.Tensor:
+    factor = pipeline.vae_scale_factor
+    shape = (pipeline.unet.config.in_channels, size[1] // factor, size[0] // factor)
+    noise_BCHW = torch.stack([start_noise(prompt, seed, shape) for prompt, seed in batch])
+    return noise_BCHW.to(pipeline.unet.device, pipeline.unet.dtype)
+
+
+def _step_generators(batch: Sequence[tuple[str, int]]) -> list[torch.Generator]:
+    """One generator per image, for samplers that add noise at each step."""
+    seeds = [noise_seed(prompt, seed, "steps") for prompt, seed in batch]
+    return [torch.Generator("cpu").manual_seed(value) for value in seeds]
+
+
+def _decoded(
+    pipeline: StableDiffusionXLPipeline,
+    batch: Sequence[tuple[str, int]],
+    cfg_scale: float,
+    latents_BCHW: torch.Tensor,
+    sampling: Mapping[str, Any],
+) -> Iterator[Drawing]:
+    raw_BCHW = decode(pipeline, latents_BCHW)
+    for index, (prompt, seed) in enumerate(batch):
+        yield Drawing(
+            prompt=prompt,
+            seed=seed,
+            cfg_scale=cfg_scale,
+            pixels_CHW=pixel_array(raw_BCHW[index]),
+            latents_finite=bool(latents_BCHW[index].isfinite().all()),
+            pixels_finite=bool(raw_BCHW[index].isfinite().all()),
+            sampling=sampling,
+        )

@@ -1,0 +1,168 @@
+"""Which version is live: aliases moved under a lock, and moved back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nadir.data.gate.accepted_profile import PROFILE, accept
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import project_root
+from nadir.tracking.registry.aliases import move_aliases, swapped
+from nadir.tracking.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    alias_table,
+    model_name,
+    registry_lock,
+    resolve_version,
+)
+from nadir.tracking.store.connection import connect, store_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_REPORT = "evaluation.html"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What an alias change came to.
+
+    Attributes:
+        name: The registered model.
+        champion: Version that is live now.
+        previous: Version that was live before, which a rollback brings back.
+        changed: Whether anything moved.
+    """
+
+    name: str
+    champion: int
+    previous: int | None
+    changed: bool
+
+
+@store_faults()
+def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
+    """Make a version the champion; the one before it becomes `previous`.
+
+    Its dataset becomes the accepted one (`nadir.data.gate.accepted_profile`), where its run kept a
+    profile.
+
+    Repeating it changes nothing, so a promotion that was interrupted is finished by calling again:
+    `previous` is set first, and the champion's alias moves in one step.
+
+    Args:
+        root: The project's root.
+        version: Its number; None is the challenger.
+
+    Raises:
+        NadirError: No such version, no challenger, its gate did not say `promote`, or its weights
+            cannot be had.
+    """
+    root = root or project_root()
+    name = model_name(root)
+    client = connect(root)
+    with registry_lock(root):
+        aliases = alias_table(client, name)
+        number = str(version) if version is not None else aliases.get(CHALLENGER)
+        if number is None:
+            raise NadirError(
+                f"`{name}` has no challenger",
+                where=client.tracking_uri,
+                fix="`nadir run` registers one, or name a version",
+            )
+        candidate = resolve_version(f"models:/{name}/{number}", root)
+        _require_gate(client, candidate.run_id, number)
+        _require_weights(candidate, root)
+        with _dataset_of(client, candidate.run_id) as profile:
+            wanted = {**aliases, CHAMPION: number}
+            if aliases.get(CHAMPION) not in {None, number}:
+                wanted[PREVIOUS] = aliases[CHAMPION]
+            if aliases.get(CHALLENGER) == number:
+                del wanted[CHALLENGER]
+            move_aliases(client, name, aliases, wanted)
+            if profile is not None:
+                accept(profile, root)
+        return _outcome(name, aliases, wanted)
+
+
+@store_faults()
+def rollback(root: Path | None = None) -> Promotion:
+    """Make the previous champion live again; the one that was live becomes `previous`.
+
+    It also becomes `challenger` again, which it was before its promotion, unless a version that was
+    registered since is. Going back twice changes nothing.
+
+    Raises:
+        NadirError: There was no champion before this one, or its weights cannot be had.
+    """
+    root = root or project_root()
+    name = model_name(root)
+    client = connect(root)
+    with registry_lock(root):
+        aliases = alias_table(client, name)
+        previous, champion = aliases.get(PREVIOUS), aliases.get(CHAMPION)
+        if previous is None:
+            raise NadirError(
+                f"`{name}` has no previous champion to go back to",
+                where=client.tracking_uri,
+                fix="promote a version by its number",
+            )
+        _require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
+        wanted = swapped(aliases, champion, previous)
+        move_aliases(client, name, aliases, wanted)
+        return _outcome(name, aliases, wanted)
+
+
+def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
+    run = client.get_run(run_id) if run_id else None
+    verdict = run.data.tags.get("nadir.gate", "") if run else ""
+    if verdict != "promote":
+        raise NadirError(
+            f"the gate's verdict on version {number} is `{verdict or 'missing'}`",
+            where=_report_of(client, run) if run else f"version {number}, which names no run",
+            fix="train a better model; a version that once was live comes back with a rollback",
+        )
+
+
+def _report_of(client: MlflowClient, run: Run) -> str:
+    """Where the report of this very run is: the workspace's may be another model's."""
+    info = run.info
+    if client.tracking_uri.startswith(("http://", "https://")):
+        page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
+        return f"{client.tracking_uri.rstrip('/')}/#/{page}/{_REPORT}"
+    return f"{info.artifact_uri.removeprefix('file://')}/{_REPORT}"
+
+
+def _require_weights(version: Version, root: Path) -> None:
+    """By name: the room that knows where weights are lies above this one."""
+    importlib.import_module("nadir.pipeline.storage.cache").require_weights(version, root)
+
+
+@contextlib.contextmanager
+def _dataset_of(client: MlflowClient, run_id: str) -> Iterator[Path | None]:
+    """The profile of the dataset that a run was trained on; None of a run that kept none."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {file.path for file in client.list_artifacts(run_id)}
+        there = PROFILE.name in kept
+        yield Path(client.download_artifacts(run_id, PROFILE.name, folder)) if there else None
+
+
+def _outcome(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Promotion:
+    previous = after.get(PREVIOUS)
+    return Promotion(
+        name=name,
+        champion=int(after[CHAMPION]),
+        previous=int(previous) if previous else None,
+        changed=before.get(CHAMPION) != after[CHAMPION],
+    )

@@ -1,0 +1,145 @@
+"""What `evaluate` found, put on the run that trained the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nadir.ground.files import file_hash, read_json
+from nadir.tracking.lineage import FINGERPRINT_TAG
+from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.runs.pipeline_run import set_tags
+from nadir.tracking.runs.training_run import now_ms
+from nadir.tracking.store.connection import experiment_id, missing_is_none
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+
+EVALUATION = "reports/evaluation.json"
+_TABLE = "reports/evaluation.parquet"
+VALIDATION = "reports/validation.json"
+PROFILE = "data/profile.json"
+_FILES = (
+    "reports/evaluation.html",
+    "reports/validation.html",
+    EVALUATION,
+    VALIDATION,
+    PROFILE,
+    "reports/tags.json",
+    "reports/tag_use.png",
+    "reports/tag_weights.png",
+    "reports/buckets.json",
+    "reports/buckets.csv",
+    "params.yaml",
+)
+# What the evaluation report says besides metrics; all else in it is a metric of the checkpoint.
+EVALUATION_FACTS = ("protocol_id", "sampling", "images", "nonfinite", "cfg_scales", "gate")
+# A run has a `loss` already, that of its training.
+_OTHER_NAMES = {"loss": "x0_mse"}
+_PUBLISHED_TAG = "nadir.evaluation_md5"
+
+
+def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
+    """The run named in `models/run.json`, or a stand-in where this store does not have it.
+
+    The store may be another than the one the model was trained with, and a training by
+    `dvc repro` with tracking switched off has no run at all.
+    """
+    path = root / "models" / "run.json"
+    named = read_json(path).get("run_id") if path.is_file() else None
+    if named and _is_there(client, str(named)):
+        return str(named)
+    return _stand_in(client, root, str(named or ""), fingerprint)
+
+
+def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
+    """Log metrics per CFG scale, the reports and the sample images, once per evaluation.
+
+    Returns:
+        Whether anything was logged: false when this very evaluation already is on the run.
+    """
+    # The verdict hangs on the limits as well, which only the report knows.
+    table = output_hashes(read_lock(root)).get(_TABLE, "none")
+    md5 = f"{table}/{file_hash(root / EVALUATION)[:16]}"
+    if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == md5:
+        return False
+    report = read_json(root / EVALUATION)
+    _log_metrics(client, run_id, evaluation_metrics(report))
+    if (root / VALIDATION).is_file():
+        _log_metrics(client, run_id, validation_metrics(read_json(root / VALIDATION)))
+    for name in _FILES:
+        if (root / name).is_file():
+            client.log_artifact(run_id, str(root / name))
+    if (root / "reports" / "samples").is_dir():
+        client.log_artifacts(run_id, str(root / "reports" / "samples"), "samples")
+    tags = {_PUBLISHED_TAG: md5, "nadir.gate": gate_verdict(report)}
+    set_tags(client, run_id, {key: value for key, value in tags.items() if value})
+    return True
+
+
+def gate_verdict(report: Mapping[str, Any]) -> str:
+    """`promote`, `reject` or `inconclusive`, as `evaluate` wrote it."""
+    return str(report.get("gate", {}).get("verdict", ""))
+
+
+def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of `reports/evaluation.json` under MLflow's names.
+
+    Those of a scale are called `cfg_4.5.contrast_gap`, those of the checkpoint as a whole by the
+    metric's name alone, or by it and their own: `x0_mse.t999`.
+    """
+    metrics: dict[str, float] = {}
+    for scale, values in report.get("cfg_scales", {}).items():
+        metrics |= {f"cfg_{scale}.{name}": value for name, value in values.items()}
+    for key, found in report.items():
+        if key not in EVALUATION_FACTS:
+            name = _OTHER_NAMES.get(key, key)
+            parts = found if isinstance(found, dict) else {"": found}
+            metrics |= {f"{name}.{part}" if part else name: v for part, v in parts.items()}
+    return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
+
+
+def validation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of `reports/validation.json` under MLflow's names, such as `validation.used`."""
+    metrics = {f"validation.{name}": value for name, value in report.get("images", {}).items()}
+    metrics |= {f"validation.{name}": value for name, value in report.get("shares", {}).items()}
+    failed = report.get("expectations", {})
+    metrics |= {f"validation.{name}": failed[name] for name in ("warnings", "critical") if failed}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    at = now_ms()
+    entities = [Metric(name, value, at, 0) for name, value in metrics.items()]
+    for start in range(0, len(entities), 500):
+        client.log_batch(run_id, metrics=entities[start : start + 500])
+
+
+def _is_there(client: MlflowClient, run_id: str) -> bool:
+    run = None
+    with missing_is_none():
+        run = client.get_run(run_id)
+    return run is not None and bool(run.info.lifecycle_stage == "active")
+
+
+def _stand_in(client: MlflowClient, root: Path, named: str, fingerprint: str) -> str:
+    experiment = experiment_id(client, root)
+    known = client.search_runs(
+        [experiment],
+        f"tags.`nadir.kind` = 'restored' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'",
+        max_results=1,
+    )
+    if known:
+        return str(known[0].info.run_id)
+    tags = {
+        "nadir.kind": "restored",
+        "nadir.restored_from": named or "a training without a run",
+        FINGERPRINT_TAG: fingerprint,
+    }
+    run = client.create_run(experiment, run_name="train (restored)", tags=tags)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return str(run.info.run_id)

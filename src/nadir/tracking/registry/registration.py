@@ -1,0 +1,205 @@
+"""A trained and evaluated checkpoint becomes a model version, exactly once."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json, write_json
+from nadir.ground.workspace import project_root
+from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG, lineage_tags
+from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.registry.publish import (
+    EVALUATION,
+    gate_verdict,
+    publish_evaluation,
+    training_run_id,
+)
+from nadir.tracking.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    alias_table,
+    find_version,
+    model_name,
+    registry_lock,
+    with_aliases,
+)
+from nadir.tracking.revision import save_experiment
+from nadir.tracking.runs.journal import catch_up
+from nadir.tracking.runs.pipeline_run import set_tags
+from nadir.tracking.store.connection import connect, missing_is_none, store_faults
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# On a version from its making until its aliases are set: a kill between the two is made good.
+_PENDING_TAG = "nadir.aliases_pending"
+MODEL_CODE = Path(__file__).parents[1] / "serving/model_code.py"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What registering came to.
+
+    Attributes:
+        version: The model version of the current checkpoint.
+        created: Whether it was made now.
+        published: Whether its evaluation was logged now.
+        verdict: The gate's.
+    """
+
+    version: Version
+    created: bool
+    published: bool
+    verdict: str
+
+
+@store_faults()
+def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "") -> Registration:
+    """Give the current checkpoint a model version, unless it has one.
+
+    The version is a pointer: DVC's hash of the checkpoint and code that fetches it by that hash,
+    because DVC keeps the weights already. A new version becomes `challenger`, and `champion` when
+    there is none yet and the gate says `promote`.
+
+    Args:
+        root: The project's root.
+        fingerprint: Of the `train` stage, from its entry in `dvc.lock`.
+        flow_run_id: Prefect's id of the flow run.
+
+    Raises:
+        NadirError: There is no trained and evaluated checkpoint, or no store.
+    """
+    root = root or project_root()
+    report_path = root / EVALUATION
+    if not report_path.is_file():
+        raise NadirError(
+            "there is no evaluated checkpoint to register",
+            where=str(report_path),
+            fix="`nadir run`",
+        )
+    verdict = gate_verdict(read_json(report_path))
+    client = connect(root)
+    catch_up(root)
+    with registry_lock(root):
+        run_id = training_run_id(client, root, fingerprint)
+        _settle(client, run_id)
+        published = publish_evaluation(client, run_id, root)
+        name = model_name(root)
+        md5 = output_hashes(read_lock(root)).get(CHECKPOINT, "")
+        version = find_version(client, name, md5=md5, fingerprint=fingerprint)
+        created = version is None
+        if version is None:
+            _create(client, name, run_id, root, fingerprint, flow_run_id)
+            version = find_version(client, name, md5=md5, fingerprint=fingerprint)
+        if version is None:
+            raise NadirError(
+                f"`{name}` has no version for this checkpoint right after one was made",
+                where=client.tracking_uri,
+                fix="look at the registry; its tags may have been edited meanwhile",
+            )
+        version = _set_aliases(client, version, verdict)
+    return Registration(version, created, published, verdict)
+
+
+def _settle(client: MlflowClient, run_id: str) -> None:
+    """Call the run of a finished training finished, whatever an attempt before it was cut off by.
+
+    Only `train` writes a checkpoint, when it has made its last step; a later attempt that found it
+    finished had nothing more to tell MLflow.
+    """
+    if client.get_run(run_id).info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _create(
+    client: MlflowClient, name: str, run_id: str, root: Path, fingerprint: str, flow_run_id: str
+) -> None:
+    experiment = save_experiment(root, f"train-{fingerprint[:12]}")
+    tags = lineage_tags(
+        root, fingerprint=fingerprint, flow_run_id=flow_run_id, experiment=experiment
+    )
+    set_tags(client, run_id, tags)
+    _ensure_model(client, name)
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="pointer"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        saved = _save_pointer(Path(folder), model.model_id, tags[OUTPUT_TAG], root)
+        client.log_model_artifacts(model.model_id, str(saved))
+    client.finalize_logged_model(model.model_id, "READY")
+    # Tags travel in the same call, so no version ever exists without the ones it is found by.
+    client.create_model_version(
+        name,
+        source=model.artifact_location,
+        run_id=run_id,
+        tags={**tags, _PENDING_TAG: "true"},
+        model_id=model.model_id,
+    )
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    known = None
+    with missing_is_none():
+        known = client.get_registered_model(name)
+    if known is not None:
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        # Another machine was quicker.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _save_pointer(folder: Path, model_id: str, md5: str, root: Path) -> Path:
+    """An MLflow model whose only weight is a hash."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    pointer = folder / "pointer.json"
+    write_json(pointer, {"path": CHECKPOINT, "md5": md5})
+    for name in ("mlflow.pyfunc", "mlflow.models"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # advice that no user here can follow
+    mlflow.pyfunc.save_model(
+        str(folder / "model"),
+        python_model=str(MODEL_CODE),
+        artifacts={"pointer": str(pointer)},
+        pip_requirements=_requirements(root),
+        mlflow_model=Model(model_id=model_id),
+    )
+    return folder / "model"
+
+
+def _requirements(root: Path) -> list[str]:
+    """The locked dependencies; the package itself is the clone's, for no index has it."""
+    import mlflow
+
+    lock = root / "requirements.lock"
+    lines = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
+    return [line for line in lines if "==" in line and not line.lstrip().startswith("#")] or [
+        f"mlflow=={mlflow.__version__}"
+    ]
+
+
+def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Version:
+    number = str(version.version)
+    pending = _PENDING_TAG in version.tags
+    if pending:
+        client.set_registered_model_alias(version.name, CHALLENGER, number)
+    # Where there is a `previous`, somebody took the champion away, and somebody names the next.
+    taken = {CHAMPION, PREVIOUS} & alias_table(client, version.name).keys()
+    if not taken and verdict == "promote":
+        client.set_registered_model_alias(version.name, CHAMPION, number)
+    if pending:
+        client.delete_model_version_tag(version.name, number, _PENDING_TAG)
+    return with_aliases(client, version)

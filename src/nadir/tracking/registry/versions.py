@@ -1,0 +1,155 @@
+"""Model versions: found before they are made, and the aliases that say which one is live."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from nadir.config.reader import read_section
+from nadir.config.register import RegisterParams
+from nadir.ground.errors import NadirError
+from nadir.ground.workspace import PARAMS_FILE, main_workspace
+from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
+from nadir.tracking.locks import waiting_lock
+from nadir.tracking.store.connection import connect, missing_is_none, store_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+_SCHEME = "models:/"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version.
+
+    Attributes:
+        name: The registered model.
+        version: Its number.
+        md5: DVC's hash of the checkpoint folder it points to.
+        run_id: The training run.
+        aliases: Names that point to it, sorted.
+        tags: Its lineage.
+    """
+
+    name: str
+    version: int
+    md5: str
+    run_id: str
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def model_name(root: Path) -> str:
+    """The registered model's name, from `params.yaml`."""
+    return read_section("register", RegisterParams, root / PARAMS_FILE).model_name
+
+
+@contextlib.contextmanager
+def registry_lock(root: Path) -> Iterator[None]:
+    """One registration or promotion at a time: MLflow's aliases have no compare-and-set."""
+    with waiting_lock(main_workspace(root) / "work" / "mlflow" / "registry.lock"):
+        yield
+
+
+def find_version(
+    client: MlflowClient, name: str, *, md5: str, fingerprint: str | None = None
+) -> Version | None:
+    """The newest version made of this very checkpoint, by this very stage state if it is given."""
+    wanted = {OUTPUT_TAG: md5} | ({FINGERPRINT_TAG: fingerprint} if fingerprint else {})
+    conditions = [f"name = '{name}'", *(f"tag.`{k}` = '{v}'" for k, v in wanted.items())]
+    found = client.search_model_versions(" and ".join(conditions))
+    newest = max(found, key=lambda version: int(version.version), default=None)
+    return None if newest is None else _version(client, newest)
+
+
+def newest_version(client: MlflowClient, name: str) -> Version | None:
+    """The version with the highest number."""
+    found = client.search_model_versions(f"name = '{name}'", max_results=1000)
+    newest = max(found, key=lambda version: int(version.version), default=None)
+    return None if newest is None else _version(client, newest)
+
+
+def alias_table(client: MlflowClient, name: str) -> dict[str, str]:
+    """Version number by alias; empty only when the store says that there is no such model.
+
+    Raises:
+        MlflowException: The store says anything else: nothing is known about its aliases then.
+    """
+    model = None
+    with missing_is_none():
+        model = client.get_registered_model(name)
+    if model is None:
+        return {}
+    if model.name != name:  # something between here and the store answered in its place
+        raise NadirError(
+            f"the store was asked about the model `{name}` and answered about `{model.name}`",
+            where=client.tracking_uri,
+            fix="see that the address is the MLflow server's, and what proxy lies before it",
+        )
+    return {alias: str(number) for alias, number in model.aliases.items()}
+
+
+@store_faults()
+def resolve_version(uri: str, root: Path) -> Version:
+    """The version that `models:/name@alias` or `models:/name/number` names.
+
+    Raises:
+        NadirError: Another form, no such model, alias or version, or the store cannot tell.
+    """
+    rest = uri.removeprefix(_SCHEME)
+    name, at, alias = rest.partition("@")
+    if not at:
+        name, _, number = rest.partition("/")
+    if not uri.startswith(_SCHEME) or not name or not (alias or number):
+        raise NadirError(
+            f"`{uri}` names no registered model",
+            fix="write models:/nadir@champion or models:/nadir/3",
+        )
+    client = connect(root)
+    if at:
+        number = alias_table(client, name).get(alias, "")
+    found = None
+    # MLflow's own error for what is no number says nothing of the model.
+    if number.isdecimal():
+        with missing_is_none():
+            found = client.get_model_version(name, number)
+    if found is None:
+        raise NadirError(
+            f"the registry has no `{uri}`", where=client.tracking_uri, fix=_known(client, name)
+        )
+    return _version(client, found)
+
+
+def with_aliases(client: MlflowClient, version: Version) -> Version:
+    """The version with the aliases it has now."""
+    number = str(version.version)
+    table = alias_table(client, version.name)
+    return replace(version, aliases=tuple(sorted(a for a, at in table.items() if at == number)))
+
+
+def _version(client: MlflowClient, found: ModelVersion) -> Version:
+    version = Version(
+        name=found.name,
+        version=int(found.version),
+        md5=found.tags.get(OUTPUT_TAG, ""),
+        run_id=found.run_id or "",
+        tags=dict(found.tags),
+    )
+    return with_aliases(client, version)
+
+
+def _known(client: MlflowClient, name: str) -> str:
+    aliases = alias_table(client, name)
+    if not aliases:
+        return "`nadir run` trains and registers a model; `nadir status` shows its name"
+    listed = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases.items()))
+    return f"known: {listed}"

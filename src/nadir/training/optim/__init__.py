@@ -1,0 +1,4 @@
+"""What changes the weights: optimizers, learning rates, and the moving average.
+
+Both see weights by name only.
+"""
