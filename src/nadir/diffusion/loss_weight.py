@@ -20,7 +20,7 @@ from nadir.diffusion.names import LOSS_WEIGHTS, PREDICTIONS
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -63,26 +63,27 @@ def loss_weight(
         return torch.ones_like(snr_B)
     snr = snr_B.double() * sigma_data**2
     if prediction == "v":
-        weight = _x0_weight(name, snr, gamma) / (snr + 1)
+        weight = X0_WEIGHTS[name](snr, gamma) / (snr + 1)
         if name == "debiased":
             weight = 1 / (snr.sqrt() + snr.rsqrt())  # the same without inf / inf
         if name == "min_snr_snr0_one":
             weight = torch.where(snr == 0, 1.0, weight)
     elif prediction == "epsilon":
-        weight = snr.rsqrt() if name == "debiased" else _x0_weight(name, snr, gamma) / snr
+        weight = snr.rsqrt() if name == "debiased" else X0_WEIGHTS[name](snr, gamma) / snr
     else:
-        weight = _x0_weight(name, snr, gamma)
+        weight = X0_WEIGHTS[name](snr, gamma)
     return weight.to(snr_B.dtype)
 
 
-def _x0_weight(name: str, snr: Tensor, gamma: float) -> Tensor:
-    if name == "snr_plus_one":
-        return (snr + 1).clamp(max=gamma)
-    if name == "soft_min_snr":
-        return gamma / (1 + gamma / snr)  # defined at SNR 0 and at infinity
-    if name == "debiased":
-        return snr.sqrt()
-    return snr.clamp(max=gamma)
+X0_WEIGHTS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "min_snr": lambda snr, gamma: snr.clamp(max=gamma),
+    "min_snr_snr0_one": lambda snr, gamma: snr.clamp(max=gamma),
+    "snr_plus_one": lambda snr, gamma: (snr + 1).clamp(max=gamma),
+    # Defined at SNR 0 and at infinity.
+    "soft_min_snr": lambda snr, gamma: gamma / (1 + gamma / snr),
+    "debiased": lambda snr, _gamma: snr.sqrt(),
+}
+"""w(SNR, gamma) by name; `none` weighs each target as it is and has none."""
 
 
 def _check(name: str, snr_B: Tensor, *, prediction: str, gamma: float) -> None:
