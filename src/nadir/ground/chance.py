@@ -20,7 +20,6 @@ class Stream(IntEnum):
 
     NOISE = 1
     TIMESTEPS = 2
-    PREVIEW = 3
     FLIP = 4
     EPOCH = 5
 

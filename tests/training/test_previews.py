@@ -1,0 +1,45 @@
+"""A preview, `nadir generate` and the evaluation draw one picture of one prompt and seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tests.training.test_trainer import train
+from typer.testing import CliRunner
+
+from nadir.cli import app
+from nadir.ground.pictures import read_facts
+from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.sampling.generate import PromptEncodings, generate, text_encoder
+from nadir.sampling.prompt_format import Habits
+from nadir.training.previews import CFG_SCALE, STEPS
+
+
+def test_previews_generate_and_evaluation_agree_to_the_bit(project: Path, tmp_path: Path) -> None:
+    recorder = train(tmp_path / "w", latent_scaling="per_channel")
+    _, prompt, preview = recorder.previews[-1]
+    preview.save(tmp_path / "preview.png")
+    facts = read_facts(tmp_path / "preview.png")
+    seed = facts["seed"]
+    model = tmp_path / "w/output/checkpoint"
+    size = f"{preview.width}x{preview.height}"
+    drawn = tmp_path / "drawn.png"
+    arguments = ["generate", prompt, "--model", str(model), "--seed", str(seed)]
+    arguments += ["--cfg", str(CFG_SCALE), "--steps", str(STEPS), "--size", size]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(drawn)], catch_exceptions=False)
+    assert result.exit_code == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(drawn)), np.asarray(preview))
+    pipeline = load_pipeline(model)
+    habits = Habits.of(load_checkpoint_info(model).training)
+    (evaluated,) = generate(
+        pipeline,
+        [(prompt, seed)],
+        encodings=PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size),
+        cfg_scale=CFG_SCALE,
+        steps=STEPS,
+        size=preview.size,
+    )
+    np.testing.assert_array_equal(np.asarray(evaluated.image), np.asarray(preview))
+    assert read_facts(drawn) == facts
