@@ -133,9 +133,11 @@ class _Tags:
         kept &= np.diff(piece.starts) > 0
         image, chosen = piece.images(), np.repeat(kept, np.diff(piece.starts))
         image, rows = image[chosen], piece.rows[chosen].astype(np.int64)
-        tie = self.draw.random(len(rows)) if self.draw else np.zeros(len(rows))
-        rows = rows[np.lexsort([tie, self.ranks[rows], image])]
-        return rows, np.concatenate([[0], np.cumsum(np.diff(piece.starts)[kept])])
+        size = len(rows)
+        tie = self.draw.integers(0, 1 << 32, size) if self.draw else np.arange(size)
+        # One number for caption, class and place is sorted ten times as fast as three.
+        order = np.argsort((image << 3 | self.ranks[rows]) << 32 | tie, kind="stable")
+        return rows[order], np.concatenate([[0], np.cumsum(np.diff(piece.starts)[kept])])
 
     def ends(self, rows: Integers, starts: Integers) -> Integers:
         """Tokens of each caption up to the end of each of its tags, without the comma behind."""
