@@ -21,13 +21,16 @@ from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.inherited import forget_python_switches
 from nadir.ground.waiting import bound_spinning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-bound_spinning()  # before a command loads torch
+# Before a command loads its libraries.
+forget_python_switches()
+bound_spinning()
 
 
 def _help(command: Callable[..., None]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.errors import NadirError
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.inherited import PYTHON_SWITCHES
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.supervise import run_group
 
@@ -87,12 +88,14 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
     """The environment for every process of the pipeline.
 
     Telemetry is off, this interpreter is the `python` of `dvc.yaml`, Prefect's files lie in
-    `work/prefect` unless `PREFECT_HOME` says otherwise, and no MLflow run is inherited.
+    `work/prefect` unless `PREFECT_HOME` says otherwise. An MLflow run is not inherited, nor are
+    Python's switches for tests.
     """
     home = main_workspace(root or project_root()) / "work" / "prefect"
     home.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
     environment = {**_DEFAULTS, "PREFECT_HOME": str(home), **os.environ, **_QUIET}
-    environment.pop("MLFLOW_RUN_ID", None)
+    for name in ("MLFLOW_RUN_ID", *PYTHON_SWITCHES):
+        environment.pop(name, None)
     folders = environment.get("PATH", os.defpath).split(os.pathsep)
     own = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([own, *(f for f in folders if f != own)])
