@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,11 @@ def test_other_names_are_welcome(tmp_path: Path, name: str) -> None:
 def test_a_path_that_no_database_could_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NadirError, match=r"longer than 400 bytes.*\n.*a shorter path"):
         project_root(make(tmp_path / ("é" * 120) / ("y" * 200)))
+
+
+def test_a_name_is_read_as_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    root = make(tmp_path / "é")
+    code = "from nadir.ground.workspace import project_root; print(ascii(project_root().name))"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.check_output([sys.executable, "-c", code], cwd=root, env=environment)
+    assert told == b"'\\udcc3\\udca9'\n", "the name cannot be decoded there, and is no fault"

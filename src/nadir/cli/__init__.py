@@ -23,13 +23,16 @@ from nadir.cli.servers import servers
 from nadir.cli.status import status
 from nadir.compute.waiting import bound_spinning
 from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.inherited import forget_python_switches
 from nadir.ground.secrets import mask_logs, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-bound_spinning()  # before a command loads torch
+# Before a command loads its libraries.
+forget_python_switches()
+bound_spinning()
 
 
 def _help(command: Callable[..., None]) -> str:

@@ -49,7 +49,8 @@ def _check_name(root: Path) -> None:
             where=repr(f"{str(root)[:60]}…"),
             fix="clone the project into a folder with a shorter path",
         )
-    odd = _ODD.search(str(root))
+    # As bytes, since in the locale C Python may read names as ASCII.
+    odd = _ODD.search(os.fsencode(root).decode("utf-8", "surrogateescape"))
     if odd:
         raise NadirError(
             f"the path of the project holds {odd[0]!r}, which {_WHY[odd.lastgroup or '']}",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.inherited import PYTHON_SWITCHES
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
@@ -92,7 +93,7 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
 
     Telemetry is off, this interpreter is the `python` of `dvc.yaml`, Prefect's files lie in
     `work/prefect` unless `PREFECT_HOME` says otherwise, servers on loopback are asked without a
-    proxy, and no MLflow run is inherited.
+    proxy, and neither an MLflow run nor Python's switches for tests are inherited.
 
     Raises:
         NadirError: `work` cannot be written.
@@ -108,7 +109,8 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
         ) from error
     environment = {**_DEFAULTS, "PREFECT_HOME": str(home), **os.environ, **withheld, **_QUIET}
     ask_loopback_directly(environment)
-    environment.pop("MLFLOW_RUN_ID", None)
+    for name in ("MLFLOW_RUN_ID", *PYTHON_SWITCHES):
+        environment.pop(name, None)
     folders = environment.get("PATH", os.defpath).split(os.pathsep)
     own = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([own, *(f for f in folders if f != own)])

@@ -1,5 +1,8 @@
 """One thin module per DVC stage: read parameters, call a room, write outputs."""
 
 from nadir.compute.waiting import bound_spinning
+from nadir.ground.inherited import forget_python_switches
 
-bound_spinning()  # before a stage loads torch
+# Before a stage loads its libraries.
+forget_python_switches()
+bound_spinning()
