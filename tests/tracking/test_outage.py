@@ -107,46 +107,45 @@ def test_a_server_that_is_stopped_and_started_costs_training_no_step_and_no_reco
     assert not list(journals(Path.cwd()).glob("*"))
 
 
-@pytest.mark.parametrize("away", ["shut", "swallow", "fail"])
-def test_what_a_training_could_not_tell_the_next_run_tells(
-    away: str, door: Door, run_id: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(reporter._PATIENCE_S, "FINISHED", 1.0)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    told = MlflowReporter()
-    report(told, range(1, 11))
-    until(lambda: len(losses(client, run_id)) == 10, "the first steps are sent at once")
-    door.fail(500) if away == "fail" else getattr(door, away)()
-    report(told, range(11, 31))
-    start = time.monotonic()
-    told.finished("FINISHED")
-    assert time.monotonic() - start < 15.0
-    assert client.get_run(run_id).info.status == "RUNNING"
-    assert len(losses(client, run_id)) == 10
-    told._journal.close(remove=False)  # as the end of the process does
-    door.open()
-    assert catch_up(Path.cwd()) == [run_id]
-    assert losses(client, run_id) == list(range(1, 31))
-    assert client.get_run(run_id).info.status == "FINISHED"
-    assert catch_up(Path.cwd()) == []
-
-
-KILLED = """
-import os
-from nadir.tracking.runs.reporter import MlflowReporter
-told = MlflowReporter()
+TRAINING = """
+import os, sys
+from nadir.tracking.runs import reporter
+reporter._PATIENCE_S["FINISHED"] = 1.0
+told = reporter.MlflowReporter()
 for step in range(1, 21):
     told.step(step, step, {"loss": 1.0})
+if sys.argv[1] == "ends":
+    told.finished("FINISHED")
 os._exit(9)
 """
+
+
+def train_elsewhere(how: str) -> None:
+    """A training of 20 steps in a process of its own, which `ends` or is `killed`."""
+    command = [sys.executable, "-c", TRAINING, how]
+    assert subprocess.run(command, env=dict(os.environ), check=False).returncode == 9
+
+
+@pytest.mark.parametrize("away", ["shut", "swallow", "fail"])
+def test_what_a_training_could_not_tell_the_next_run_tells(
+    away: str, door: Door, run_id: str, client: MlflowClient
+) -> None:
+    door.fail(500) if away == "fail" else getattr(door, away)()
+    train_elsewhere("ends")
+    assert client.get_run(run_id).info.status == "RUNNING"
+    assert losses(client, run_id) == []
+    door.open()
+    assert catch_up(Path.cwd()) == [run_id]
+    assert losses(client, run_id) == list(range(1, 21))
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert catch_up(Path.cwd()) == []
 
 
 def test_a_training_killed_during_an_outage_sends_its_records_when_it_goes_on(
     door: Door, run_id: str, client: MlflowClient
 ) -> None:
     door.shut()
-    ended = subprocess.run([sys.executable, "-c", KILLED], env=dict(os.environ), check=False)
-    assert ended.returncode == 9
+    train_elsewhere("killed")
     assert losses(client, run_id) == []
     door.open()
     again = MlflowReporter()

@@ -49,6 +49,8 @@ def servers(
     environment = {**with_database(quiet_environment()), **_SHOW_ERRORS, **told}
     # Not as an argument, which every user of the machine can read.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
+    # Of its GenAI pages; each is a process more.
+    environment.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     folders = {"MLflow": root, "Prefect": prefect_folder(environment)}
     running: list[ServerProcess] = []
     with interrupted_when_told_to_stop():
