@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
 from nadir.tracking.runs.training_run import open_run
 from nadir.tracking.store.connection import experiment_id
+
+pytestmark = pytest.mark.system
 
 # What a proxy, a rights management and a server under repair say, and an answer that got lost.
 ANSWERS = [
@@ -82,15 +85,19 @@ def failures(
     proxy: Proxy,
     action: Callable[[], Any],
     answers: list[tuple[int, bytes]] = ANSWERS,
+    prepare: Callable[[], None] = lambda: None,
     take_back: Callable[[], None] | None = None,
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[str]:
     """Fail each call that the action makes in turn; each time it must end in one clear error.
 
-    With `take_back`, a call may fail that MLflow asks on its own account and can do without: the
-    action then is taken back and the next call fails.
+    `numbers` are the calls to fail, in place of all. `prepare` makes what an attempt starts from,
+    where one that got further would shorten the next. With `take_back`, a call may fail that MLflow
+    asks on its own account and can do without: the action then is taken back.
     """
-    for number in itertools.count():
+    for number in itertools.count() if numbers is None else numbers:
         answer = answers[number % len(answers)]
+        prepare()
         proxy.watch(number, answer)
         fault = None
         try:
@@ -138,28 +145,60 @@ def test_a_promotion_or_rollback_that_any_call_fails_moves_no_alias(
     assert alias_table(client, name) == {"previous": "3", "champion": "2", "challenger": "3"}
 
 
+def crowned(client: MlflowClient, name: str, run_id: str) -> None:
+    """A model whose only version is live."""
+    source = client.get_run(run_id).info.artifact_uri
+    client.create_registered_model(name)
+    client.create_model_version(name, source, run_id)
+    client.set_registered_model_alias(name, "champion", "1")
+
+
+def worth_failing(calls: list[str], *, all_of_them: bool) -> list[int]:
+    """Every call about the model, and with `all_of_them` one of each other kind."""
+    registry = [n for n, call in enumerate(calls) if "registered-models" in call]
+    kinds = {re.sub(r"/artifacts/.*", "", call): number for number, call in enumerate(calls)}
+    return sorted({*registry, *(kinds.values() if all_of_them else ())})
+
+
+@pytest.mark.parametrize("has_champion", [True, False])
 def test_a_registration_that_any_call_fails_crowns_nobody_and_is_made_good_by_the_next(
-    proxy: Proxy, client: MlflowClient, trained: MiniProject
+    proxy: Proxy, client: MlflowClient, trained: MiniProject, *, has_champion: bool
 ) -> None:
-    name = named(trained, "registering")
-    three_versions(client, name)
-    client.delete_registered_model_alias(name, "challenger")
     fingerprint = entry_fingerprint(read_lock(trained.root)["train"])
+    names = (f"new-{has_champion}-{number}" for number in itertools.count())
+    name = named(trained, next(names))
+    # Its run and evaluation are there from now on, so that every attempt makes the same calls.
+    run_id = register(trained.root, fingerprint=fingerprint).version.run_id
+
+    def prepare() -> None:
+        nonlocal name
+        name = named(trained, next(names))
+        if has_champion:
+            crowned(client, name, run_id)
+
+    def registering() -> Any:
+        return register(trained.root, fingerprint=fingerprint)
+
+    number, live = ("2", "1") if has_champion else ("1", "1")
+    prepare()
+    proxy.watch()
+    registering()
+    numbers = worth_failing(proxy.calls, all_of_them=has_champion)
     seen = []
-    for failed in failures(proxy, lambda: register(trained.root, fingerprint=fingerprint)):
-        aliases = alias_table(client, name)
-        assert (aliases["previous"], aliases["champion"]) == ("1", "2"), failed
-        assert aliases.get("challenger") in {None, "4"}, failed
+    for failed in failures(proxy, registering, prepare=prepare, numbers=numbers):
         seen.append(failed)
-    assert len(seen) >= 15, seen
-    assert alias_table(client, name) == {"previous": "1", "champion": "2", "challenger": "4"}
-    found = client.search_model_versions(f"name = '{name}'")
-    assert len(found) == 4, "one version, however often it was tried"
+        aliases = alias_table(client, name)
+        assert aliases.get("champion") in ({"1"} if has_champion else {None, "1"}), failed
+        assert registering().version.version == int(number), failed
+        assert alias_table(client, name) == {"champion": live, "challenger": number}, failed
+        assert len(client.search_model_versions(f"name = '{name}'")) == int(number), failed
+    assert len(seen) == len(numbers)
+    assert sum("registered-models/get " in call for call in seen) >= 3, seen
     runs = client.search_runs([experiment_id(client)], "tags.`nadir.kind` = 'restored'")
-    assert len(runs) == 1, "one run stands for the training that no tracker saw"
+    assert {run.info.run_id for run in runs} == {run_id}, "no second run for one training"
 
 
-def test_a_first_registration_that_any_call_fails_makes_one_champion(
+def test_publishing_an_evaluation_that_any_call_fails_is_made_good_by_the_next(
     proxy: Proxy, client: MlflowClient, trained: MiniProject
 ) -> None:
     name = named(trained, "first")
@@ -167,7 +206,9 @@ def test_a_first_registration_that_any_call_fails_makes_one_champion(
     for _failed in failures(proxy, lambda: register(trained.root, fingerprint=fingerprint)):
         pass
     assert alias_table(client, name) == {"champion": "1", "challenger": "1"}
-    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    version = resolve_version(f"models:/{name}@champion", trained.root)
+    kept = {file.path for file in client.list_artifacts(version.run_id)}
+    assert {"evaluation.html", "evaluation.json", "samples"} <= kept
 
 
 def test_a_training_run_is_taken_up_again_or_not_touched_and_no_second_one_is_made(
