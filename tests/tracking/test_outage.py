@@ -200,7 +200,7 @@ def test_a_run_that_failed_before_its_training_ended_well_does_not_stay_failed(
 def test_the_error_says_what_is_wrong_with_the_store(
     shut: object, why: str, fix: str, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "_PROBE_S", 0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     assert callable(shut)
     shut(door)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _AGAIN = "then run the same command again: what is finished is kept"
 _LOGIN = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 _AWAY = {"ConnectionError", "Timeout", "TimeoutError", "gaierror"}
+_GATEWAY = {"502", "503", "504"}
 _S3 = {"boto3", "botocore"}
 _SERVER_ERROR = re.compile(r"too many (5\d\d) error responses|error code (5\d\d) !=")
 _ADDRESS = re.compile(r"^HTTPS?Connection(?:Pool)?\([^)]*\): ")
@@ -49,8 +50,12 @@ def _told(chain: list[BaseException], *, server: bool) -> tuple[str, str]:
         fix = f"see that it is up and takes the keys of the environment ({keys}), {_AGAIN}"
         return f"its store of artifacts failed: {text}", fix
     failing = next((found for link in chain if (found := _SERVER_ERROR.search(str(link)))), None)
-    if failing and server:
-        code, behind = failing[1] or failing[2], "its database or its store of artifacts (S3)"
+    code = (failing[1] or failing[2]) if failing else ""
+    if code in _GATEWAY:
+        fix = f"start it, or see what stands before it, {_AGAIN}"
+        return f"the server does not answer (HTTP {code} in its place)", fix
+    if code and server:
+        behind = "its database or its store of artifacts (S3)"
         fix = f"see the server's log and mend what stands behind it, {behind}, {_AGAIN}"
         return f"the server is up but answers with errors (HTTP {code})", fix
     if names & _AWAY and server:

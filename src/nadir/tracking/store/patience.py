@@ -62,9 +62,10 @@ def await_answer(
     if waited or os.environ.get(_RETRIES) == "0":
         patience_s = 0.0
     deadline = time.monotonic() + patience_s
+    silent = waited
     while True:
         try:
-            if is_server(uri):
+            if silent and is_server(uri):
                 _knock(uri)
             ask()
         except Exception as error:
@@ -74,6 +75,7 @@ def await_answer(
                 if patience_s:
                     _in_vain[uri] = time.monotonic()
                 raise
+            silent = True
             time.sleep(_AGAIN_AFTER_S)
         else:
             _in_vain.pop(uri, None)
@@ -119,7 +121,7 @@ def _tell(place: Callable[[], str]) -> None:
 
 
 def _knock(uri: str) -> None:
-    """One short request, since a host that swallows them would hold MLflow's own for minutes.
+    """One short request first, since a host that swallows them would hold MLflow's own again.
 
     Any answer will do, but for a gateway's word that there is nobody behind it. Whether the
     certificate or the login is good is for MLflow's client to say.
