@@ -10,8 +10,9 @@ import os
 from nadir.ground.errors import NadirError
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
+from nadir.pipeline.promotion import promote, rollback
 from nadir.pipeline.servers.temporary_server import prefect_environment
-from nadir.tracking.registry.promotion import Promotion, promote, rollback
+from nadir.tracking.registry.promotion import Promotion  # noqa: TC001 - Prefect reads annotations
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
 os.environ.update(prefect_environment())

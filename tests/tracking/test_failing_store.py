@@ -17,9 +17,9 @@ from tests.servers import Proxy, mlflow_server, proxy_before
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.pipeline.fingerprint import entry_fingerprint
+from nadir.pipeline.promotion import promote, rollback
 from nadir.pipeline.status import read_status
 from nadir.tracking.lock_file import read_lock
-from nadir.tracking.registry.promotion import promote, rollback
 from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
 from nadir.tracking.runs.training_run import open_run

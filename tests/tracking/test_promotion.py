@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from nadir.cli import app
 from nadir.data.gate.accepted_profile import read_reference
 from nadir.ground.errors import NadirError
-from nadir.tracking.registry.promotion import promote, rollback
+from nadir.pipeline.promotion import promote, rollback
 from nadir.tracking.registry.versions import alias_table
 from nadir.tracking.store.connection import connect
 

@@ -15,9 +15,9 @@ from tests.mini.project import MiniProject
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.pipeline.fingerprint import entry_fingerprint
+from nadir.pipeline.promotion import promote
 from nadir.pipeline.storage.cache import materialise, resolve_model
 from nadir.tracking.lock_file import output_hashes, read_lock
-from nadir.tracking.registry.promotion import promote
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.registry.versions import alias_table, resolve_version
 from nadir.tracking.store.connection import connect, is_transient

@@ -28,7 +28,7 @@ def promote(
       nadir promote --version 3
       nadir promote --back
     """
-    from nadir.tracking.registry import promotion
+    from nadir.pipeline import promotion
 
     if back and version is not None:
         raise NadirError(

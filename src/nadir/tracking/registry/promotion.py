@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _REPORT = "evaluation.html"
 
 
+WeightsCheck = Callable[["Version", Path], None]
+
+
 @dataclass(frozen=True)
 class Promotion:
     """What an alias change came to.
@@ -52,7 +55,9 @@ class Promotion:
 
 
 @store_faults()
-def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
+def promote(
+    root: Path | None = None, *, version: int | None = None, require_weights: WeightsCheck
+) -> Promotion:
     """Make a version the champion; the one before it becomes `previous`.
 
     Its dataset becomes the accepted one (`nadir.data.gate.accepted_profile`), where its run kept a
@@ -64,6 +69,8 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
     Args:
         root: The project's root.
         version: Its number; None is the challenger.
+        require_weights: Raises where the weights of a version cannot be had; the room that knows
+            where they lie is above this one.
 
     Raises:
         NadirError: No such version, no challenger, its gate did not say `promote`, or its weights
@@ -83,7 +90,7 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
             )
         candidate = resolve_version(f"models:/{name}/{number}", root)
         _require_gate(client, candidate.run_id, number)
-        _require_weights(candidate, root)
+        require_weights(candidate, root)
         with _dataset_of(client, candidate.run_id) as profile:
             wanted = {**aliases, CHAMPION: number}
             if aliases.get(CHAMPION) not in {None, number}:
@@ -97,11 +104,15 @@ def promote(root: Path | None = None, *, version: int | None = None) -> Promotio
 
 
 @store_faults()
-def rollback(root: Path | None = None) -> Promotion:
+def rollback(root: Path | None = None, *, require_weights: WeightsCheck) -> Promotion:
     """Make the previous champion live again; the one that was live becomes `previous`.
 
     It also becomes `challenger` again, which it was before its promotion, unless a version that was
     registered since is. Going back twice changes nothing.
+
+    Args:
+        root: The project's root.
+        require_weights: As of `promote`.
 
     Raises:
         NadirError: There was no champion before this one, or its weights cannot be had.
@@ -118,7 +129,7 @@ def rollback(root: Path | None = None) -> Promotion:
                 where=client.tracking_uri,
                 fix="promote a version by its number",
             )
-        _require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
+        require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
         wanted = swapped(aliases, champion, previous)
         move_aliases(client, name, aliases, wanted)
         return _outcome(name, aliases, wanted)
@@ -142,11 +153,6 @@ def _report_of(client: MlflowClient, run: Run) -> str:
         page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
         return f"{client.tracking_uri.rstrip('/')}/#/{page}/{_REPORT}"
     return f"{info.artifact_uri.removeprefix('file://')}/{_REPORT}"
-
-
-def _require_weights(version: Version, root: Path) -> None:
-    """By name: the room that knows where weights are lies above this one."""
-    importlib.import_module("nadir.pipeline.storage.cache").require_weights(version, root)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # On a version from its making until its aliases are set: a kill between the two is made good.
 _PENDING_TAG = "nadir.aliases_pending"
-MODEL_CODE = Path(__file__).parents[1] / "serving/model_code.py"
+MODEL_CODE = Path(__file__).parents[2] / "serving/model_code.py"
 
 
 @dataclass(frozen=True)

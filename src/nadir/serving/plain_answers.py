@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
-from nadir.tracking.serving.draw_request import RequestError
+from nadir.serving.draw_request import RequestError
 
 MOST_BYTES = 1 << 20
 """Of a body."""

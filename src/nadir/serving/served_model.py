@@ -14,7 +14,6 @@ at a time, so that memory is bounded by the largest picture that may be asked fo
 from __future__ import annotations
 
 import base64
-import importlib
 import inspect
 import io
 import json
@@ -27,8 +26,8 @@ from typing import Any
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from nadir.tracking.serving.draw_request import DrawRequest, RequestError, check_size, read_requests
-from nadir.tracking.serving.plain_answers import answer_plainly
+from nadir.serving.draw_request import DrawRequest, RequestError, check_size, read_requests
+from nadir.serving.plain_answers import answer_plainly
 
 PROJECT_VARIABLE = "NADIR_PROJECT"
 _KEPT_PROMPTS = 64
@@ -43,14 +42,13 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         """Find the weights and load them."""
         from nadir.ground.workspace import project_root
         from nadir.model.load import load_checkpoint_info, load_pipeline
+        from nadir.pipeline.storage.cache import materialise
         from nadir.sampling.generate import PromptEncodings, text_encoder
         from nadir.sampling.prompt_format import Habits
 
         pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))
         root = project_root(Path(os.environ.get(PROJECT_VARIABLE, ".")))
-        # By name: the room it needs lies above this one.
-        cache = importlib.import_module("nadir.pipeline.storage.cache")
-        folder = cache.materialise(pointer["md5"], root)
+        folder = materialise(pointer["md5"], root)
         habits = Habits.of(load_checkpoint_info(folder).training)
         answer_plainly()
         self._drawing = threading.Lock()

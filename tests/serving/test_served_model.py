@@ -25,9 +25,9 @@ from PIL import Image
 from tests.mini.project import make_project
 from tests.support.small_checkpoint import write_base, write_checkpoint
 
+from nadir.serving.draw_request import MOST_PICTURES, DrawRequest, RequestError
+from nadir.serving.served_model import PROJECT_VARIABLE
 from nadir.tracking.registry.registration import _save_pointer
-from nadir.tracking.serving.draw_request import MOST_PICTURES, DrawRequest, RequestError
-from nadir.tracking.serving.served_model import PROJECT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,3 +253,10 @@ def test_a_fault_of_the_server_is_told_without_its_trace(
     with pytest.raises(RequestError, match="could not be drawn") as caught:
         model.predict([GOOD])
     assert caught.value.get_http_status_code() == 500
+
+
+def test_versions_registered_before_the_room_moved_find_their_code() -> None:
+    from nadir.serving.served_model import NadirModel
+    from nadir.tracking import served_model
+
+    assert served_model.NadirModel is NadirModel

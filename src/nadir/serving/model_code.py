@@ -6,6 +6,6 @@ instead of calling it as it once was.
 
 import mlflow
 
-from nadir.tracking.serving.served_model import NadirModel
+from nadir.serving.served_model import NadirModel
 
 mlflow.models.set_model(NadirModel())

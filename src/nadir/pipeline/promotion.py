@@ -1,0 +1,35 @@
+"""Promotion and rollback of versions whose weights can be had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nadir.pipeline.storage.cache import require_weights
+from nadir.tracking.registry import promotion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nadir.tracking.registry.promotion import Promotion
+
+
+def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
+    """Make a version the champion; see `nadir.tracking.registry.promotion.promote`.
+
+    Args:
+        root: The project's root.
+        version: Its number; None is the challenger.
+
+    Raises:
+        NadirError: No such version, its gate did not say `promote`, or its weights are nowhere.
+    """
+    return promotion.promote(root, version=version, require_weights=require_weights)
+
+
+def rollback(root: Path | None = None) -> Promotion:
+    """Make the previous champion live again.
+
+    Raises:
+        NadirError: There was no champion before this one, or its weights are nowhere.
+    """
+    return promotion.rollback(root, require_weights=require_weights)
