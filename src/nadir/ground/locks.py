@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_LOOK_S = 0.05
 
 
 class LockedError(OSError):
@@ -42,10 +46,14 @@ def shared_lock(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path) -> Iterator[int]:
+def exclusive_lock(path: Path, *, looks: int = 1) -> Iterator[int]:
     """Hold a lock file alone, and write the process id into it; yields its descriptor.
 
     A child that inherits the descriptor keeps the lock beyond this process' own end.
+
+    Args:
+        path: The lock file, made if missing.
+        looks: How often to try, 50 ms apart; who asks `is_held` holds the lock for an instant.
 
     Raises:
         LockedError: Another process holds it.
@@ -53,15 +61,22 @@ def exclusive_lock(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(holder_of(path)) from None
+        if not _take(handle, looks):
+            raise LockedError(holder_of(path))
         os.truncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield handle
     finally:
         os.close(handle)
+
+
+def _take(handle: int, looks: int) -> bool:
+    for _ in range(looks):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOOK_S)
+    return False
 
 
 def holder_of(path: Path) -> int | None:
@@ -71,12 +86,12 @@ def holder_of(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock file."""
+    """Whether some process holds the lock file alone."""
     if not path.is_file():
         return False
-    with path.open("a") as file:
+    with path.open() as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False

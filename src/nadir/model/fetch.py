@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import write_json
+from nadir.ground.files import atomic_folder, write_json
 from nadir.ground.workspace import resolve_local
 from nadir.model.base.diffusers_folder import copy_model
 from nadir.model.base.hub import download
@@ -21,6 +18,7 @@ from nadir.model.tiny.networks import make_tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from nadir.config.base_model import BaseModelParams
 
@@ -46,16 +44,11 @@ def fetch_base(
         NadirError: There is no such model, it is no whole SDXL, it is a pickle, quantised, broken
             or of a foreign noise process, or the hub is out of reach.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
+    with atomic_folder(folder) as new:
         origin = _fetch(params, new, on_step)
         facts = origin | _facts(new, params.source)
         write_json(new / "base.json", facts)
         make_readable(new)
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.replace(folder)
     return facts
 
 

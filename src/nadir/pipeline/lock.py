@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import time
 from typing import TYPE_CHECKING
 
 import psutil
 
 from nadir.ground.errors import NadirError
+from nadir.ground.locks import LockedError, exclusive_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LOOKS, _LOOK_S = 5, 0.05
+_LOOKS = 5
 
 
 class WorkspaceTakenError(NadirError):
@@ -33,31 +31,15 @@ def workspace_lock(path: Path) -> Iterator[int]:
     Raises:
         WorkspaceTakenError: Another pipeline, or the stage of a killed one, holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _take(handle):
-            raise _taken(path)
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield handle
-    finally:
-        os.close(handle)
+        with exclusive_lock(path, looks=_LOOKS) as handle:
+            yield handle
+    except LockedError as error:
+        raise _taken(path, error.holder) from None
 
 
-def _take(handle: int) -> bool:
-    """Whether the lock is had; `nadir status` holds it for an instant when it looks."""
-    for _ in range(_LOOKS):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(_LOOK_S)
-    return False
-
-
-def _taken(path: Path) -> WorkspaceTakenError:
-    holder = path.read_text(encoding="utf-8").strip()
-    if holder.isdigit() and psutil.pid_exists(int(holder)):
+def _taken(path: Path, holder: int | None) -> WorkspaceTakenError:
+    if holder is not None and psutil.pid_exists(holder):
         return WorkspaceTakenError(
             f"another pipeline (process {holder}) runs in this workspace",
             where=str(path),

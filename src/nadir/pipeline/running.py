@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from nadir.ground import locks
 from nadir.pipeline.record import last_run, pipeline_folder
 
 if TYPE_CHECKING:
@@ -19,15 +19,7 @@ _DVC_LOCKS = Path(".dvc/tmp/rwlock")
 
 def is_held(root: Path) -> bool:
     """Whether a pipeline, or a stage that one left behind, holds the workspace."""
-    path = pipeline_folder(root) / "lock"
-    if not path.is_file():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return locks.is_held(pipeline_folder(root) / "lock")
 
 
 def running_stages(root: Path, outputs: Mapping[str, Sequence[str]]) -> dict[str, int | None]:

@@ -1,9 +1,7 @@
-"""Diffusers folders on disk: linking parts, and configurations without local paths."""
+"""Diffusers folders on disk: configurations without local paths, and usual permissions."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.files import read_json, write_json
@@ -14,22 +12,6 @@ if TYPE_CHECKING:
 
 # diffusers and transformers note where a model came from; what we write holds no local path.
 _UNWANTED_KEYS = ("_name_or_path",)
-
-
-def link_file(source: Path, target: Path) -> None:
-    """Hard-link one file, or copy it where the disk refuses; the target must not exist."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Hard-link all files of a folder into a new one; copy where the disk refuses."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            link_file(path, target / path.relative_to(source))
 
 
 def edit_json(path: Path, changes: Mapping[str, Any] | None = None) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 
-from nadir.model.checkpoint.folder_files import edit_json, link_tree, make_readable
+from nadir.ground.files import link_tree
+from nadir.model.checkpoint.folder_files import edit_json, make_readable
 from nadir.model.sdxl.networks import SCALING_FACTOR, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import atomic_folder, link_tree, read_json, write_json
 from nadir.model.checkpoint.folder_files import (
     edit_json,
-    link_tree,
     make_readable,
     write_model_index,
 )
@@ -21,6 +17,8 @@ from nadir.model.checkpoint.portable import make_portable
 from nadir.model.checkpoint.scheduler import stock_scheduler
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from diffusers import UNet2DConditionModel
 
     from nadir.model.sdxl.scaling import LatentScaling
@@ -57,9 +55,7 @@ def save_checkpoint(
         scaling: What turned the training latents into the U-Net's input.
         training: Facts about the training, plain JSON values.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
+    with atomic_folder(folder) as new:
         for part in _FROM_BASE:
             link_tree(base / part, new / part)
         write_vae(base / "vae", new / "vae", scaling)
@@ -80,6 +76,3 @@ def save_checkpoint(
             "training": training,
         }
         write_json(new / NADIR_FILE, value)
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.replace(folder)

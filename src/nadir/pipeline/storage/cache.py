@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from nadir.ground.errors import NadirError
+from nadir.ground.files import link_or_copy
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.storage.cached_damage import drop_damaged_objects, drop_links
 from nadir.pipeline.storage.objects import (
@@ -167,18 +167,10 @@ def _link_from_cache(md5: str, cache: Path, target: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         folder = Path(temporary) / "model"
         for name, hash_ in files.items():
-            _link(object_path(hash_, cache), folder / name)
+            link_or_copy(object_path(hash_, cache), folder / name)
         if not target.is_dir():
             folder.rename(target)
     return True
-
-
-def _link(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, place)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, place)
 
 
 def _nowhere(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.locks import waiting_lock
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
 from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
-from nadir.tracking.locks import waiting_lock
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:

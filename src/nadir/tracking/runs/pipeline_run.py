@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.files import read_json, write_json
+from nadir.ground.locks import waiting_lock
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import project_root
-from nadir.tracking.locks import waiting_lock
 from nadir.tracking.revision import git_state
 from nadir.tracking.store.connection import (
     connect,

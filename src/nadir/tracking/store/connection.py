@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
+from nadir.ground.locks import waiting_lock
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
-from nadir.tracking.locks import waiting_lock
 from nadir.tracking.store.faults import store_error
 from nadir.tracking.store.patience import (
     PATIENCE_S,
