@@ -71,7 +71,7 @@ def test_several_pictures_never_share_a_file(draw, tmp_path):
 
 @pytest.mark.parametrize("size", ["big", "64", "64x", "0x64"])
 def test_a_size_that_is_none_is_refused_before_the_model_loads(draw, size):
-    with pytest.raises(NadirError, match=rf"'{size}' is no size"):
+    with pytest.raises(NadirError, match=rf"'{size}' is not a size"):
         draw("--size", size, model="nowhere")
 
 

@@ -145,7 +145,7 @@ def test_an_unknown_key_or_a_malformed_assignment_is_named(params_file: Path) ->
         set_values(["train.stepz=1"], params_file)
     with pytest.raises(NadirError, match=r"no parameter `nothing\.at\.all`"):
         set_values(["nothing.at.all=1"], params_file)
-    with pytest.raises(NadirError, match="`steps` is no assignment"):
+    with pytest.raises(NadirError, match="`steps` is not an assignment"):
         set_values(["steps"], params_file)
     for value in ("[0.9", "@x"):
         with pytest.raises(NadirError, match="is not valid YAML"):
@@ -167,7 +167,7 @@ def test_wrong_keys_are_told_together_with_what_was_meant_and_its_line(params_fi
         f"params.yaml:{rate}: no parameter `learning_rate`; did you mean train.learning_rate?"
         in text
     )
-    assert "`steps` is no assignment" in text
+    assert "`steps` is not an assignment" in text
     assert "no parameter `x`" in text
     assert params_file.read_bytes() == before
 

@@ -91,7 +91,7 @@ def test_no_tables_are_an_empty_one() -> None:
         ("r.csv", b"name,tag\na\n", "line 2: the line has too few cells"),
         ("r.csv", b"name,tag,status\na,b,active\nc,d\n", "line 3: the line has too few cells"),
         ("r.csv", b"name,tag,status\na,b,\n", "line 2: the rule has no status"),
-        ("r.csv", b'name,tag\na,"b\nc,d\n', "table of aliases is no UTF-8 CSV: unexpected end"),
+        ("r.csv", b'name,tag\na,"b\nc,d\n', "table of aliases is not UTF-8 CSV: unexpected end"),
         ("r.parquet", parquet(name=["a"], tag=["b"], status=pa.array([None], pa.string())),
          "row 1: the rule has no status"),
         ("r.csv", b"\xff\xfe\x00", "no UTF-8 CSV"),

@@ -113,9 +113,9 @@ def test_combinations_without_meaning_are_errors() -> None:
     for name in ("min_snr", "snr_plus_one", "soft_min_snr", "debiased"):
         with pytest.raises(NadirError, match="no weight where the SNR is zero"):
             weigh(name, 0.0, "epsilon")
-    with pytest.raises(NadirError, match="'hang' is no loss weight"):
+    with pytest.raises(NadirError, match="'hang' is not a loss weight"):
         weigh("hang", 1.0, "v")
-    with pytest.raises(NadirError, match="'flow' is no prediction"):
+    with pytest.raises(NadirError, match="'flow' is not a prediction"):
         weigh("min_snr", 1.0, "flow")
     with pytest.raises(NadirError, match="gamma must be positive, not 0"):
         weigh("min_snr", 1.0, "v", 0.0)

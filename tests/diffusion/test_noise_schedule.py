@@ -150,7 +150,7 @@ def test_impossible_tables_are_refused(table: list[float], message: str) -> None
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(NadirError, match="teaches nothing where the SNR is zero"):
         NoiseSchedule.from_settings(**SETTINGS | {"prediction": "epsilon"})
-    with pytest.raises(NadirError, match="'cosine' is no beta schedule"):
+    with pytest.raises(NadirError, match="'cosine' is not a beta schedule"):
         NoiseSchedule.from_settings(**SETTINGS | {"beta_schedule": "cosine"})
     with pytest.raises(ValueError, match="shift must be positive"):
         NoiseSchedule.from_settings(**SETTINGS | {"sigma_shift": 0.0})

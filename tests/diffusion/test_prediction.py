@@ -120,7 +120,7 @@ def test_questions_without_an_answer_are_errors() -> None:
         to_epsilon("x0", x, x, one)
     with pytest.raises(NadirError, match="v cannot be told from x0 where the SNR is infinite"):
         to_v("x0", x, x, one)
-    with pytest.raises(NadirError, match="'flow' is no prediction"):
+    with pytest.raises(NadirError, match="'flow' is not a prediction"):
         target("flow", x, x, one)
     with pytest.raises(ValueError, match=r"not shape \[3\] for 2 samples"):
         add_noise(x, x, torch.ones(3))

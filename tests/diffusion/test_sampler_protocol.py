@@ -182,9 +182,11 @@ def test_epsilon_prediction_starts_from_unit_noise_on_a_finite_schedule(
 
 
 def test_errors_say_what_to_do(zero_terminal: NoiseSchedule) -> None:
-    with pytest.raises(NadirError, match=r"'lms' is no sampler\n  fix: use one of euler, euler_a"):
+    with pytest.raises(
+        NadirError, match=r"'lms' is not a sampler\n  fix: use one of euler, euler_a"
+    ):
         make_sampler(zero_terminal, prediction="v", name="lms")
-    with pytest.raises(NadirError, match="'flow' is no prediction"):
+    with pytest.raises(NadirError, match="'flow' is not a prediction"):
         make_sampler(zero_terminal, prediction="flow")
     sampler = make_sampler(zero_terminal, prediction="v")
     z = torch.zeros(1, 4, 4, 4)

@@ -126,7 +126,7 @@ def test_the_plot_is_headless_and_the_same_whatever_the_environment_says(
 
 
 def test_errors_say_what_to_do(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(NadirError, match="'big' is no canvas size"):
+    with pytest.raises(NadirError, match="'big' is not a canvas size"):
         run(root, "--canvas", "big", expect_error=True)
     with pytest.raises(NadirError, match="--json and --plot exclude each other"):
         run(root, "--json", "--plot", "a.png", expect_error=True)

@@ -63,4 +63,4 @@ def test_a_name_is_read_as_utf8_whatever_the_locale(tmp_path: Path) -> None:
     code = "from nadir.ground.workspace import project_root; print(ascii(project_root().name))"
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     told = subprocess.check_output([sys.executable, "-c", code], cwd=root, env=environment)
-    assert told == b"'\\udcc3\\udca9'\n", "the name cannot be decoded there, and is no fault"
+    assert told == b"'\\udcc3\\udca9'\n", "the name cannot be decoded there, and is not a fault"

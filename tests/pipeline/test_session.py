@@ -89,7 +89,7 @@ def test_only_what_changed_runs_and_the_way_back_is_restored(quick: MiniProject)
     quick.set("  max_gradient_norm: 2.0", "  max_gradient_norm: 1.0")
     back = states(run(quick, "three"))
     assert back["train"] == "restored"
-    assert len(runs_of(quick, "pipeline")) == 1, "restoring is no computation"
+    assert len(runs_of(quick, "pipeline")) == 1, "restoring is not a computation"
 
 
 def test_a_stage_that_ran_and_changed_nothing_starts_no_other(quick: MiniProject) -> None:

@@ -1,4 +1,4 @@
-"""Stage base_model: its folder, its log, and a source that is no model."""
+"""Stage base_model: its folder, its log, and a source that is not a model."""
 
 from __future__ import annotations
 

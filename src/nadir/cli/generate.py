@@ -77,7 +77,7 @@ def _canvas(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)[xX×](\d+)", text.strip())
     if not match or 0 in (int(match[1]), int(match[2])):
         raise NadirError(
-            f"{text!r} is no size", where="--size", fix="write WIDTHxHEIGHT, e.g. 832x1216"
+            f"{text!r} is not a size", where="--size", fix="write WIDTHxHEIGHT, e.g. 832x1216"
         )
     return int(match[1]), int(match[2])
 

@@ -151,7 +151,7 @@ def _earlier_work(root: Path) -> str:
 
 
 def _load_flow(root: Path) -> ModuleType:
-    """`flows/training_pipeline.py`, which is no part of the package."""
+    """`flows/training_pipeline.py`, which is not a part of the package."""
     path = root / "flows" / "training_pipeline.py"
     spec = importlib.util.spec_from_file_location("training_pipeline", path)
     if spec is None or spec.loader is None or not path.is_file():

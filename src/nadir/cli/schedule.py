@@ -69,7 +69,7 @@ def _canvas_size(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)\s*[xX×]\s*(\d+)", text.strip())
     if not match:
         raise NadirError(
-            f"{text!r} is no canvas size",
+            f"{text!r} is not a canvas size",
             where="--canvas",
             fix="write WIDTHxHEIGHT, e.g. 1024x1536",
         )

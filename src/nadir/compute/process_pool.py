@@ -63,13 +63,13 @@ def map_in_processes(
         RuntimeError: Workers end before they begin, whatever the item.
     """
     program = (pickle.dumps(sys.path), pickle.dumps(function))
-    crew = _Crew[Item](iter(chunks), workers or usable_cores(), program, limit_s)
+    pool = _Pool[Item](iter(chunks), workers or usable_cores(), program, limit_s)
     try:
-        while crew.employ():
-            for chunk, results, loss in crew.wait():
+        while pool.hand_out():
+            for chunk, results, loss in pool.wait():
                 yield chunk, [lost(item, loss) for item in chunk] if loss else results
     finally:
-        crew.dismiss()
+        pool.end()
 
 
 def usable_cores() -> int:
@@ -133,6 +133,8 @@ class _Worker(Generic[Item]):
             while beats := os.read(self._beats, 1 << 16):
                 self._begun += beats.count(BEGINS)
                 self._heard, self._worked_s = time.monotonic(), self._processor_s()
+        # Beats count items over all chunks; answers tell how many of them belong to chunks that are
+        # finished. The difference is the place in the oldest chunk.
         position = self._begun - self._done - 1
         return position if position >= 0 else None
 
@@ -152,7 +154,7 @@ class _Worker(Generic[Item]):
         return self._worked_s
 
     def end(self) -> None:
-        """Kill and bury the process."""
+        """Kill the process and wait for its end, so that none is left as a zombie."""
         self._process.kill()
         self._process.wait()
         # Nobody is at the other end now, so what is still being sent fails.
@@ -162,7 +164,7 @@ class _Worker(Generic[Item]):
         os.close(self._beats)
 
 
-class _Crew(Generic[Item]):
+class _Pool(Generic[Item]):
     """The workers, and what waits for them."""
 
     def __init__(
@@ -178,12 +180,14 @@ class _Crew(Generic[Item]):
         self._program = program
         self._limit_s = limit_s
         # Locks on it are a process's own and end with it.
-        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `dismiss`
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._workers: list[_Worker[Item]] = []
         self._failed_starts = 0
 
-    def employ(self) -> bool:
+    def hand_out(self) -> bool:
         """Give every worker enough to do; false when there is nothing left."""
+        # First one chunk for everybody, then a second: near the end no worker sits on work that
+        # another one could begin.
         for depth in range(1, _AHEAD + 1):
             for worker in self._at_work():
                 if len(worker.chunks) < depth:
@@ -202,6 +206,9 @@ class _Crew(Generic[Item]):
 
     def wait(self) -> Iterator[tuple[Sequence[Item], list[Any], Loss | None]]:
         """What has been finished or lost, after waiting for some of it; may be nothing yet."""
+        # A worker is in one of four states. Idle: it holds no chunk. Starting: it holds some
+        # and has not begun an item. At work: its beats say at which item. Ended: its connection is closed,
+        # which makes it "ready", and its answer is None.
         busy = {worker.connection: worker for worker in self._workers if worker.chunks}
         tick = max(0.05, min(1.0, self._limit_s / 4))
         for ready in connection.wait(list(busy), timeout=tick):
@@ -209,17 +216,18 @@ class _Crew(Generic[Item]):
             chunk = worker.chunks[0]
             answer = worker.answer()
             if answer is None:
-                yield from self._bury(worker, "crashed")
+                yield from self._take_back(worker, "crashed")
             elif answer[0] == "raised":
                 raise answer[1] from RuntimeError(answer[2])
             else:
                 self._failed_starts = 0
                 yield chunk, answer[1], None
+        # Whoever was ready is no longer in `busy`: an answer that came just in time counts.
         for worker in busy.values():
             if worker.is_overdue(self._limit_s):
-                yield from self._bury(worker, "timed_out")
+                yield from self._take_back(worker, "timed_out")
 
-    def dismiss(self) -> None:
+    def end(self) -> None:
         """End every worker."""
         for worker in self._workers:
             worker.end()
@@ -231,7 +239,7 @@ class _Crew(Generic[Item]):
             return self._returned.popleft()
         return next((chunk for chunk in self._chunks if len(chunk)), None)
 
-    def _bury(
+    def _take_back(
         self, worker: _Worker[Item], loss: Loss
     ) -> Iterator[tuple[Sequence[Item], list[Any], Loss | None]]:
         """Take back what a worker held, all but the item it was at."""
@@ -241,9 +249,13 @@ class _Crew(Generic[Item]):
         held = list(worker.chunks)
         if position is not None:
             chunk, self._failed_starts = held[0], 0
+            # What stood before the item was done, but its results died with the worker: they are
+            # sent with the whole chunk. So it is done again, like what stands behind.
             held[:1] = [chunk[:position], chunk[position + 1 :]]
             yield chunk[position : position + 1], [], loss
         else:
+            # It ended before its first item: not an item's fault. Three in a row are the function's
+            # or the machine's, and would go on for ever.
             self._failed_starts += 1
             if self._failed_starts >= _MOST_FAILED_STARTS:
                 raise RuntimeError("worker processes end before they begin; see what they printed")

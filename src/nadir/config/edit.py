@@ -72,7 +72,7 @@ def _assign(tree: Any, text: str, path: Path) -> list[str]:
     key, separator, raw = text.partition("=")
     key = key.strip()
     if not separator or not all(key.split(".")):
-        raise NadirError(f"`{text}` is no assignment", fix="write section.key=value")
+        raise NadirError(f"`{text}` is not an assignment", fix="write section.key=value")
     if key not in _keys(tree):
         raise _unknown(key, tree, path)
     *sections, last = key.split(".")

@@ -59,7 +59,7 @@ class TrainParams(Section):
     warmup_steps: Annotated[int, Field(ge=0)]
     """Steps of linear warm-up."""
     betas: tuple[float, float]
-    """AdamW momenta; with `muon`, of the parameters that are no matrices."""
+    """AdamW momenta; with `muon`, of the parameters that are not matrices."""
     weight_decay: Annotated[float, Field(ge=0)]
     """AdamW decoupled weight decay."""
     max_gradient_norm: Annotated[float, Field(gt=0)]

@@ -59,7 +59,7 @@ def place_of(path: str) -> Place:
         return Place(path)
     if found[1].lower().endswith(".tar"):
         return Place(found[1], member=found[2])
-    # Text that is no number names no row.
+    # Text that is not a number names no row.
     number = int(found[2]) if _NUMBER.fullmatch(found[2]) else 0
     return Place(found[1], cell=number)
 

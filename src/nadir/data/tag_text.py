@@ -220,7 +220,7 @@ def _score(value: Any) -> int | None:
         return int(given)
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    # Also false for what is no number.
+    # Also false for what is not a number.
     return int(given) if -1e9 < given < 1e9 else None
 
 

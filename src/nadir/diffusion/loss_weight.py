@@ -90,10 +90,10 @@ def _check(name: str, snr_B: Tensor, *, prediction: str, gamma: float) -> None:
     where = "train.loss_weight"
     if name not in LOSS_WEIGHTS:
         fix = f"use one of {', '.join(LOSS_WEIGHTS)}"
-        raise NadirError(f"{name!r} is no loss weight", where=where, fix=fix)
+        raise NadirError(f"{name!r} is not a loss weight", where=where, fix=fix)
     if prediction not in PREDICTIONS:
         fix = f"use one of {', '.join(PREDICTIONS)}"
-        raise NadirError(f"{prediction!r} is no prediction", where="noise.prediction", fix=fix)
+        raise NadirError(f"{prediction!r} is not a prediction", where="noise.prediction", fix=fix)
     if not gamma > 0:
         raise NadirError(f"gamma must be positive, not {gamma}", where=where, fix="use 5")
     if name == "min_snr_snr0_one" and prediction != "v":

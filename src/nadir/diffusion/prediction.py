@@ -124,7 +124,7 @@ def _coefficients(alphas_cumprod_B: Tensor, like_BCHW: Tensor) -> tuple[Tensor, 
 def _check(prediction: str) -> None:
     if prediction not in PREDICTIONS:
         raise NadirError(
-            f"{prediction!r} is no prediction",
+            f"{prediction!r} is not a prediction",
             where="noise.prediction",
             fix=f"use one of {', '.join(PREDICTIONS)}",
         )

@@ -92,7 +92,7 @@ class NoiseSchedule:
         tables = {"scaled_linear": cls.scaled_linear, "linear": cls.linear}
         if beta_schedule not in tables:
             raise NadirError(
-                f"{beta_schedule!r} is no beta schedule",
+                f"{beta_schedule!r} is not a beta schedule",
                 where="noise.beta_schedule",
                 fix=f"use one of {', '.join(tables)}",
             )

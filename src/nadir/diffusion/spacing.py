@@ -27,7 +27,7 @@ def spaced_timesteps(first: float, steps: int, spacing: str) -> torch.Tensor:
     """
     if spacing not in SPACINGS:
         raise NadirError(
-            f"{spacing!r} is no timestep spacing",
+            f"{spacing!r} is not a timestep spacing",
             where="spacing",
             fix=f"use one of {', '.join(SPACINGS)}",
         )

@@ -40,7 +40,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """The facts inside a PNG file.
 
     Raises:
-        NadirError: It is no PNG file, or carries none.
+        NadirError: It is not a PNG file, or carries none.
     """
     from PIL import Image, UnidentifiedImageError
 

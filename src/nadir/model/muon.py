@@ -144,8 +144,12 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     Args:
         matrices: [B, m, n], none all zero.
     """
+    # X <- a X + (b A + c A^2) X with A = X X^T maps a singular value s to a s + b s^3 + c s^5. As
+    # F(A) X with F = a + b A + c A^2, five rounds are F5 F4 F3 F2 F1 X, and the next Gram matrix is
+    # F A F^T = F F A, since F is symmetric and commutes with A.
     upright = matrices.shape[-2] > matrices.shape[-1]
     wide = matrices.mT if upright else matrices
+    # By its Frobenius norm: no singular value is above 1, where the polynomial would diverge.
     wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
     gram = wide @ wide.mT
     product = factor = _round(gram)

@@ -102,7 +102,7 @@ def stage_order(root: Path, until: str | None = None) -> list[str]:
         until: Only this stage and what it needs.
 
     Raises:
-        NadirError: `until` is no stage.
+        NadirError: `until` is not a stage.
     """
     return order(stage_graph(root), until)
 

@@ -73,7 +73,7 @@ class StageResult:
     Attributes:
         stage: Its name.
         state: `executed` (its command ran), `restored` (DVC had the result), `unchanged`, `failed`;
-            `registered` is of the registry's step, which is no stage of DVC.
+            `registered` is of the registry's step, which is not a stage of DVC.
         duration_s: Wall time in seconds.
         log: File with everything it printed.
         error: What went wrong, for `failed`.

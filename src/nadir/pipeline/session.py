@@ -62,7 +62,7 @@ class Session:
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
-        NadirError: `until` is no stage, or DVC cannot read the pipeline.
+        NadirError: `until` is not a stage, or DVC cannot read the pipeline.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ def open_session(
         name: The flow run's name, which its MLflow run gets too.
 
     Raises:
-        NadirError: Another pipeline holds the workspace, or `until` is no stage.
+        NadirError: Another pipeline holds the workspace, or `until` is not a stage.
     """
     with workspace_lock(pipeline_folder(root) / "lock") as lock:
         mend_torn_files(root)

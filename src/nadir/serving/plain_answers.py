@@ -1,4 +1,4 @@
-"""What MLflow's scoring server answers to a body that is no request: one sentence, no trace.
+"""What MLflow's scoring server answers to a body that is not a request: one sentence, no trace.
 
 By itself it puts the trace of its own code, or all that was sent, into the answer.
 """

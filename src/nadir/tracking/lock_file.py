@@ -20,7 +20,7 @@ def load_yaml(path: Path) -> Any:
     """Parse YAML 1.2 as DVC does: `no` is a text, `1e-3` a number.
 
     Raises:
-        NadirError: The file is no valid YAML.
+        NadirError: The file is not valid YAML.
     """
     from ruamel.yaml.error import YAMLError
 

@@ -54,7 +54,7 @@ class Trainer:
         """Train to the last step and write the outputs.
 
         Raises:
-            NadirError: The loss is no number, or a stop was requested (the state is saved then).
+            NadirError: The loss is not a number, or a stop was requested (the state is saved then).
         """
         train = self._run.train
         self._resume()

@@ -69,8 +69,8 @@ def test_of_tags_that_become_the_same_the_first_counts(tmp_path: Path) -> None:
          r"has the columns word, kind, not tag and class\n  fix: name the columns tag and class"),
         ("t.csv", b"", r"has the columns \(none\), not tag and class"),
         ("t.csv", b"tag,class\nb\n", r"t\.csv line 2: the line has too few cells"),
-        ("t.csv", b"tag,class\n\xff,meta\n", "is no UTF-8 CSV"),
-        ("t.parquet", b"nonsense", "the tag table is no parquet file"),
+        ("t.csv", b"tag,class\n\xff,meta\n", "is not UTF-8 CSV"),
+        ("t.parquet", b"nonsense", "the tag table is not a parquet file"),
         ("t.parquet", parquet(tag=["a"], **{"class": [2]}), r"t\.parquet row 1: unknown class '2'"),
     ],
 )  # fmt: skip

@@ -113,6 +113,10 @@ class BatchPlan:
         if step < 0:
             msg = f"step {step} is negative"
             raise ValueError(msg)
+        # Down the tree: `count` is how often this node was visited before. Of its first k visits
+        # floor((k share + half) / weight) go left (Bresenham's line with rounding), so this visit
+        # goes left exactly where that number rises from k to k + 1, and the number itself is the
+        # count to go on with.
         node, count = self._root, step
         while node.left is not None and node.right is not None:
             weight, share, half = node.weight, node.left.weight, node.weight // 2
@@ -128,6 +132,7 @@ class BatchPlan:
 
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""
+        # The same split, but for all visits at once: each node passes its visits on to both sides.
         images, nodes = 0, [(self._root, step)]
         while nodes:
             node, count = nodes.pop()
@@ -142,6 +147,7 @@ class BatchPlan:
         """Places `start` to `start` + B of the bucket's endless sequence of permutations."""
         size = self._lengths[bucket]
         parts, end = [], start + self.batch_sizes[bucket]
+        # A batch may reach over the end of an epoch, and of several where the bucket is smaller.
         while start < end:
             epoch, offset = divmod(start, size)
             part = self._permutation(bucket, epoch)[offset : offset + end - start]
@@ -186,6 +192,8 @@ def _batch_shares(lengths: Sequence[int], batch_sizes: Sequence[int]) -> list[in
 
 def _spread(repeats: Integers, rng: np.random.Generator) -> Integers:
     """An epoch in which image i stands `repeats[i]` times, 1/repeats[i] of the epoch apart."""
+    # Turn j of an image with r repeats stands at time (j + u) / r, u drawn once per image: turns
+    # lie 1 / r apart, and images with equal r are in random order.
     images = np.repeat(np.arange(len(repeats)), repeats)
     turn = np.arange(len(images)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     times = (turn + rng.random(len(repeats))[images]) / repeats[images]

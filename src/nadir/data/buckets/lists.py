@@ -117,6 +117,9 @@ def _least_loss(places: Floats, images: Floats, count: int) -> list[int]:
         images: [N] log aspect ratios, ascending.
         count: How many besides the first.
     """
+    # Sizes are points on the axis of log aspect ratio. An image at distance d from its size loses
+    # 1 - exp(-d) of its area; it goes to the nearer of the two sizes around it, so the loss between
+    # two neighbouring choices depends on those two alone. That is what makes this a shortest path.
     size = len(places)
     between = np.full((size, size), np.inf)
     for first in range(size):
@@ -128,6 +131,7 @@ def _least_loss(places: Floats, images: Floats, count: int) -> list[int]:
     costs, before = np.where(np.arange(size) == 0, 0.0, np.inf), []
     options = [(costs[0] + beyond[0], 0, 0)]
     for taken in range(1, min(count, size - 1) + 1):
+        # costs[i]: least loss of `taken - 1` choices of which i is the last, up to i.
         total = costs[:, None] + between
         before.append(np.argmin(total, axis=0))
         costs = total.min(axis=0)

@@ -24,7 +24,7 @@ def read_reference(root: Path | None = None) -> dict[str, Any] | None:
     """The accepted profile; None when there is none yet.
 
     Raises:
-        NadirError: The file is no profile.
+        NadirError: The file is not a profile.
     """
     path = (root or Path()) / REFERENCE
     return _read(path) or None if path.is_file() else None

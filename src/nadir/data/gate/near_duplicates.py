@@ -57,17 +57,22 @@ def near_duplicate_groups(values: Hashes) -> Integers:
 
 def _connected_parts(distinct: Hashes) -> Integers:
     """A hash of the connected part that each hash is in, by position."""
+    # A union-find forest over distinct hashes, and a stack of sets to compare: members and bits
+    # that still tell them apart. All hashes with all bits come first.
     parents = np.arange(len(distinct))
     crowds = [(parents.copy(), _ALL_BITS)]
     while crowds:
         members, free = crowds.pop()
         for mask in _band_pairs(free):
             if len(members) < 2 or np.ptp(_roots(parents, members)) == 0:
-                break
+                break  # all under one root already: no further pair can change anything
+            # Sorted by the two bands, hashes that agree in both lie side by side.
             order = members[np.argsort(distinct[members] & np.uint64(mask), kind="stable")]
             keys = distinct[order] & np.uint64(mask)
             starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
             sizes = np.diff(np.r_[starts, len(keys)])
+            # In a large crowd every pair would be compared. Members agree in the bands of `mask`,
+            # so what tells them apart lies in the other bits: they are split by those, later.
             rest = free & ~mask
             large = (sizes > _CROWD) & (rest.bit_count() >= _FEWEST_BITS)
             bounds = zip(starts[large].tolist(), sizes[large].tolist(), strict=True)
@@ -106,6 +111,8 @@ def _compare(
     found = [(order[:0], order[:0])]
     near = np.flatnonzero(wanted)
     values = distinct[order]
+    # Every element against the one `step` places behind it, while the keys agree: all pairs of each
+    # crowd, without a Python loop over crowds.
     for step in range(1, len(order)):
         near = near[near + step < len(order)]
         near = near[keys[near] == keys[near + step]]

@@ -152,7 +152,7 @@ def _boxes_end_early(data: bytes) -> bool:
         length = int.from_bytes(data[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(data[at + 8 : at + 16], "big")
-        if length < 8:  # 0 is "to the end"; others are no lengths
+        if length < 8:  # 0 is "to the end"; others are not lengths
             return False
         kinds.add(data[at + 4 : at + 8])
         at += length

@@ -103,7 +103,7 @@ def _csv(table: Supplied, data: bytes, location: str) -> Iterator[Record]:
             yield where, values
     except (UnicodeDecodeError, csv.Error) as error:
         raise NadirError(
-            f"the {table.what} is no UTF-8 CSV: {error}", where=location, fix=table.fix
+            f"the {table.what} is not UTF-8 CSV: {error}", where=location, fix=table.fix
         ) from None
 
 
@@ -115,7 +115,7 @@ def _parquet(table: Supplied, data: bytes, location: str) -> Iterator[Record]:
             read = file.read(columns=list(own.values()))
             columns = [read.column(theirs).to_pylist() for theirs in own.values()]
     except DamagedError as error:
-        why = f"the {table.what} is no parquet file: {error.strerror}"
+        why = f"the {table.what} is not a parquet file: {error.strerror}"
         raise NadirError(why, where=location, fix=table.fix) from None
     for number, values in enumerate(zip(*columns, strict=True), 1):
         yield f"{location} row {number}", dict(zip(own, values, strict=True))

@@ -66,7 +66,7 @@ class Sampler:
     ) -> None:
         if prediction not in PREDICTIONS:
             raise NadirError(
-                f"{prediction!r} is no prediction",
+                f"{prediction!r} is not a prediction",
                 where="noise.prediction",
                 fix=f"use one of {', '.join(PREDICTIONS)}",
             )

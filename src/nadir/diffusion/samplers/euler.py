@@ -32,7 +32,10 @@ def euler_move(made: Evaluation, x0: Tensor, to: NoiseLevel, sigma: float | None
         sigma: sigma' if it is not that of `to`.
     """
     sigma = to.sigma if sigma is None else sigma
-    kept = to.alpha * sigma / made.level.varsigma  # of z: alpha' sigma' / (alpha sigma)
+    # The step on y = z / alpha, times alpha' of the next level: the share of z that is kept is
+    # alpha' sigma' / (alpha sigma), and alpha sigma is varsigma, which is 1 at infinity. The share
+    # of D is alpha' (1 - sigma' / sigma), where the ratio is 0 at infinity. So nothing is infinite.
+    kept = to.alpha * sigma / made.level.varsigma
     return kept * made.noisy_BCHW + to.alpha * (1 - sigma / made.level.sigma) * x0
 
 

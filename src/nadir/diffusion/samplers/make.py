@@ -49,7 +49,7 @@ def make_sampler(
     """
     if name not in SAMPLERS:
         raise NadirError(
-            f"{name!r} is no sampler",
+            f"{name!r} is not a sampler",
             where="sampler",
             fix=f"use one of {', '.join(SAMPLERS)}",
         )

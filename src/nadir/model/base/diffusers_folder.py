@@ -36,7 +36,7 @@ def copy_model(source: Path, target: Path, variant: str | None) -> None:
         variant: Such as `fp16`; None for the plain files.
 
     Raises:
-        NadirError: It is no SDXL, or has no safetensors of this variant.
+        NadirError: It is not an SDXL model, or has no safetensors of this variant.
     """
     index = _read_index(source)
     for part, stem in WEIGHTS.items():

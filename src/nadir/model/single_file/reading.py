@@ -62,7 +62,7 @@ def import_single_file(file: Path, folder: Path) -> None:
         folder: Where to write; made if missing.
 
     Raises:
-        NadirError: It is no safetensors file, no SDXL, or its tokenizers cannot be had.
+        NadirError: It is not a safetensors file, no SDXL, or its tokenizers cannot be had.
     """
     hide_progress_bars()
     load_single_file(file).save_pretrained(folder, safe_serialization=True)
@@ -74,7 +74,7 @@ def load_single_file(file: Path) -> StableDiffusionXLPipeline:
     """A single-file SDXL as a pipeline whose scheduler says what the file's markers say.
 
     Raises:
-        NadirError: It is no safetensors file, no SDXL, one whose weights are broken or quantised
+        NadirError: It is not a safetensors file, no SDXL, one whose weights are broken or quantised
             in a way that is not read, of a foreign noise process, or its tokenizers cannot be had.
     """
     with _opened(file) as opened:
@@ -95,7 +95,7 @@ def single_file_info(file: Path) -> CheckpointInfo:
     """What a single file says about how it must be sampled and asked; reads little but its header.
 
     Raises:
-        NadirError: It is no safetensors file, or of a foreign noise process.
+        NadirError: It is not a safetensors file, or of a foreign noise process.
     """
     with _opened(file) as opened:
         training = own_metadata(file, opened.metadata() or {}).get("training")
@@ -202,7 +202,7 @@ def _second_text(
 
 
 def _with_positions(model: Any, body: Any) -> Any:
-    """Make the position counter, which is no weight and so was left on the meta device."""
+    """Make the position counter, which is not a weight and so was left on the meta device."""
     count = body.config.max_position_embeddings
     body.embeddings.position_ids = torch.arange(count).expand((1, -1))
     return model

@@ -1,4 +1,4 @@
-"""Backgrounds that are no place: one exact colour, or a pattern."""
+"""Backgrounds that are not a place: one exact colour, or a pattern."""
 
 from __future__ import annotations
 

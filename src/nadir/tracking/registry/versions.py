@@ -118,7 +118,7 @@ def resolve_version(uri: str, root: Path) -> Version:
     if at:
         number = alias_table(client, name).get(alias, "")
     found = None
-    # MLflow's own error for what is no number says nothing of the model.
+    # MLflow's own error for what is not a number says nothing of the model.
     if number.isdecimal():
         with missing_is_none():
             found = client.get_model_version(name, number)

@@ -32,7 +32,7 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
     """(values, fault) of each row; a row group that cannot be read has one fault for all its rows.
 
     Raises:
-        DamagedError: The file as a whole is no parquet file.
+        DamagedError: The file as a whole is not a parquet file.
     """
     file = open_table(stream)
     with parsing():  # a name of a column may be no text

@@ -31,7 +31,7 @@ MEMBERS: pa.Schema = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""Members of a tar. Those with a reason cannot be used; those with a detail only are no images."""
+"""Members of a tar. Those with a reason cannot be used; those with a detail only are not images."""
 
 # No header of a sound tar is longer, and a made-up length must not fill the memory.
 _MAX_HEADER_BYTES = 1 << 20
@@ -163,7 +163,7 @@ def _row(member: tarfile.TarInfo, size: int) -> tuple[Any, ...]:
 
 
 def _unusable(name: str, reason: Reason, detail: str) -> tuple[Any, ...]:
-    """A row for what cannot be used; files that are no images are only counted."""
+    """A row for what cannot be used; files that are not images are only counted."""
     return name, 0, 0, str(reason) if is_image(name) else None, detail
 
 

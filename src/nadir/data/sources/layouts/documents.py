@@ -108,7 +108,7 @@ def _json_row(text: str | None, fault: str | None) -> Row:
 def _object(value: Any) -> Row:
     if isinstance(value, dict):
         return value, None
-    return None, f"the row is no object but {type(value).__name__}"
+    return None, f"the row is not an object but {type(value).__name__}"
 
 
 def _is_json_lines(file: BinaryIO) -> bool:
@@ -152,7 +152,7 @@ def _csv(file: BinaryIO, name: str) -> Iterator[Row]:
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise TableError(f"it is no CSV: {error}", name) from error
+        raise TableError(f"it is not CSV: {error}", name) from error
     if len(header) < 2:
         why = "its first line does not name at least two columns"
         raise TableError(why, name, stray=True)
@@ -163,13 +163,13 @@ def _csv(file: BinaryIO, name: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield None, f"the record is no CSV: {error}; is a quote not closed?"
+            yield None, f"the record is not CSV: {error}; is a quote not closed?"
             continue
         yield _csv_row(header, cells)
 
 
 class _CsvLines:
-    """Lines as text; what is no UTF-8 becomes surrogates, so that it costs its row only.
+    """Lines as text; what is not UTF-8 becomes surrogates, so that it costs its row only.
 
     A record may have several lines, of `left` bytes together.
     """
@@ -209,5 +209,5 @@ def _parquet(file: BinaryIO, name: str) -> Iterator[Row]:
     try:
         yield from parquet_rows(file)
     except DamagedError as error:
-        why = f"it is no readable parquet file: {error.strerror}"
+        why = f"it is not a readable parquet file: {error.strerror}"
         raise TableError(why, name, Reason.BAD_ARCHIVE) from error

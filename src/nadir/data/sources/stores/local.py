@@ -146,7 +146,7 @@ def _visit(entry: os.DirEntry[str], folder: str, ignored: Counter[str]) -> Stamp
 
 
 class _Why(NamedTuple):
-    """Why an entry is no file of this store: for its fault, and for the count."""
+    """Why an entry is not a file of this store: for its fault, and for the count."""
 
     reason: Reason
     detail: str
@@ -171,7 +171,7 @@ _NO_TEXT = _Why(Reason.BAD_NAME, "the name is not UTF-8", "names that are not UT
 
 
 def _why_not(entry: os.DirEntry[str], folder: str, root: str) -> _Why | None:
-    """Why an entry is no file of this store; None when it is one."""
+    """Why an entry is not a file of this store; None when it is one."""
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
         if Path(target).is_dir():
