@@ -206,9 +206,9 @@ class _Pool(Generic[Item]):
 
     def wait(self) -> Iterator[tuple[Sequence[Item], list[Any], Loss | None]]:
         """What has been finished or lost, after waiting for some of it; may be nothing yet."""
-        # A worker is in one of four states. Idle: it holds no chunk. Starting: it holds some and has
-        # not begun an item. At work: its beats say at which item. Ended: its connection is closed,
-        # which makes it "ready", and its answer is None.
+        # A worker is in one of four states. Idle: it holds no chunk. Starting: it holds some, but
+        # has not begun an item. At work: its beats say at which item. Ended: its connection is
+        # closed, which makes it "ready", and its answer is None.
         busy = {worker.connection: worker for worker in self._workers if worker.chunks}
         tick = max(0.05, min(1.0, self._limit_s / 4))
         for ready in connection.wait(list(busy), timeout=tick):
