@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data import tables
-from nadir.data.tags import codes as tag_uses
+from nadir.data.tags import codes
 from nadir.data.tags.codes import TagUses, _stable_order, tag_batches
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def peak_bytes(pieces: Iterable[object]) -> int:
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A manifest of 40 row groups whose tags do not pack."""
     monkeypatch.setattr(tables, "_ROWS_PER_GROUP", 250)
-    monkeypatch.setattr(tag_uses, "IMAGES_AT_ONCE", 250)
+    monkeypatch.setattr(codes, "IMAGES_AT_ONCE", 250)
     letters = np.random.default_rng(0).integers(97, 123, (10_000, 400), dtype=np.uint8)
     rows = (
         {"tags": tag_list((bytes(name).decode(), "general") for name in row.reshape(20, 20))}

@@ -7,8 +7,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.clip_vocabulary import write_clip_tokenizers
-from tests.other_environments import overlay
+from tests.support.clip_vocabulary import write_clip_tokenizers
+from tests.support.other_environments import overlay
 from transformers import CLIPTokenizer
 
 from nadir.model.sdxl.networks import load_text

@@ -25,7 +25,12 @@ from PIL import Image
 from tests.mini.project import make_project
 from tests.support.small_checkpoint import write_base, write_checkpoint
 
-from nadir.serving.draw_request import MOST_PICTURES, DrawRequest, RequestError
+from nadir.serving.draw_request import (
+    MOST_PICTURES,
+    DrawRequest,
+    RequestError,
+    read_requests,
+)
 from nadir.serving.served_model import PROJECT_VARIABLE
 from nadir.tracking.registry.registration import _save_pointer
 
@@ -238,6 +243,38 @@ def test_what_is_no_request_at_all_never_shows_a_trace_or_ends_the_server(
     message = json.loads(text)["message"] if status == 400 else text
     assert "\n" not in message
     assert len(message) < 300
+
+
+NUMBERS = ("seed", "cfg_scale", "steps", "width", "height")
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("value", [True, False, "64", " 4 ", "4.0", "", [64], {}, float("inf")])
+def test_what_stands_for_a_number_but_is_none_is_refused(field: str, value: object) -> None:
+    for given in ([GOOD | {field: value}], pd.DataFrame({"prompt": ["x"], field: [value]})):
+        with pytest.raises(RequestError, match=rf"^request 1: {field}: input should be a "):
+            read_requests(given)
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_beyond_all_bounds_is_not_quoted(field: str, value: int) -> None:
+    with pytest.raises(RequestError, match=f"^request 1: {field}: ") as caught:
+        read_requests([GOOD | {field: value}])
+    assert len(caught.value.message) < 100
+
+
+def test_missing_cells_of_a_table_are_keys_that_were_not_given() -> None:
+    table = pd.DataFrame([GOOD, GOOD | {"width": 64, "seed": 2**62 + 1}])
+    assert [request.width for request in read_requests(table)] == [None, 64]
+    whole = pd.DataFrame({"prompt": ["x"], "seed": [2**62 + 1], "cfg_scale": [4.123456789012]})
+    (request,) = read_requests(whole)
+    assert (request.seed, request.cfg_scale) == (2**62 + 1, 4.123456789012)
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
+    with pytest.raises(RequestError, match="two columns of one name"):
+        read_requests(pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]))
 
 
 def test_the_signature_names_what_may_be_asked_for(saved: Path) -> None:

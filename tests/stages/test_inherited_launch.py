@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.training_project import make_base, write_project
+from tests.support.training_project import make_base, write_project
 
 from nadir.ground.files import read_json
 from nadir.training.run_files import FAILURE

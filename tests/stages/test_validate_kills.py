@@ -30,10 +30,10 @@ KILLS = 20
 # Loading the libraries is not what is to be killed.
 STAGE = """
 import great_expectations
-from nadir.data.inspection import remembered as lookup
-from nadir.data.inspection import listing as survey
-lookup._SAVE_EVERY_S = 0.0
-survey._CHUNK = 8
+from nadir.data.inspection import remembered
+from nadir.data.inspection import listing
+remembered._SAVE_EVERY_S = 0.0
+listing._CHUNK = 8
 from nadir.stages.validate import main
 print("ready", flush=True)
 main()

@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 MOST_PICTURES = 16
 """Requests in one call."""
 MOST_TIMES_NATIVE = 4
 """Pixels of a picture, and its longer side, as multiples of those that the model is made for."""
+
+_BEYOND = 1 << 31  # larger numbers of pixels are not even quoted
 
 
 class DrawRequest(BaseModel):
@@ -34,8 +37,16 @@ class DrawRequest(BaseModel):
     seed: int = Field(default=0, ge=0, lt=1 << 63)
     cfg_scale: float = Field(default=4.5, ge=1, le=30)
     steps: int = Field(default=28, ge=2, le=150)
-    width: int | None = None
-    height: int | None = None
+    width: int | None = Field(default=None, gt=-_BEYOND, lt=_BEYOND)
+    height: int | None = Field(default=None, gt=-_BEYOND, lt=_BEYOND)
+
+    @field_validator("seed", "cfg_scale", "steps", "width", "height", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Whoever sends a truth value or a text for a number has mixed something up."""
+        if isinstance(value, bool | str | bytes):
+            raise PydanticKnownError("float_type" if info.field_name == "cfg_scale" else "int_type")
+        return value
 
 
 class RequestError(MlflowException):  # type: ignore[misc]  # MLflow ships no types
@@ -102,8 +113,10 @@ def _rows(table: pd.DataFrame) -> list[Any]:
     names: list[Any] = list(table.columns)
     if names == [0]:
         return list(table.iloc[:, 0])
-    # Missing cells of a table are keys that were not given.
-    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records"))
+    if not table.columns.is_unique:
+        raise RequestError("the table has two columns of one name")
+    # Missing cells are keys that were not given; what is infinite was.
+    rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
     return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import S3_SECRET as SECRET
 from tests.data.sources.datasets import image, tar
 
-from nadir.data.sources import s3 as s3_module
 from nadir.data.sources.detect import open_source, open_store
 from nadir.data.sources.interfaces import FileChangedError
+from nadir.data.sources.stores import s3 as s3_module
 from nadir.data.sources.stores.s3 import S3Store
 from nadir.data.sources.stores.s3_client import s3_client
 from nadir.ground.errors import NadirError

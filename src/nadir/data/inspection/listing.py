@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.compute.process_pool import map_in_processes
-from nadir.data import tag_text as tags_text
+from nadir.data import tag_text
 from nadir.data.inspection import inspection
 from nadir.data.inspection.fact_cache import KEY, FactCache
 from nadir.data.inspection.inspection import Limits, inspect_file
@@ -123,7 +123,7 @@ def survey(
         misfit=Reason.UNREADABLE,
     )
     cache = FactCache(
-        memory / f"tags-{canonical_hash([source.location, tags_text.RULES])[:16]}", TAG_FACTS
+        memory / f"tags-{canonical_hash([source.location, tag_text.RULES])[:16]}", TAG_FACTS
     )
     wanted = listing.select(["tags_path", "tags_size", "tags_version"]).rename_columns(KEY)
     read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
@@ -235,8 +235,8 @@ def _read_rows(source: Source, files: Sequence[FileKey]) -> list[Row]:
 
 def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
     try:
-        content = source.read(path, tags_text.MAX_BYTES + 1)
-        whole = size > tags_text.MAX_BYTES or len(content.data) == size
+        content = source.read(path, tag_text.MAX_BYTES + 1)
+        whole = size > tag_text.MAX_BYTES or len(content.data) == size
         if content.version != version or not whole:
             detail = "the tag file has changed since it was listed"
             return {"reason": str(Reason.VANISHED), "detail": detail}
