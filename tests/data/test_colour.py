@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from tests.support.colour_profiles import (
     rgb_profile,
     srgb_curve,
 )
-from tests.support.hostile import encoded, picture
+from tests.support.hostile import chunk, encoded, picture
 
 from nadir.data.inspection.decoding import glance, open_image, open_small
 from nadir.data.inspection.perceptual_hash import measure, measure_image
@@ -150,3 +152,44 @@ def test_inspection_and_pages_see_the_colours_that_encoding_sees(mode: str) -> N
             io.BytesIO(data), alpha_background=(250, 90, 90), max_pixels=1_000_000, side=100
         )
         assert np.abs(np.asarray(small, int) - np.asarray(whole.reduce(5), int)).max() <= 1
+
+
+def raw_png(depth: int, kind: int, pixel: bytes, *extra: bytes) -> bytes:
+    """16 by 16 equal pixels; where two or more share a byte, `pixel` is such a byte."""
+    row = b"\0" + pixel * (16 * depth // 8 if depth < 8 else 16)
+    header = struct.pack(">IIBBBBB", 16, 16, depth, kind, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(row * 16))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "pixel", "level", "shown"),
+    [
+        (1, b"\xff", 1, 255),
+        (2, b"\x55", 1, 85),
+        (4, b"\x55", 5, 85),
+        (8, b"\x55", 85, 85),
+        (16, b"\x55\x55", 0x5555, 85),
+    ],
+)
+def test_the_transparent_level_of_grey_is_that_level_at_any_depth(
+    depth: int, pixel: bytes, level: int, shown: int
+) -> None:
+    """Pillow looks for it among levels that are spread over 8 bits, and not at all in 16."""
+    clear = raw_png(depth, 0, pixel, chunk(b"tRNS", struct.pack(">H", level)))
+    other = raw_png(depth, 0, pixel, chunk(b"tRNS", struct.pack(">H", level - 1)))
+    for data, colour in ((clear, (9, 99, 199)), (other, (shown,) * 3)):
+        assert opened(data, (9, 99, 199)).getpixel((3, 3)) == colour
+        exact = measure_image(opened(data, (9, 99, 199)))[0]
+        seen = measure(glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low)[0]
+        assert seen == pytest.approx(exact, abs=2 / 255)
+
+
+def test_grey_of_16_bits_with_alpha_takes_a_grey_profile_and_no_other() -> None:
+    """Pillow opens it as colours."""
+    pixel = struct.pack(">2H", 55 * 257, 65535)
+    for profile, shown, said in ((LINEAR_GREY, 128, "converted"), (P3, 55, "unusable")):
+        packed = chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))
+        data = raw_png(16, 4, pixel, packed)
+        assert opened(data).getpixel((3, 3)) == (shown,) * 3
+        assert verdict(data) == said

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image, TiffImagePlugin
 from tests.support.colour_profiles import P3_XY, rgb_profile, srgb_curve
-from tests.support.hostile import encoded, picture, png_claiming
+from tests.support.hostile import chunk, encoded, picture, png_claiming
 
-from nadir.data.inspection.decoding import glance, open_image
+from nadir.data.inspection.decoding import ImageError, glance, open_image
 from nadir.data.inspection.fact_cache import KEY, FactCache
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import FACTS, survey
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 LIMITS = Limits(max_pixels=1_000_000, max_file_bytes=1 << 26, alpha_background=(255, 255, 255))
 NOISE = np.random.default_rng(0).integers(32, 126, 3_000_000, dtype=np.uint8).tobytes()
 P3 = rgb_profile(P3_XY, srgb_curve())
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_with(*chunks: bytes, before: bytes = b"IDAT") -> bytes:
@@ -115,6 +111,41 @@ def test_metadata_of_other_formats_does_not_either(form: str) -> None:
     assert len(full) > len(plain) + 2_000_000
     without = open_image(io.BytesIO(plain), alpha_background=(0, 0, 0), max_pixels=1_000_000)
     assert same_as_without(full, without)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+SEGMENTS = {
+    "JFIF without a version": segment(0xE0, b"JFIF"),
+    "a part of a profile": segment(0xE2, b"ICC_PROFILE\0"),
+    "a part of a profile with its number": segment(0xE2, b"ICC_PROFILE\0\1"),
+    "Adobe without a transform": segment(0xEE, b"Adobe"),
+    "EXIF of nonsense": segment(0xE1, b"Exif\0\0junk"),
+    "pictures beside it": segment(0xE2, b"MPF\0junk"),
+    "Photoshop's": segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\x10abc"),
+    "nothing": segment(0xE5, b""),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_segments_of_a_jpeg_say_nothing_about_its_pixels(name: str) -> None:
+    plain = encoded(picture(0), "JPEG")
+    without = open_image(io.BytesIO(plain), alpha_background=(0, 0, 0), max_pixels=1_000_000)
+    assert same_as_without(plain[:2] + SEGMENTS[name] + plain[2:], without)
+
+
+def test_a_jpeg_that_ends_in_a_segment_is_still_none() -> None:
+    cut = encoded(picture(0), "JPEG")[:2] + segment(0xE0, b"JFIF")[:5]
+    with pytest.raises(ImageError):
+        open_image(io.BytesIO(cut), alpha_background=(0, 0, 0), max_pixels=1_000_000)
+
+
+@pytest.mark.parametrize("name", [b"acTL", b"fcTL", b"fdAT"])
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_malformed_chunk_of_an_animation_costs_no_first_frame(name: bytes, before: bytes) -> None:
+    assert same_as_without(png_with(chunk(name, b"\0"), before=before), picture(0))
 
 
 def bmp_claiming(width: int, height: int) -> bytes:

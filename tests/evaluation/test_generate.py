@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nadir.ground.errors import NadirError
 from nadir.model.load import load_pipeline
 from nadir.sampling.decode import decode, pixel_array, to_image
 from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
@@ -197,3 +198,19 @@ def test_pixels_are_clamped_and_rounded_to_the_nearest_level():
     raw = torch.tensor([-0.5, 0.0, 0.5, 1.0, 1.5, float("nan")]).expand(3, 1, 6)
     image = np.asarray(to_image(pixel_array(raw)))
     assert image[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"caption": {"token_chunks": "three"}},
+        {"caption": [1]},
+        {"original_size": "big"},
+        {"original_size": [64]},
+        {"original_size": [None, 64]},
+    ],
+    ids=str,
+)
+def test_damaged_facts_of_a_training_are_one_error(training):
+    with pytest.raises(NadirError, match="how it was trained cannot be read"):
+        Habits.of(training)

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.model.fetch import fetch_base
+from nadir.model.load import load_pipeline
 from nadir.model.sdxl.hashing import encoder_hash, unet_hash
 from nadir.model.sdxl.networks import load_unet, load_vae
 from nadir.model.single_file.writing import export_single_file
@@ -123,6 +126,122 @@ def test_what_is_no_whole_sdxl_is_refused(
     with pytest.raises(NadirError, match=r"not a whole SDXL|no diffusers model"):
         fetch(source)
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(
+    "kept", [(), ("vocab.json",), ("merges.txt",), ("tokenizer_config.json",)], ids=str
+)
+@pytest.mark.parametrize("part", ["tokenizer", "tokenizer_2"])
+def test_a_folder_without_a_vocabulary_is_refused_and_not_drawn_from(
+    fetch: Any, base: Path, tmp_path: Path, part: str, kept: tuple[str, ...]
+) -> None:
+    """transformers makes a tokenizer of it to which all tags are the same."""
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    for path in list((source / part).iterdir()):
+        if path.name not in kept:
+            path.unlink()
+    with pytest.raises(NadirError, match=rf"not a whole SDXL \(it lacks {part}\)"):
+        fetch(source)
+    with pytest.raises(NadirError, match=rf"its {part} has no tokenizer.json, and no vocab.json"):
+        load_pipeline(source)
+
+
+def test_a_vocabulary_larger_than_the_text_encoders_is_refused(
+    fetch: Any, base: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    tokenizer = CLIPTokenizer.from_pretrained(source / "tokenizer_2")
+    tokenizer.add_tokens([f"word{number}" for number in range(60_000)])
+    tokenizer.save_pretrained(source / "tokenizer_2")
+    with pytest.raises(
+        NadirError, match=r"its tokenizer_2 has [\d,]+ tokens, and its text_encoder_2"
+    ):
+        fetch(source)
+
+
+@pytest.mark.parametrize("index", ["tokenizer", "text_encoder_2", "scheduler", "unet"])
+def test_a_part_that_the_index_does_not_name_is_missing(
+    fetch: Any, base: Path, tmp_path: Path, index: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    whole = read_json(source / "model_index.json")
+    write_json(source / "model_index.json", whole | {index: None})
+    with pytest.raises(NadirError, match=rf"it lacks {index} in model_index\.json"):
+        fetch(source)
+
+
+def split(source: Path, places: object) -> None:
+    """Make the first text encoder one whose index names these files."""
+    (source / "text_encoder/model.safetensors").unlink()
+    write_json(source / "text_encoder/model.safetensors.index.json", {"weight_map": places})
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a list is no configuration": (
+        lambda s: (s / "vae/config.json").write_text("[]"),
+        r"vae: config\.json holds no JSON object",
+    ),
+    "nor is it an index": (
+        lambda s: (s / "model_index.json").write_text("[]"),
+        r"source: model_index\.json holds no JSON object",
+    ),
+    "nor a scheduler": (
+        lambda s: (s / "scheduler/scheduler_config.json").write_text("3"),
+        r"scheduler_config\.json holds no JSON object",
+    ),
+    "a number in words": (
+        lambda s: (s / "scheduler/scheduler_config.json").write_text('{"beta_start": "x"}'),
+        r"scheduler_config\.json: a number of the scheduler is not one",
+    ),
+    "betas in words": (
+        lambda s: (s / "scheduler/scheduler_config.json").write_text('{"trained_betas": ["x"]}'),
+        r"scheduler_config\.json: a number of the scheduler is not one",
+    ),
+    "half a tokenizer": (
+        lambda s: cut(s / "tokenizer/tokenizer.json"),
+        r"source/tokenizer/tokenizer\.json: not valid JSON",
+    ),
+    "half a text encoder": (
+        lambda s: cut(s / "text_encoder/model.safetensors"),
+        r"source: .*text_encoder/model\.safetensors is damaged",
+    ),
+    "half a VAE": (
+        lambda s: cut(s / "vae/diffusion_pytorch_model.safetensors"),
+        r"source: .*vae/diffusion_pytorch_model\.safetensors is damaged",
+    ),
+    "no places": (lambda s: split(s, {}), "has no weight_map"),
+    "places in a list": (lambda s: split(s, ["a"]), "has no weight_map"),
+    "a missing piece": (lambda s: split(s, {"w": "a.safetensors"}), "a.safetensors, which is miss"),
+    "a piece elsewhere": (
+        lambda s: split(s, {"w": "../unet/diffusion_pytorch_model.safetensors"}),
+        "is not a safetensors file beside it",
+    ),
+    "a piece anywhere": (
+        lambda s: split(s, {"w": str(s / "unet/diffusion_pytorch_model.safetensors")}),
+        "is not a safetensors file beside it",
+    ),
+    "a pickle": (lambda s: split(s, {"w": "config.json"}), "is not a safetensors file beside it"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_a_folder_is_told_by_its_name(
+    fetch: Any, base: Path, tmp_path: Path, damage: str
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(base, source)
+    do, message = DAMAGES[damage]
+    do(source)
+    with pytest.raises(NadirError, match=message):
+        fetch(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
 def test_an_inpainting_unet_is_refused(fetch: Any, base: Path, tmp_path: Path) -> None:

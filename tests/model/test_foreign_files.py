@@ -153,6 +153,39 @@ def test_foreign_noise_processes_are_refused_by_name(
             read(file)
 
 
+DAMAGED: list[tuple[str, Any]] = [
+    (entry, junk) for entry in ("configs", "tokenizers", "training") for junk in ("x", [1, 2], 7)
+]
+DAMAGED += [("configs", {"unet": {}}), ("tokenizers", [{}, {}]), ("tokenizers", {"words": []})]
+
+
+@pytest.mark.parametrize(("entry", "junk"), DAMAGED)
+def test_damaged_metadata_of_ours_are_told(
+    write: Write, own: dict[str, Any], entry: str, junk: Any
+) -> None:
+    told = {name: own[name] for name in ("configs", "tokenizers")} | {entry: junk}
+    file = write({}, {"nadir": json.dumps(told)})
+    for read in (load_checkpoint_info, load_single_file):
+        with pytest.raises(NadirError, match="metadata `nadir` of the file are damaged"):
+            read(file)
+
+
+@pytest.mark.parametrize("junk", [{"layers_per_block": "x"}, {"sample_size": 8}])
+def test_sizes_of_ours_that_make_no_network_are_told(
+    write: Write, own: dict[str, Any], junk: dict[str, Any]
+) -> None:
+    configs = own["configs"] | {"vae": junk | {"block_out_channels": "x"}}
+    file = write({}, {"nadir": json.dumps({"configs": configs, "tokenizers": own["tokenizers"]})})
+    with pytest.raises(NadirError, match=r"not a whole SDXL \(its VAE"):
+        load_single_file(file)
+
+
+@pytest.mark.parametrize("key", ["ss_v_parameterization", "ss_zero_terminal_snr"])
+def test_a_switch_that_is_neither_on_nor_off_is_not_passed_over(write: Write, key: str) -> None:
+    with pytest.raises(NadirError, match=f"`{key}` say 'yes', which is neither True nor False"):
+        load_checkpoint_info(write({}, {key: "yes"}))
+
+
 @pytest.mark.parametrize("lost", ["v_pred", "ztsnr"])
 def test_own_metadata_do_not_outvote_lost_markers(file: Path, tmp_path: Path, lost: str) -> None:
     with safe_open(file, framework="pt") as opened:
@@ -368,6 +401,29 @@ def test_what_is_no_sdxl_is_refused_by_what_it_is(
     save_file(content, tmp_path / "it.safetensors")
     with pytest.raises(NadirError, match=rf"the file is {kind}.*, not a whole SDXL"):
         load_pipeline(tmp_path / "it.safetensors")
+
+
+@pytest.mark.parametrize(("content", "kind"), [KINDS[i] for i in (0, 12, 17, 18, 19)])
+@pytest.mark.parametrize(
+    ("beside", "metadata"),
+    [
+        ({}, {SPEC: "flow"}),
+        ({}, {"ss_zero_terminal_snr": "True"}),
+        ({"denoiser.sigmas": torch.linspace(0.002, 700, 1000)}, {}),
+        ({"marker_of_it": EMPTY, "betas": torch.linspace(1e-4, 0.02, 1000)}, {}),
+    ],
+)
+def test_what_is_no_sdxl_is_told_before_what_noise_it_uses(
+    tmp_path: Path,
+    content: dict[str, torch.Tensor],
+    kind: str,
+    beside: dict[str, torch.Tensor],
+    metadata: dict[str, str],
+) -> None:
+    save_file(content | beside, tmp_path / "it.safetensors", metadata)
+    for read in (load_checkpoint_info, load_single_file):
+        with pytest.raises(NadirError, match=rf"the file is {kind}.*, not a whole SDXL"):
+            read(tmp_path / "it.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from nadir.diffusion.samplers import Sampler, make_sampler
-from nadir.model.checkpoint.folder_checks import require_plain
+from nadir.model.checkpoint.folder_checks import require_plain, require_tokenizers
 from nadir.model.checkpoint.info import CheckpointInfo, folder_info
 from nadir.model.checkpoint.writing import save_checkpoint
 from nadir.model.sdxl.progress_bars import hide_progress_bars
@@ -70,6 +70,7 @@ def load_pipeline(
         pipeline = load_single_file(model).to(dtype=dtype)
     else:
         require_plain(model)
+        require_tokenizers(model, str(model))
         pipeline = StableDiffusionXLPipeline.from_pretrained(
             model, dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False
         )

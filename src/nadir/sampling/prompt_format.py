@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nadir.config.train import CaptionParams
+from nadir.ground.errors import NadirError
 
 _PLAIN = {
     "drop_all": 0.0,
@@ -33,11 +34,22 @@ class Habits:
 
     @classmethod
     def of(cls, training: dict[str, Any]) -> Habits:
-        """From a checkpoint's `training` facts; plain SDXL habits where they are missing."""
-        caption = training.get("caption", _PLAIN)
+        """From a checkpoint's `training` facts; plain SDXL habits where they are missing.
+
+        Raises:
+            NadirError: They are damaged, or of another version.
+        """
         size = training.get("original_size")
-        return cls(
-            captions=CaptionParams.model_validate(caption),
-            original_size=None if size is None else (int(size[1]), int(size[0])),
-            tags="caption" in training,
-        )
+        try:
+            return cls(
+                captions=CaptionParams.model_validate(training.get("caption", _PLAIN)),
+                original_size=None if size is None else (int(size[1]), int(size[0])),
+                tags="caption" in training,
+            )
+        except (ValueError, TypeError, LookupError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise NadirError(
+                f"what the model says of how it was trained cannot be read ({said})",
+                where="training, in nadir.json or the file's metadata",
+                fix="use the version of Nadir that wrote it, or put the file back that was edited",
+            ) from error

@@ -29,6 +29,8 @@ MAX_PROFILE_BYTES = 1 << 24
 """Longer profiles are not read; the largest that a JPEG can hold is about as long."""
 NO_PROFILE = b"?"
 """Stands for a profile that cannot be unpacked."""
+GREY = "grey pixels"
+"""Key in an image's `info` where Pillow has made colours of grey with alpha, as of 16 bits."""
 
 _NEAR = 2
 _KINDS = {"CMYK": "CMYK", "L": "L", "LA": "L", "La": "L", "1": "L"}
@@ -63,7 +65,8 @@ class Colours:
 
 def colours_of(image: Image.Image) -> Colours:
     """What the profile of an opened image means for its pixels."""
-    kind = "L" if image.mode.startswith("I") else _KINDS.get(image.mode, "RGB")
+    grey = image.mode.startswith("I") or GREY in image.info
+    kind = "L" if grey else _KINDS.get(image.mode, "RGB")
     if "icc_profile" not in image.info:
         return Colours(None, kind)
     profile = image.info["icc_profile"]

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from nadir.compute.worker import alone
+from nadir.data.inspection import jpeg_segments, png_chunks
 from nadir.data.inspection.colour import colours_of
 from nadir.data.inspection.flattening import greyed, reduced, to_rgb
 from nadir.data.inspection.perceptual_hash import SIDE, frequencies, reduction, turned
-from nadir.data.inspection.png_chunks import patient
 from nadir.data.quarantine import ImageError, Reason
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _check_size(image: Image.Image, max_pixels: int, where: str) -> None:
 
 def _open_header(file: Path | BinaryIO) -> Image.Image:
     """Open without decoding, and without Pillow's own limit: the caller has a stated one."""
-    with _PILLOW_LIMIT, patient():
+    with _PILLOW_LIMIT, png_chunks.patient(), jpeg_segments.patient():
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:

@@ -58,7 +58,7 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
         raise ImageError(Reason.UNREADABLE, "floating-point pixels have no fixed white")
     colours = colours_of(image)
     if image.mode.startswith("I"):
-        return colours.plain(_from_16_bit(image))
+        return _without_clear(image, colours.plain(_from_16_bit(image)), background)
     if not image.has_transparency_data:
         return colours.plain(image)
     if image.mode == "LA" and colours.transform is None:
@@ -82,6 +82,16 @@ def _from_grey(image: Image.Image, background: tuple[int, int, int]) -> Image.Im
     for canvas in flat.values():
         canvas.paste(grey, mask=alpha)
     return Image.merge("RGB", [flat[level] for level in background])
+
+
+def _without_clear(
+    image: Image.Image, plain: Image.Image, background: tuple[int, int, int]
+) -> Image.Image:
+    """16-bit grey, whose one transparent level Pillow passes over."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        plain.paste(background, mask=Image.fromarray(np.asarray(image) == clear))
+    return plain
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

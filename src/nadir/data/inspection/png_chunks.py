@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from PIL import ImageFile, PngImagePlugin
 
-from nadir.data.inspection.colour import MAX_PROFILE_BYTES, NO_PROFILE
+from nadir.data.inspection.colour import GREY, MAX_PROFILE_BYTES, NO_PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,15 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _ABOUT_ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 _LONGEST_KEYWORD = 80
 # What they say of how to show the pixels is not used, or has a default.
-_ANCILLARY = (b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf")
+_ANCILLARY = (b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"eXIf", b"acTL", b"fcTL", b"fdAT")
 _PROFILE = b"iCCP"
+_CLEAR = b"tRNS"
+# Pillow spreads these over 0 to 255, but not the grey that is transparent.
+_SPREAD = {"L;2": 85, "L;4": 17}
 # What Pillow's readers of chunks raise at bytes they do not understand.
 _MALFORMED = (ValueError, SyntaxError, IndexError, zlib.error)
+
+_ABOUT_PIXELS = (b"IHDR", _CLEAR)
 
 _LOCK = threading.Lock()
 
@@ -52,6 +57,8 @@ class _Stream(PngImagePlugin.PngStream):
         """Read one chunk; gives its bytes, which are checked against its checksum."""
         if cid == _PROFILE:
             return self._profile(length)
+        if cid in _ABOUT_PIXELS:
+            return self._pixels(cid, pos, length)
         if cid in _TEXTS:
             # Other keywords could bear the name of a fact: Pillow keeps both in one place.
             beginning = self._bytes(min(length, _LONGEST_KEYWORD))
@@ -65,6 +72,15 @@ class _Stream(PngImagePlugin.PngStream):
         except _MALFORMED:
             self._back_to(pos)
             return self._bytes(length)
+
+    def _pixels(self, cid: bytes, pos: int, length: int) -> bytes:
+        chunk = super().call(cid, pos, length)
+        rawmode = self.im_rawmode or ""
+        if cid == _CLEAR and rawmode in _SPREAD and "transparency" in self.im_info:
+            self.im_info["transparency"] *= _SPREAD[rawmode]
+        elif rawmode.startswith("LA") and self.im_mode == "RGBA":
+            self.im_info[GREY] = True
+        return chunk
 
     def _profile(self, length: int) -> bytes:
         """The chunk iCCP: a name, a zero, the method 0, and the packed profile."""

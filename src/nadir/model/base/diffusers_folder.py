@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
+from nadir.model.checkpoint.folder_checks import require_plain
 from nadir.model.checkpoint.folder_files import edit_json, write_model_index
-from nadir.model.checkpoint.portable import make_portable
+from nadir.model.checkpoint.portable import has_vocabulary, make_portable
+from nadir.model.checkpoint.scheduler import noise_of_scheduler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,7 @@ WEIGHTS = {
 }
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
 _INDEX = "model_index.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
 
 
 def copy_model(source: Path, target: Path, variant: str | None) -> None:
@@ -36,7 +40,7 @@ def copy_model(source: Path, target: Path, variant: str | None) -> None:
         variant: Such as `fp16`; None for the plain files.
 
     Raises:
-        NadirError: It is not an SDXL model, or has no safetensors of this variant.
+        NadirError: It is not an SDXL model, has no safetensors of this variant, or a damaged file.
     """
     index = _read_index(source)
     for part, stem in WEIGHTS.items():
@@ -47,26 +51,30 @@ def copy_model(source: Path, target: Path, variant: str | None) -> None:
     for part in _TOKENIZERS:
         (target / part).mkdir()
         for path in sorted((source / part).iterdir()):
-            if path.suffix in (".json", ".txt"):
+            if path.suffix in (".json", ".txt") and path.is_file():
+                if path.suffix == ".json":
+                    read_json(path)  # a damaged one is named where it lies
                 shutil.copyfile(path, target / part / path.name)
     (target / "scheduler").mkdir()
-    name = "scheduler/scheduler_config.json"
-    shutil.copyfile(source / name, target / name)
+    shutil.copyfile(source / _SCHEDULER, target / _SCHEDULER)
     write_model_index(target, index, {"_class_name": "StableDiffusionXLPipeline"})
+    require_plain(target, where=str(source))
     make_portable(target)
 
 
-def _read_index(source: Path) -> dict[str, object]:
+def _read_index(source: Path) -> dict[str, Any]:
     if not (source / _INDEX).is_file():
         raise NadirError(
             f"the folder holds no diffusers model (no {_INDEX})",
             where=str(source),
             fix="name the folder that holds unet, vae, text_encoder and text_encoder_2",
         )
-    index: dict[str, object] = read_json(source / _INDEX)
-    needed = [f"{part}/config.json" for part in WEIGHTS] + ["scheduler/scheduler_config.json"]
+    index = _object(source / _INDEX)
+    needed = [f"{part}/config.json" for part in WEIGHTS] + [_SCHEDULER]
     missing = [name for name in needed if not (source / name).is_file()]
-    missing += [part for part in _TOKENIZERS if not (source / part).is_dir()]
+    missing += [part for part in _TOKENIZERS if not has_vocabulary(source / part)]
+    named = (*WEIGHTS, *_TOKENIZERS, "scheduler")
+    missing += [f"{part} in {_INDEX}" for part in named if not index.get(part)]
     if missing or "XL" not in str(index.get("_class_name")):
         lacks = f" (it lacks {', '.join(missing)})" if missing else ""
         raise NadirError(
@@ -74,7 +82,21 @@ def _read_index(source: Path) -> dict[str, object]:
             where=str(source),
             fix="name a text-to-image SDXL model",
         )
+    for name in needed:
+        _object(source / name)
+    noise_of_scheduler(_object(source / _SCHEDULER), where=str(source / _SCHEDULER))
     return index
+
+
+def _object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise _damaged(path, "holds no JSON object")
+    return value
+
+
+def _damaged(path: Path, what: str) -> NadirError:
+    return NadirError(f"{path.name} {what}", where=str(path.parent), fix="get the model again")
 
 
 def _copy_weights(source: Path, target: Path, stem: str, variant: str | None) -> None:
@@ -87,12 +109,26 @@ def _copy_weights(source: Path, target: Path, stem: str, variant: str | None) ->
     names = (f"{stem}.safetensors.index{middle}.json", f"{stem}{middle}.safetensors.index.json")
     for name in names:
         if (source / name).is_file():
-            index = read_json(source / name)
-            write_json(target / f"{stem}.safetensors.index.json", index)
-            for shard in sorted(set(index["weight_map"].values())):
+            index = _object(source / name)
+            for shard in _shards(source / name, index):
                 shutil.copyfile(source / shard, target / shard)
+            write_json(target / f"{stem}.safetensors.index.json", index)
             return
     raise _no_weights(source, stem, variant)
+
+
+def _shards(path: Path, index: dict[str, Any]) -> list[str]:
+    """The files that an index names: beside it, for a model may be anybody's."""
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise _damaged(path, "has no weight_map")
+    names = sorted({str(place) for place in places.values()})
+    for name in names:
+        if PurePath(name).name != name or not name.endswith(".safetensors"):
+            raise _damaged(path, f"names {name!r}, which is not a safetensors file beside it")
+        if not (path.parent / name).is_file():
+            raise _damaged(path, f"names {name}, which is missing")
+    return names
 
 
 def _no_weights(source: Path, stem: str, variant: str | None) -> NadirError:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.model.checkpoint.portable import has_vocabulary
 from nadir.model.recognition.kind import OTHER_TASKS
 from nadir.model.recognition.weights import FLOATS, SCALES, quantised_form
+from nadir.model.sdxl.networks import CLIP_VOCABULARY
 from nadir.model.sdxl.progress_bars import hide_progress_bars
 
 if TYPE_CHECKING:
@@ -40,22 +42,54 @@ def load_checked(folder: Path, *, where: str) -> dict[str, Any]:
         where: What to name in errors.
 
     Raises:
-        NadirError: It is of another task, quantised, incomplete or broken.
+        NadirError: It is of another task, quantised, incomplete or broken, or its tokenizers are.
     """
     hide_progress_bars()
     _require_task(folder, where)
+    require_tokenizers(folder, where)
     return {part: _load(folder, part, kind, where) for part, kind in _CLASSES.items()}
 
 
-def require_plain(folder: Path) -> None:
+def require_tokenizers(folder: Path, where: str) -> None:
+    """Refuse a folder whose tokenizers give other tokens than its text encoders know.
+
+    transformers makes a tokenizer without words of an empty folder, and every tag one and the same
+    token.
+
+    Raises:
+        NadirError: A vocabulary is missing, damaged, or larger than the text encoder's.
+    """
+    for part, encoder in (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")):
+        if not has_vocabulary(folder / part):
+            raise _refused(
+                f"its {part} has no tokenizer.json, and no vocab.json with merges.txt", where
+            )
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(folder / part, local_files_only=True)
+        except Exception as error:  # the tokenizers library raises nothing more special
+            said = " ".join(str(error).split())[:200]
+            raise _refused(f"its {part} cannot be read ({said})", where) from error
+        known = read_json(folder / encoder / "config.json").get("vocab_size", CLIP_VOCABULARY)
+        if len(tokenizer) > known:
+            raise _refused(
+                f"its {part} has {len(tokenizer):,} tokens, and its {encoder} knows {known:,}",
+                where,
+            )
+
+
+def require_plain(folder: Path, *, where: str | None = None) -> None:
     """Refuse a folder of quantised weights, by their files' headers alone.
+
+    Args:
+        folder: A diffusers folder.
+        where: What to name in errors; None is the folder.
 
     Raises:
         NadirError: Quantised, or a file is damaged.
     """
     for part in _CLASSES:
         if (folder / part / "config.json").is_file():
-            _require_plain(folder, part, str(folder))
+            _require_plain(folder, part, where or str(folder))
 
 
 def _require_task(folder: Path, where: str) -> None:

@@ -46,6 +46,12 @@ def make_portable(folder: Path) -> None:
     _name_tokenizers(folder)
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a tokenizer's folder holds one, in either form."""
+    slow = all((folder / name).is_file() for name in (_VOCABULARY, _MERGES))
+    return slow or (folder / _WHOLE).is_file()
+
+
 def _portable_name(name: str) -> str:
     return _TEXT_ROOT + name if name.startswith(_BELOW_ROOT) else name
 
@@ -100,7 +106,7 @@ def _name_tokenizers(folder: Path) -> None:
         for part in _TOKENIZERS
         if _has_whole_words(folder / part / _WHOLE)
     }
-    if any(index[part] != name for part, name in names.items()):
+    if any(index.get(part) != name for part, name in names.items()):
         write_json(folder / _INDEX, index | names)
 
 

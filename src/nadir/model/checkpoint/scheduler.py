@@ -85,7 +85,7 @@ def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, An
         where: What to name in errors.
 
     Raises:
-        NadirError: It describes a process that Nadir does not know.
+        NadirError: It describes a process that Nadir does not know, or is damaged.
     """
     other = _other_process(config)
     prediction = config.get("prediction_type", "epsilon")
@@ -93,8 +93,22 @@ def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, An
         other = other or f"{prediction}-prediction"
     if other:
         raise _foreign(other, where)
-    settings = {
-        "prediction": _FROM_DIFFUSERS[prediction],
+    try:
+        settings = _settings(config)
+        settings = _of_betas(config.get("trained_betas"), settings, where)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NadirError(
+            f"a number of the scheduler is not one ({error})", where=where, fix="get the file again"
+        ) from error
+    if settings["zero_terminal_snr"] and settings["prediction"] == "epsilon":
+        raise _foreign("epsilon-prediction with rescale_betas_zero_snr, which has no answer", where)
+    return settings
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without what a table of betas changes."""
+    return {
+        "prediction": _FROM_DIFFUSERS[config.get("prediction_type", "epsilon")],
         "zero_terminal_snr": bool(config.get("rescale_betas_zero_snr", False)),
         "beta_schedule": config.get("beta_schedule", "linear"),
         "beta_start": float(config.get("beta_start", 0.0001)),
@@ -102,12 +116,6 @@ def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, An
         "timesteps": int(config.get("num_train_timesteps", 1000)),
         "sigma_shift": 1.0,
     }
-    betas = config.get("trained_betas")
-    if betas is not None:
-        settings = _of_betas(betas, settings, where)
-    if settings["zero_terminal_snr"] and settings["prediction"] == "epsilon":
-        raise _foreign("epsilon-prediction with rescale_betas_zero_snr, which has no answer", where)
-    return settings
 
 
 def _other_process(config: Mapping[str, Any]) -> str | None:
@@ -128,6 +136,8 @@ def _other_process(config: Mapping[str, Any]) -> str | None:
 
 def _of_betas(betas: Any, settings: dict[str, Any], where: str) -> dict[str, Any]:
     """Settings that make a table of betas, which in diffusers wins over start and end."""
+    if betas is None:
+        return settings
     table = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), dim=0)
     found = settings_of_table(table, settings)
     # Diffusers rescales such a table too, but after any shift, which makes another one.

@@ -39,9 +39,16 @@ _PREDICTIONS = {
 }
 _PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")
 _KOHYA_V, _KOHYA_ZERO = "ss_v_parameterization", "ss_zero_terminal_snr"
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _EDM = "edm_"
 # Handed on from SDXL base's own file by merges, so the stock one says nothing.
 _INHERITED_TABLE = "denoiser.sigmas"
+_FORMS = {
+    "configs": {"unet", "vae", "text_encoder", "text_encoder_2"},
+    "tokenizers": {"vocabulary", "merges", "words", "pad_token"},
+    "training": set(),
+}
+"""Entries of Nadir's metadata that others read, and keys that each must have."""
 _KNOWN_EMPTY = (V_MARKER, ZERO_SNR_MARKER, "scaled_fp8")
 
 
@@ -71,7 +78,7 @@ def single_file_noise(file: Path, opened: Any) -> dict[str, Any]:
     """
     metadata, names = opened.metadata() or {}, set(opened.keys())
     _refuse_other_processes(file, opened, names)
-    own = _own_noise(file, metadata)
+    own = own_metadata(file, metadata).get("noise")
     if own is not None:
         _require_markers(file, own, names)
     claims = list(_claims(file, opened, metadata, names))
@@ -94,26 +101,35 @@ def own_metadata(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """What `nadir export` wrote into a file's metadata; empty in others' files.
 
     Raises:
-        NadirError: It is damaged.
+        NadirError: It is damaged, or its noise settings make another schedule than they did.
     """
     try:
         value = json.loads(metadata.get(METADATA_KEY, "{}"))
     except ValueError:
         value = None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(_is_sound(*entry) for entry in value.items()):
         raise _damaged(file)
+    if value.get("noise") is not None:
+        try:
+            check_schedule(value["noise"], value.get("schedule"), where=str(file))
+        except (TypeError, ValueError) as error:
+            raise _damaged(file) from error
     return value
 
 
-def _own_noise(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
-    own = own_metadata(file, metadata)
-    noise: dict[str, Any] | None = own.get("noise")
-    if noise is not None:
-        try:
-            check_schedule(noise, own.get("schedule"), where=str(file))
-        except (TypeError, ValueError) as error:
-            raise _damaged(file) from error
-    return noise
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether an entry of Nadir's metadata has the form that its readers expect."""
+    if value is None or name not in _FORMS:
+        return True
+    if name == "tokenizers":
+        return isinstance(value, list) and len(value) == 2 and all(map(_is_tokenizer, value))
+    parts = value.values() if isinstance(value, dict) and name == "configs" else ()
+    keys = set(value) if isinstance(value, dict) else None
+    return keys is not None and keys >= _FORMS[name] and all(isinstance(p, dict) for p in parts)
+
+
+def _is_tokenizer(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) >= _FORMS["tokenizers"]
 
 
 def _damaged(file: Path) -> NadirError:
@@ -166,9 +182,7 @@ def _claims(file: Path, opened: Any, metadata: dict[str, str], names: set[str]) 
         if metadata.get(key, "").strip():
             yield _Claim(f"the metadata `{key}`", "prediction", _prediction(file, key, metadata))
     for key, setting in ((_KOHYA_V, "prediction"), (_KOHYA_ZERO, "zero_terminal_snr")):
-        said = {"true": True, "1": True, "false": False, "0": False}.get(
-            metadata.get(key, "").strip().lower()
-        )
+        said = _truth(file, key, metadata.get(key, ""))
         if said is not None:
             value = ("v" if said else "epsilon") if setting == "prediction" else said
             yield _Claim(f"the metadata `{key}`", setting, value)
@@ -184,6 +198,20 @@ def _prediction(file: Path, key: str, metadata: dict[str, str]) -> str:
             fix="name an SDXL with epsilon- or v-prediction on SDXL's own schedule",
         )
     return _PREDICTIONS[said]
+
+
+def _truth(file: Path, key: str, text: str) -> bool | None:
+    """Yes or no, as Python and JSON write it; None where nothing is said."""
+    said = text.strip().lower()
+    if said in ("", "none", "null"):
+        return None
+    if said not in _TRUTHS:
+        raise NadirError(
+            f"the metadata `{key}` say {text!r}, which is neither True nor False",
+            where=str(file),
+            fix="name an SDXL with epsilon- or v-prediction on SDXL's own schedule",
+        )
+    return _TRUTHS[said]
 
 
 def _table_claims(file: Path, opened: Any, names: set[str]) -> Iterator[_Claim]:

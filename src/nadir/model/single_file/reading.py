@@ -36,7 +36,7 @@ from nadir.model.sdxl.tokenizer_json import MAX_LENGTH, tokenizer_from_json
 from nadir.model.single_file.noise import own_metadata, single_file_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nadir.model.sdxl.ldm_layout import Tensors
@@ -78,8 +78,10 @@ def load_single_file(file: Path) -> StableDiffusionXLPipeline:
             in a way that is not read, of a foreign noise process, or its tokenizers cannot be had.
     """
     with _opened(file) as opened:
-        own, noise = own_metadata(file, opened.metadata() or {}), single_file_noise(file, opened)
-        parts = _parts(file, Weights(file, opened), own.get("configs") or sdxl_configs())
+        own, weights = own_metadata(file, opened.metadata() or {}), Weights(file, opened)
+        configs = _configs(file, own, weights.shapes)
+        noise = single_file_noise(file, opened)
+        parts = _parts(file, weights, configs)
     tokenizers = _tokenizers(file, own)
     return StableDiffusionXLPipeline(
         **parts,
@@ -95,15 +97,17 @@ def single_file_info(file: Path) -> CheckpointInfo:
     """What a single file says about how it must be sampled and asked; reads little but its header.
 
     Raises:
-        NadirError: It is not a safetensors file, or of a foreign noise process.
+        NadirError: It is not a safetensors file, not SDXL, or of a foreign noise process.
     """
     with _opened(file) as opened:
-        training = own_metadata(file, opened.metadata() or {}).get("training")
+        own = own_metadata(file, opened.metadata() or {})
+        shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+        _configs(file, own, shapes)
         noise = single_file_noise(file, opened)
     return CheckpointInfo(
         noise=noise,
         latent_scaling=LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR),
-        training=training or {},
+        training=own.get("training") or {},
     )
 
 
@@ -127,11 +131,21 @@ def _disguise(file: Path) -> str | None:
     return next((kind for magic, kind in _DISGUISES.items() if start.startswith(magic)), None)
 
 
+def _configs(
+    file: Path, own: dict[str, Any], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Sizes of the networks. What is no SDXL is refused first: its noise process is its own."""
+    configs: dict[str, Any] = own.get("configs") or sdxl_configs()
+    stock, unet = sdxl_configs()["unet"], configs["unet"]
+    context, channels = (
+        unet.get(name, stock[name]) for name in ("cross_attention_dim", "in_channels")
+    )
+    require_sdxl(file, shapes, context=context, channels=channels)
+    return configs
+
+
 def _parts(file: Path, weights: Weights, configs: dict[str, Any]) -> dict[str, Any]:
     """The four networks, by their names in diffusers' pipeline."""
-    unet = configs["unet"]
-    context, channels = unet["cross_attention_dim"], unet["in_channels"]
-    require_sdxl(file, weights.shapes, context=context, channels=channels)
     makers = {
         "unet": ("U-Net", _unet),
         "vae": ("VAE", _vae),
@@ -144,6 +158,9 @@ def _parts(file: Path, weights: Weights, configs: dict[str, Any]) -> dict[str, A
             parts[name] = make(weights, configs[name])
         except KeyError as error:
             raise _not_whole(file, f"its {shown} lacks {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise _not_whole(file, f"its {shown} cannot be made: {said}") from error
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines()]
             raise _not_whole(file, f"its {shown} has other sizes: {lines[-1][:200]}") from error
@@ -209,7 +226,7 @@ def _with_positions(model: Any, body: Any) -> Any:
 
 
 def _tokenizers(file: Path, own: dict[str, Any]) -> list[CLIPTokenizer]:
-    if "tokenizers" in own:
+    if own.get("tokenizers"):
         return [tokenizer_from_json(value) for value in own["tokenizers"]]
     folder = file.parent
     if not all((folder / name).is_dir() for name in _TOKENIZERS):
