@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nadir.ground.files import file_hash, write_text
 from nadir.pipeline.fingerprint import folder_listing, path_md5
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.graph import require_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ def cache_folder(root: Path) -> Path:
 
     from dvc.repo import Repo
 
-    require_user_name()
+    require_repository(root)
     with Repo(str(root)) as repo:
         return Path(repo.cache.local.path)
 
