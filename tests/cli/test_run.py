@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,36 @@ def test_an_empty_source_is_refused_rather_than_passed_over(
 ) -> None:
     with pytest.raises(NadirError, match="--data: the path is empty"):
         _source_assignment(empty)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PREFECT_LOGGING_LEVEL", "banana", "Input should be 'DEBUG', 'INFO'"),
+        ("PREFECT_PROFILES_PATH", "torn.toml", "Expected ']'"),
+    ],
+)
+def test_a_setting_that_prefect_cannot_read_is_one_error(
+    name: str, value: str, told: str, tmp_path: Path
+) -> None:
+    if value == "torn.toml":
+        (tmp_path / value).write_text('active = "x"\n[profiles')
+        value = str(tmp_path / value)
+    # Read once in a process, while Prefect is imported.
+    code = "from pathlib import Path; from nadir.cli.run import _load_flow; _load_flow(Path())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-2:]
+    assert last[0].startswith("nadir.ground.errors.NadirError: ")
+    assert name in last[0]
+    assert told in last[0]
+    assert "correct or unset the variable" in last[1]
 
 
 def test_the_champion_that_draws_is_of_the_model_params_yaml_names(project: MiniProject) -> None:

@@ -33,6 +33,10 @@ SECRET = "PW-PLANTED-1"
         (f"https://h/x?X-Amz-Signature={SECRET}", "https://h/x?X-Amz-Signature=***"),
         (f"host=db password={SECRET} user=u", "host=db password=*** user=u"),
         (f"Authorization: Basic {SECRET}=", "Authorization: Basic ***"),
+        (f"AccountName=a;AccountKey={SECRET};Suffix=b", "AccountName=a;AccountKey=***;Suffix=b"),
+        (f"aws_secret_access_key = {SECRET}", "aws_secret_access_key = ***"),
+        (f'{{"password": "{SECRET} x", "a": 1}}', '{"password": "***", "a": 1}'),
+        (f"{{'secret_access_key': '{SECRET}'}}", "{'secret_access_key': '***'}"),
     ],
 )
 def test_a_password_is_masked_and_what_surrounds_it_stays(text: str, shown: str) -> None:
@@ -46,6 +50,7 @@ def test_a_password_is_masked_and_what_surrounds_it_stays(text: str, shown: str)
         "models:/nadir@champion", "ssh://git@host/x.git", "git@host:x.git", "s3://bucket/a@b",
         "sqlite:////home/me/work/mlflow/mlflow.db", "1girl, red_hair @ 3:2",
         "train.caption.token_chunks=3", "tokens: 75 of 120", "train.steps: 20 -> 21",
+        "aws_access_key_id=AKIDEXAMPLE", '{"tokens": "75", "token_chunks": "3"}',
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:

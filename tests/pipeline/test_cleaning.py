@@ -90,6 +90,32 @@ def test_what_a_version_a_ref_or_the_workspace_names_stays_and_the_rest_goes(
     assert "train" not in trained.dvc("status"), "every output of the workspace is there"
 
 
+def test_tags_of_files_trees_and_tags_are_read_as_what_they_name(
+    trained: MiniProject, client: MlflowClient
+) -> None:
+    (trained.root / "key").write_text("somebody's key")
+    blob = trained.git("hash-object", "-w", "key")
+    trained.git("tag", "-a", "-m", "x", "file", blob)
+    trained.git("tag", "key", blob)
+    kept = named_by(trained, "tag")
+    for name, named in (("tree", "old-tag^{tree}"), ("again", "old-tag"), ("twice", "again")):
+        trained.git("tag", "-a", "-m", "x", name, named)
+    trained.git("tag", "-d", "old-tag", "again")
+    assert clean(trained.root).objects == 0
+    assert object_path(kept, cache_folder(trained.root)).is_file()
+
+
+def test_nothing_is_removed_where_git_cannot_read_what_a_tag_names(
+    trained: MiniProject, client: MlflowClient
+) -> None:
+    named_by(trained, "tag")
+    commit = trained.git("rev-parse", "old-tag^{tree}")
+    (trained.root / ".git/objects" / commit[:2] / commit[2:]).unlink()
+    with pytest.raises(NadirError, match="git cannot tell what branches") as told:
+        clean(trained.root)
+    assert "nothing was removed" in told.value.fix
+
+
 def test_nothing_is_removed_while_somebody_works_or_the_registry_is_away(
     trained: MiniProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +175,11 @@ def test_a_cache_that_other_clones_share_keeps_what_they_name(
     with pytest.raises(NadirError, match="outside of this clone"):
         clean(trained.root)
     other = tmp_path / "other"
+    with pytest.raises(NadirError, match="not a clone"):
+        clean(trained.root, projects=[other])
     other.mkdir()
+    with pytest.raises(NadirError, match="not a clone"):
+        clean(trained.root, projects=[trained.root, other])
     (other / "dvc.lock").write_text(f"stages:\n  a:\n    outs:\n    - md5: ab{'c' * 30}\n")
     clean(trained.root, projects=[other])
     assert theirs.is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,21 @@ def test_damaged_weights_are_trained_again_where_no_remote_has_them(
     assert not shared.exists()
     assert_sound(linked)
     assert states(run(linked, "two"))["train"] == "unchanged"
+
+
+@pytest.mark.parametrize("name", ["models/checkpoint", WEIGHTS])
+def test_a_file_for_a_folder_or_a_folder_for_a_file_is_damage_like_any_other(
+    linked: MiniProject, name: str
+) -> None:
+    path = linked.root / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("a link that some program did not follow")
+    else:
+        path.unlink()
+        path.mkdir()
+    assert states(run(linked))["train"] == "restored"
+    assert_sound(linked)
 
 
 def test_damaged_outputs_of_any_stage_are_fetched_where_a_remote_has_them(

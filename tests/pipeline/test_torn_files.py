@@ -13,11 +13,12 @@ import pytest
 from tests.mini.project import STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import DamagedJsonError, read_json
+from nadir.ground.files import DamagedJsonError, read_json, write_text
 from nadir.pipeline.graph import closed_repository, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.session import open_session
 from nadir.pipeline.status import read_status
+from nadir.pipeline.storage.cleaning import clean
 from nadir.pipeline.torn_files import mend_torn_files
 
 
@@ -142,6 +143,63 @@ def test_torn_records_of_earlier_runs_cost_that_history_only(
     assert states(trained, "ingest") == {"ingest": "executed"}
     assert last_run(trained.root)["status"] == "finished"
     assert not list((folder / "runs").iterdir())
+
+
+@pytest.mark.parametrize("how", [*TEARS, lambda _: b"null", lambda _: b"[1]"])
+def test_status_tells_which_result_is_torn_and_shows_all_others(
+    trained: MiniProject, how: Callable[[bytes], bytes]
+) -> None:
+    torn = ["models/run.json", "reports/evaluation.json", "reports/training.json"]
+    for name in torn:
+        path = trained.root / name
+        data = path.read_bytes()
+        path.unlink()  # shared with DVC's cache
+        path.write_bytes(how(data))
+    for name in ("manifest", "quarantine", "buckets"):
+        (trained.root / f"data/{name}.parquet").write_bytes(how(b"PAR1 and so on"))
+    found = read_status(trained.root)
+    rows = {row["name"]: row for row in found["stages"]}
+    assert rows["train"]["differs"] == ["models/run.json", "reports/training.json"]
+    assert rows["evaluate"]["differs"] == ["reports/evaluation.json"]
+    assert rows["encode"]["up_to_date"]
+    assert found["verdict"] is found["training"]["steps"] is found["images"]["used"] is None
+    assert found["metrics"] == {}
+
+
+def test_a_record_of_another_form_is_history_only(trained: MiniProject) -> None:
+    write_text(trained.root / "work/pipeline/last.json", '{"stages": null}')
+    assert last_run(trained.root) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "where"),
+    [
+        ("dvc.yaml", b"", "dvc.yaml"),
+        ("dvc.yaml", b"stages:\n", "dvc.yaml"),
+        ("params.yaml", b"ingest: {sour", "params.yaml"),
+        ("params.yaml", bytes(40), "params.yaml"),
+        (".dvc/config", b"[core\nremote = x", ".dvc"),
+        (".dvc/config.local", bytes(40), ".dvc"),
+    ],
+)
+def test_a_torn_file_of_the_users_is_one_error_that_names_it(
+    trained: MiniProject, name: str, data: bytes, where: str
+) -> None:
+    (trained.root / name).write_bytes(data)
+    looks = [read_status, lambda _root: states(trained), *([clean] if where == ".dvc" else [])]
+    for look in looks:
+        with pytest.raises(NadirError) as told:
+            look(trained.root)
+        assert told.value.where == str(trained.root / where)
+        assert "git checkout" in told.value.fix
+
+
+@pytest.mark.parametrize("lock", ["[]", '{"read": {"a": 5}, "write": {"b": 7}}'])
+def test_a_list_of_writers_of_another_form_stops_no_cleaning(
+    trained: MiniProject, lock: str
+) -> None:
+    write_text(trained.root / ".dvc/tmp/rwlock", lock)
+    assert clean(trained.root, dry_run=True).objects == 0
 
 
 @pytest.mark.parametrize("how", TEARS)

@@ -253,10 +253,21 @@ def test_weights_that_are_nowhere_are_told_with_a_way_out(project: MiniProject) 
         materialise("0" * 32 + ".dir", project.root)
 
 
-@pytest.mark.parametrize("uri", ["nadir", "models:/", "models:/nadir", "models:/nadir/"])
+@pytest.mark.parametrize(
+    "uri",
+    ["nadir", "models:/", "models:/nadir", "models:/nadir/", "models:/nadir@", "models:/@champion"],
+)
 def test_a_name_of_another_form_is_explained(project: MiniProject, uri: str) -> None:
     with pytest.raises(NadirError, match="names no registered model"):
         resolve_version(uri, project.root)
+
+
+@pytest.mark.parametrize("number", ["7", str(2**31), "9" * 30, "three", "-1"])
+def test_a_number_that_no_version_has_is_missing_also_where_no_database_could_hold_it(
+    project: MiniProject, number: str
+) -> None:
+    with pytest.raises(NadirError, match=f"the registry has no `models:/nadir/{number}`"):
+        resolve_version(f"models:/nadir/{number}", project.root)
 
 
 def test_an_unknown_alias_lists_what_there_is(project: MiniProject) -> None:

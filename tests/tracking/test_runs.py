@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,19 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(client: MlflowClien
     first = experiment_id(client)
     client.delete_experiment(first)
     assert experiment_id(client) == first
+
+
+@pytest.mark.parametrize("tear", [lambda _: b"no database" * 99, lambda data: data[:9000]])
+def test_a_damaged_database_is_told_with_what_to_do(
+    project: MiniProject, tear: Callable[[bytes], bytes]
+) -> None:
+    path = project.root / "work/mlflow/mlflow.db"
+    path.write_bytes(tear(path.read_bytes()))
+    with pytest.raises(NadirError, match="the database is damaged") as told:
+        connect(project.root, patience_s=0)
+    assert "backup" in told.value.fix
+    path.unlink()  # as it says
+    assert connect(project.root).search_registered_models() == []
 
 
 def test_a_store_that_cannot_be_opened_is_named(

@@ -153,10 +153,29 @@ def _earlier_work(root: Path) -> str:
 def _load_flow(root: Path) -> ModuleType:
     """`flows/training_pipeline.py`, which is not a part of the package."""
     path = root / "flows" / "training_pipeline.py"
+    from tomllib import TOMLDecodeError
+
+    from pydantic import ValidationError
+
     spec = importlib.util.spec_from_file_location("training_pipeline", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise NadirError("the flow is missing", where=str(path), fix="restore it from git")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    users = sorted(name for name in os.environ if name.startswith("PREFECT_"))
+    try:
+        spec.loader.exec_module(module)
+    except (ValidationError, TOMLDecodeError) as error:
+        raise _wrong_settings(error, users) from error
     return module
+
+
+def _wrong_settings(error: Exception, users: list[str]) -> NadirError:
+    """Prefect reads its settings while it is imported, and names none as the environment does."""
+    told = " ".join(str(error).partition("\n    For further")[0].split())
+    return NadirError(
+        f"Prefect cannot read its settings: {told[:300]}",
+        where=", ".join(users) or "Prefect",
+        fix="correct or unset the variable that sets it, or correct Prefect's own file "
+        "(`profiles.toml` in the folder PREFECT_HOME names, else in work/prefect)",
+    )

@@ -121,6 +121,22 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        DamagedJsonError: It is not JSON, or something else than an object.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DamagedJsonError(
+            f"not a JSON object but {json.dumps(value)[:40]}",
+            where=str(path),
+            fix="restore the file; if a stage made it, delete it and run `nadir run`",
+        )
+    return value
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hex digest of a file's bytes, read in chunks."""
     digest = hashlib.new(algorithm, usedforsecurity=False)

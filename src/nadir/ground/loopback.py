@@ -33,5 +33,9 @@ def ask_loopback_directly(environment: MutableMapping[str, str]) -> None:
     for name in _EXCEPTIONS:
         listed = before[name] or next(filter(None, before.values()), "")
         entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
-        entries += [address for address in LOOPBACK if address not in entries]
+        # "No proxy at all" is a word of its own, which most programs do not know beside others.
+        if "*" in entries:
+            entries = ["*"]
+        else:
+            entries += [address for address in LOOPBACK if address not in entries]
         environment[name] = ",".join(entries)

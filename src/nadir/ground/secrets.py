@@ -22,15 +22,23 @@ _SHORTEST = 6
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<info>[^\s/?#\"'<>]*)@")
 # To the last @, since a password may hold one, or a slash; a number there is the host's port.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@]*:(?!\d+(?:/|$))(?P<password>\S+)@")
+_TELLING = (
+    r"(?:[\w-]*(?:password|passwd|secret|token|signature|credential"
+    r"|(?:api|access|account|private)[_-]?key)|pwd|sig)"
+)
 _NAMED = re.compile(
-    r"(?P<name>(?:^|[?&;\s,{(\"'])[\"']?"
-    r"(?:[\w-]*(?:password|passwd|secret|token|signature|api[_-]?key|credential)|pwd|sig))"
-    r"=(?P<value>[^\s&;,\"')}]+)",
+    rf"(?P<name>(?:^|[?&;\s,{{(\"'])[\"']?{_TELLING}\s?=\s?)(?P<value>[^\s&;,\"')}}]+)",
     re.IGNORECASE,
+)
+# A setting in JSON or in Python's way of showing one.
+_QUOTED = re.compile(
+    rf"(?P<name>([\"']){_TELLING}\2\s?:\s?([\"']))(?P<value>(?:(?!\3).)+)", re.IGNORECASE
 )
 _HEADER = re.compile(r"\b(?P<kind>Basic|Bearer)\s+[A-Za-z0-9+/_.=~-]{8,}")
 _SECRET_NAME = re.compile(
-    r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_KEY|AUTH_STRING|CREDENTIAL", re.IGNORECASE
+    r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|(ACCESS|ACCOUNT|PRIVATE|STORAGE)_KEY"
+    r"|CONNECTION_STRING|AUTH_STRING|CREDENTIAL",
+    re.IGNORECASE,
 )
 _NO_SECRET_NAME = re.compile(r"_(ID|FILE|PATH|DIR|URL|URI|ENDPOINT)$", re.IGNORECASE)
 
@@ -46,7 +54,8 @@ def masked(text: str) -> str:
     for secret in sorted(set(_of_environment()), key=len, reverse=True):
         text = text.replace(secret, MASK)
     text = _USERINFO.sub(_mask_userinfo, text)
-    text = _NAMED.sub(rf"\g<name>={MASK}", text)
+    text = _NAMED.sub(rf"\g<name>{MASK}", text)
+    text = _QUOTED.sub(rf"\g<name>{MASK}", text)
     return _HEADER.sub(rf"\g<kind> {MASK}", text)
 
 

@@ -9,7 +9,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
-from nadir.tracking.lock_file import load_yaml
+from nadir.tracking.lock_file import stage_definitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def code_dependencies(module: str, source: Path) -> list[Path]:
 
 def stage_code(root: Path) -> dict[str, list[str]]:
     """The code that each stage of `dvc.yaml` should list, as paths from the root."""
-    stages = load_yaml(root / "dvc.yaml")["stages"]
+    stages = stage_definitions(root)
     return {
         name: [path.as_posix() for path in code_dependencies(module, root / "src")]
         for name, definition in stages.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError
 from nadir.ground.files import canonical_hash, file_hash
 from nadir.ground.workspace import PARAMS_FILE
-from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
+from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock, stage_definitions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
 
 
 def _definition(stage: str, root: Path) -> dict[str, Any]:
-    stages = load_yaml(root / "dvc.yaml")["stages"]
+    stages = stage_definitions(root)
     if stage not in stages:
         raise NadirError(
             f"no stage `{stage}`", where="dvc.yaml", fix=f"choose one of {', '.join(stages)}"

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
+from nadir.ground.workspace import PARAMS_FILE
 from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
@@ -82,8 +83,9 @@ def closed_repository(root: Path) -> Repo:
     """DVC's repository with its settings, but without its databases, which may be damaged.
 
     Raises:
-        NadirError: The user has no name.
+        NadirError: The user has no name, or a file of the settings is damaged.
     """
+    from dvc.config import ConfigError
     from dvc.fs import LocalFileSystem
     from dvc.repo import Repo
 
@@ -91,6 +93,15 @@ def closed_repository(root: Path) -> Repo:
     repo = Repo.__new__(Repo)
     repo.root_dir, repo.dvc_dir = str(root), str(root / ".dvc")
     vars(repo).update(_fs=LocalFileSystem(), _config=None, _remote=None, _remote_config=None)
+    try:
+        _ = repo.config  # read here, so that nobody else has to expect damage
+    except ConfigError as error:
+        raise NadirError(
+            f"DVC cannot read its settings: {error}",
+            where=str(root / ".dvc"),
+            fix="correct `.dvc/config` and `.dvc/config.local`, or bring the former back with "
+            "`git checkout .dvc/config`",
+        ) from error
     return repo
 
 
@@ -163,10 +174,17 @@ def changed_stages(root: Path) -> dict[str, bool]:
 
 def _unreadable(error: Exception, root: Path) -> NadirError:
     cause = f": {error.__cause__}" if error.__cause__ else ""
+    if PARAMS_FILE in str(error):
+        return NadirError(
+            f"DVC cannot read the parameters: {error}{cause}",
+            where=str(root / PARAMS_FILE),
+            fix=f"correct the file, or restore it with `git checkout {PARAMS_FILE}`",
+        )
     if LOCK_FILE in str(error):
         return damaged_lock_file(f"{error}{cause}", root / LOCK_FILE)
     return NadirError(
         f"DVC cannot read the pipeline: {error}{cause}",
         where=str(root / "dvc.yaml"),
-        fix="`dvc stage list` shows the fault in full",
+        fix="`dvc stage list` shows the fault in full; `git checkout dvc.yaml` brings back the "
+        "file as it was committed",
     )

@@ -69,7 +69,8 @@ def write_record(
 
 def last_run(root: Path) -> dict[str, Any]:
     """The record of the last run; empty before the first."""
-    return _read(pipeline_folder(root) / "last.json")
+    record = _read(pipeline_folder(root) / "last.json")
+    return record if isinstance(record.get("stages", {}), dict) else {}
 
 
 def executions(root: Path) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
 from nadir.pipeline.storage.sharing import share_versions
 from nadir.pipeline.torn_files import mend_torn_files
-from nadir.tracking.lock_file import load_yaml, read_lock
+from nadir.tracking.lock_file import read_lock, stage_definitions
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.revision import git_state
 from nadir.tracking.runs.journal import catch_up
@@ -77,7 +77,7 @@ class Session:
         self.registration: Registration | None = None
         self.notes = _lineage_warnings(root)
         self._registering: StageResult | None = None
-        definitions = load_yaml(root / "dvc.yaml")["stages"]
+        definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
         self._current = ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json
+from nadir.ground.files import DamagedJsonError, read_json_object
 from nadir.ground.secrets import masked_tree
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
@@ -18,7 +20,7 @@ from nadir.pipeline.session import REGISTER
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.differences import differing_outputs
 from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG
-from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
+from nadir.tracking.lock_file import output_hashes, read_lock, stage_definitions
 from nadir.tracking.registry.versions import (
     CHAMPION,
     Version,
@@ -55,7 +57,7 @@ def read_status(root: Path) -> dict[str, Any]:
     rows, on_disk = _dvc_stages(root)
     model = _model(root, on_disk)
     evaluation = _json(root / "reports" / "evaluation.json")
-    gate = evaluation.get("gate", {})
+    gate = evaluation.get("gate") or {}
     run = _json(root / "models" / "run.json")
     found = {
         "stages": _stages(root, rows, model),
@@ -67,7 +69,7 @@ def read_status(root: Path) -> dict[str, Any]:
         "report": REPORT if (root / REPORT).is_file() else None,
         "verdict": gate.get("verdict"),
         "verdict_reason": gate.get("reason"),
-        "metrics": dict(evaluation.get("cfg_scales", {})),
+        "metrics": dict(evaluation.get("cfg_scales") or {}),
         "mlflow": {"uri": tracking_uri(root), "run_id": run.get("run_id")},
     }
     return dict(masked_tree(found))
@@ -94,7 +96,7 @@ def _stages(root: Path, rows: list[dict[str, Any]], model: dict[str, Any]) -> li
 
 def _dvc_stages(root: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A row for each stage of DVC, and the hash of each output that is not the lock file's."""
-    definitions = load_yaml(root / "dvc.yaml")["stages"]
+    definitions = stage_definitions(root)
     graph, lock = stage_graph(root), read_lock(root)
     outdated = _outdated(graph, root, lock)
     # While files are written they are nobody's.
@@ -160,22 +162,29 @@ def _images(root: Path) -> dict[str, Any]:
     bad, homeless = (
         _reasons(root / f"data/{name}.parquet") for name in ("quarantine", "bucket_quarantine")
     )
-    used = pq.read_metadata(manifest).num_rows - homeless.total() if manifest.is_file() else None
+    used = None
+    with _unread_when_damaged():
+        used = pq.read_metadata(manifest).num_rows - homeless.total()
     return {"used": used, "quarantined": dict(sorted((bad + homeless).items()))}
 
 
 def _reasons(path: Path) -> Counter[str]:
-    if not path.is_file():
-        return Counter()
-    return Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist())
+    with _unread_when_damaged():
+        return Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist())
+    return Counter()
 
 
 def _bucket_count(root: Path) -> int | None:
     path = root / "data" / "buckets.parquet"
-    if not path.is_file():
-        return None
     columns = ["bucket_width", "bucket_height"]
-    return int(pq.read_table(path, columns=columns).group_by(columns).aggregate([]).num_rows)
+    with _unread_when_damaged():
+        return int(pq.read_table(path, columns=columns).group_by(columns).aggregate([]).num_rows)
+    return None
+
+
+def _unread_when_damaged() -> contextlib.suppress:
+    """A table that is missing or damaged tells nothing; its stage's row says which of the two."""
+    return contextlib.suppress(OSError, pa.ArrowException)
 
 
 def _training(root: Path) -> dict[str, Any]:
@@ -232,4 +241,7 @@ def _champion(root: Path, name: str) -> dict[str, Any] | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    """What a stage wrote there; of a damaged file the stage's row says that it differs."""
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError, DamagedJsonError):
+        return read_json_object(path)
+    return {}

@@ -52,6 +52,24 @@ def _parsed(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
+def stage_definitions(root: Path) -> dict[str, dict[str, Any]]:
+    """The stages of `dvc.yaml`, by name.
+
+    Raises:
+        NadirError: The file is not YAML, or names no stages, as a power cut may leave it.
+    """
+    path = root / "dvc.yaml"
+    tree = load_yaml(path)
+    stages = tree.get("stages") if isinstance(tree, dict) else None
+    if not isinstance(stages, dict):
+        raise NadirError(
+            "the file names no stages",
+            where=str(path),
+            fix=f"restore the file with `git checkout {path.name}`",
+        )
+    return stages
+
+
 def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     """Entry by stage; empty before the first run.
 

@@ -17,6 +17,7 @@ from nadir.pipeline.process import require_user_name
 from nadir.pipeline.record import pipeline_folder
 from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running_jobs
 from nadir.pipeline.storage.objects import DIRECTORY, cache_folder
+from nadir.tracking.lock_file import LOCK_FILE
 from nadir.training.run_files import LAUNCHER_LOCK, TRAINER_LOCK
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -
         dry_run: Only say.
 
     Raises:
-        NadirError: A pipeline or an experiment runs, the registry or git cannot be asked, or the
-            cache is shared with clones that were not named. Nothing is removed then.
+        NadirError: A pipeline or an experiment runs, the registry or git cannot be asked, the cache
+            is shared with clones that were not named, or one that was is none. Nothing is removed
+            then.
     """
     require_user_name()
     main = main_workspace(root)
@@ -66,6 +68,14 @@ def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -
             where=str(cache),
             fix="name each of them with --project PATH (this one, if it is the only one)",
         )
+    for project in projects:
+        # A slip would leave the real one unprotected.
+        if not any((project / name).exists() for name in (".dvc", "dvc.yaml", LOCK_FILE)):
+            raise NadirError(
+                "this folder is not a clone of a DVC project",
+                where=str(project),
+                fix="give the root of each clone that shares the cache",
+            )
     with workspace_lock(pipeline_folder(root) / "lock"):
         refuse_running_jobs(root)
         with _locked(root):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json
+from nadir.ground.files import read_json_object
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, objects_of
 from nadir.pipeline.storage.remote import fetch
@@ -63,9 +63,17 @@ def needed_objects(root: Path, cache: Path, projects: Iterable[Path] = ()) -> Ne
     hashes = {version.md5 for version in versions if version.md5}
     revisions = 0
     for folder in (root, *projects):
-        tips = _tips(folder, versions)
+        try:
+            tips = _tips(folder, versions)
+            hashes |= _committed_hashes(folder, tips)
+        except GitError as error:
+            raise NadirError(
+                f"git cannot tell what branches, tags and experiments need: {error}",
+                where=str(folder),
+                fix="see `git status` and `git fsck`; nothing was removed",
+            ) from error
         revisions += len(tips)
-        hashes |= _committed_hashes(folder, tips) | _workspace_hashes(folder)
+        hashes |= _workspace_hashes(folder)
     _mend_listings(root, cache, {version.md5 for version in versions if version.md5})
     whole: set[str] = set()
     for md5 in hashes:
@@ -101,9 +109,12 @@ def _busy(what: str, where: Path) -> NadirError:
 
 
 def _lock_holders(path: Path) -> Iterator[tuple[int, str]]:
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
     try:
-        lock = json.loads(path.read_text(encoding="utf-8") or "{}")
-    except (OSError, ValueError):
+        lock = SCHEMA(json.loads(path.read_text(encoding="utf-8") or "{}"))
+    except (OSError, ValueError, Invalid):
         return  # damaged: DVC itself would not take it for a lock
     readers = [info for infos in lock.get("read", {}).values() for info in infos]
     for info in [*lock.get("write", {}).values(), *readers]:
@@ -113,8 +124,8 @@ def _lock_holders(path: Path) -> Iterator[tuple[int, str]]:
 
 def _number(path: Path, key: str) -> int | None:
     try:
-        value = read_json(path).get(key)
-    except (OSError, ValueError, AttributeError):
+        value = read_json_object(path).get(key)
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, int) else None
 
@@ -128,7 +139,7 @@ def _all_versions(root: Path) -> list[Version]:
     clients = [connect(root), *filter(None, [local_store(root)])]
     versions = [v for client in clients for v in registered_versions(root, client=client)]
     path, md5 = root / "models" / "run.json", output_hashes(read_lock(root)).get(CHECKPOINT)
-    run_id = read_json(path).get("run_id") if path.is_file() else None
+    run_id = read_json_object(path).get("run_id") if path.is_file() else None
     known = md5 in {version.md5 for version in versions}
     if run_id and not known and not any(knows_run(client, str(run_id)) for client in clients):
         raise NadirError(
@@ -144,17 +155,10 @@ def _tips(folder: Path, versions: Iterable[Version]) -> list[str]:
     """Commits to read: every ref, the present one, and those that versions name."""
     if not (folder / ".git").exists() and not _inside_git(folder):
         return []
-    try:
-        refs = git(folder, "for-each-ref", "--format=%(objectname)").split()
-        refs += git(folder, "stash", "list", "--format=%H").split()
-        named = {v.tags.get(key, "") for v in versions for key in ("dvc.exp_rev", "git.commit")}
-        present = [revision for revision in ("HEAD", *named) if revision and _has(folder, revision)]
-    except GitError as error:
-        raise NadirError(
-            f"git cannot tell what branches, tags and experiments need: {error}",
-            where=str(folder),
-            fix="see `git status`; nothing was removed",
-        ) from error
+    refs = git(folder, "for-each-ref", "--format=%(objectname)").split()
+    refs += git(folder, "stash", "list", "--format=%H").split()
+    named = {v.tags.get(key, "") for v in versions for key in ("dvc.exp_rev", "git.commit")}
+    present = [revision for revision in ("HEAD", *named) if revision and _has(folder, revision)]
     return list(dict.fromkeys([*refs, *present]))
 
 
@@ -178,7 +182,8 @@ def _committed_hashes(folder: Path, revisions: Iterable[str]) -> set[str]:
     """Hashes that lock files and `.dvc` files of some commits name."""
     blobs: set[str] = set()
     for revision in revisions:
-        if git(folder, "cat-file", "-t", revision) == "blob":
+        # A tag may name another tag, and in the end a single file, such as somebody's key.
+        if git(folder, "cat-file", "-t", f"{revision}^{{}}") == "blob":
             continue
         for line in git(folder, "ls-tree", "-r", "-z", "--full-tree", revision).split("\0"):
             facts, _, name = line.partition("\t")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nadir.ground.files import file_hash, write_text
 from nadir.pipeline.fingerprint import folder_listing, path_md5
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.graph import require_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DIRECTORY = ".dir"
 _READERS = 4
+# Nothing there, a folder there, or a file where a folder above it should be.
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def cache_folder(root: Path) -> Path:
@@ -29,7 +31,7 @@ def cache_folder(root: Path) -> Path:
 
     from dvc.repo import Repo
 
-    require_user_name()
+    require_repository(root)
     with Repo(str(root)) as repo:
         return Path(repo.cache.local.path)
 
@@ -46,7 +48,7 @@ def listing(md5: str, cache: Path) -> dict[str, str] | None:
         if file_hash(path, "md5") != md5.removesuffix(DIRECTORY):
             return None
         return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
-    except FileNotFoundError:
+    except _NO_FILE:
         return None
 
 
@@ -74,7 +76,7 @@ def _md5(path: Path) -> str:
         status = path.stat()
         key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         return _md5_of(path, key)
-    except (FileNotFoundError, IsADirectoryError):
+    except _NO_FILE:
         return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.ground.files import file_hash, read_json
+from nadir.ground.files import file_hash, read_json, read_json_object
 from nadir.tracking.lineage import FINGERPRINT_TAG
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.runs.pipeline_run import set_tags
@@ -48,7 +48,7 @@ def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
     `dvc repro` with tracking switched off has no run at all.
     """
     path = root / "models" / "run.json"
-    named = read_json(path).get("run_id") if path.is_file() else None
+    named = read_json_object(path).get("run_id") if path.is_file() else None
     if named and _is_there(client, str(named)):
         return str(named)
     return _stand_in(client, root, str(named or ""), fingerprint)

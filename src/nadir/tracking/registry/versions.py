@@ -25,6 +25,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 _SCHEME = "models:/"
+_LARGEST = 2**31 - 1  # of a version's column in MLflow's database
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def resolve_version(uri: str, root: Path) -> Version:
     """
     rest = uri.removeprefix(_SCHEME)
     name, at, alias = rest.partition("@")
+    number = ""
     if not at:
         name, _, number = rest.partition("/")
     if not uri.startswith(_SCHEME) or not name or not (alias or number):
@@ -118,8 +120,9 @@ def resolve_version(uri: str, root: Path) -> Version:
     if at:
         number = alias_table(client, name).get(alias, "")
     found = None
-    # MLflow's own error for what is not a number says nothing of the model.
-    if number.isdecimal():
+    # MLflow's own error for what is not a number, or not one that its database could hold, says nothing
+    # of the model.
+    if number.isdecimal() and int(number[:20]) <= _LARGEST:
         with missing_is_none():
             found = client.get_model_version(name, number)
     if found is None:

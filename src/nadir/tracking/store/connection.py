@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,6 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
     bound_waits()
     ask_loopback_directly(os.environ)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     _quiet_logs()
     uri = tracking_uri(root)
@@ -111,7 +111,7 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
         raise
     except Exception as error:
         scrub(error)
-        if not isinstance(error, MlflowException) and not is_transient(error):
+        if not _is_the_stores(error) and not isinstance(error, sqlite3.Error):
             raise
         raise store_error(error, what="cannot open the MLflow store", where=uri) from error
     return client

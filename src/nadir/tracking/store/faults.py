@@ -16,7 +16,9 @@ _LOGIN = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 _AWAY = {"ConnectionError", "Timeout", "TimeoutError", "gaierror"}
 _GATEWAY = {"502", "503", "504"}
 _S3 = {"boto3", "botocore"}
-_SERVER_ERROR = re.compile(r"too many (5\d\d) error responses|error code (5\d\d) !=")
+_SERVER_ERROR = re.compile(r"too many (429|5\d\d) error responses|error code (5\d\d) !=")
+_NO_MLFLOW = re.compile(r"not in a valid JSON format|error code (30\d|404|407) !=")
+_DAMAGED = re.compile(r"file is not a database|disk image is malformed")
 _ADDRESS = re.compile(r"^HTTPS?Connection(?:Pool)?\([^)]*\): ")
 
 
@@ -62,6 +64,19 @@ def _told(chain: list[BaseException], *, server: bool) -> tuple[str, str]:
         reason = _ADDRESS.sub("", _first_line(chain[-1]))  # of the operating system, the plainest
         fix = f"start it, or correct or unset MLFLOW_TRACKING_URI, {_AGAIN}"
         return f"the server does not answer ({reason})", fix
+    return _of_another_kind(chain, text, server=server)
+
+
+def _of_another_kind(chain: list[BaseException], text: str, *, server: bool) -> tuple[str, str]:
+    """What answers, and is still not a store that could be worked with."""
+    if server and any(_NO_MLFLOW.search(str(link)) for link in chain):
+        fix = f"correct MLFLOW_TRACKING_URI, or set what a login before it asks for, {_AGAIN}"
+        return f"what answers there is not an MLflow server: {text}", fix
+    if not server and any(_DAMAGED.search(str(link)) for link in chain):
+        return f"the database is damaged: {text}", (
+            "put a backup of this file in its place; without one, move it away, and `nadir run` "
+            "makes a new registry and registers the present checkpoint in it"
+        )
     return text, f"see that the server or database is up, {_AGAIN}"
 
 
