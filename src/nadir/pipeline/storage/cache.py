@@ -95,9 +95,11 @@ def require_sound(root: Path) -> None:
         NadirError: A file is not what `dvc.lock` says.
     """
     hashes = output_hashes(read_lock(root))
-    md5, current, cache = hashes.get(CHECKPOINT), root / CHECKPOINT, cache_folder(root)
-    run = hashes.get(_RUN)
-    if md5 is None or (run and wrong_files(root / _RUN, run, cache)):
+    md5, current, run = hashes.get(CHECKPOINT), root / CHECKPOINT, hashes.get(_RUN)
+    if md5 is None:
+        return  # nothing says what it should be; a folder without DVC has no such record
+    cache = cache_folder(root)
+    if run and wrong_files(root / _RUN, run, cache):
         return
     wrong = [path for path in wrong_files(current, md5, cache) if path.is_file()]
     if not wrong:

@@ -120,8 +120,8 @@ def resolve_version(uri: str, root: Path) -> Version:
     if at:
         number = alias_table(client, name).get(alias, "")
     found = None
-    # MLflow's own error for what is not a number, or not one that its database could hold, says nothing
-    # of the model.
+    # MLflow's own error for what is not a number, or not one that its database could hold, says
+    # nothing of the model.
     if number.isdecimal() and int(number[:20]) <= _LARGEST:
         with missing_is_none():
             found = client.get_model_version(name, number)
