@@ -9,8 +9,8 @@
 # Matters:  booru metadata are uneven: ratings, scores, artists or natural-language
 #           captions are often missing for the first posts of a shard. The whole column
 #           is gone then for millions of samples, filters by rating find nothing to
-#           leave out, and nothing says so. Pass features=..., or write every key
-#           (empty) into every sample.
+#           leave out, and nothing says so. Write every key into every sample, if
+#           need be empty.
 # With:     datasets 5.2.0, Pillow 13.0.0
 # Date:     2026-11-27
 set -euo pipefail

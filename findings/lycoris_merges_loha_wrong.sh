@@ -5,10 +5,9 @@
 #           twice the rank the double; only alpha = rank is right. Both ways to merge
 #           (the network that was trained, the one made from its file) do it, also with
 #           tucker convolutions. LoRA, LoKr, GLoRA and Diag-OFT are merged right.
-# Matters:  alpha below the rank is what LyCORIS' own guidelines and most LoHa recipes
-#           use. The merged checkpoint is much weaker than the previews, and
-#           other programs, which read the same file rightly, draw something else than
-#           the merge. Merge with the multiplier rank / alpha, or by another program.
+# Matters:  an alpha of 1 or of half the rank is a usual recipe. The merged checkpoint is
+#           then much weaker than the previews and than the adapter applied from its
+#           file, with no warning. Merge with the multiplier rank / alpha.
 # With:     lycoris_lora 4.1.3, torch 2.13.0
 # Date:     2026-11-27
 set -euo pipefail
