@@ -123,7 +123,7 @@ def test_files_of_another_version_are_told_and_the_version_is_theirs(
     status = read_status(trained.root)
     lines = states(status, capsys)
     assert "differs" in lines["train"]
-    assert "`dvc checkout` brings" in lines["differs"]
+    assert "not the files that dvc.lock names" in lines["differs"]
     assert "version 2" in lines["model"]
     (train,) = [stage for stage in status["stages"] if stage["name"] == "train"]
     assert not train["up_to_date"]

@@ -36,6 +36,11 @@ def with_facts(picture: Image, facts: Mapping[str, Any]) -> Image:
     return marked
 
 
+def has_facts(picture: Image) -> bool:
+    """Whether a picture that was read from a PNG file says how it was drawn."""
+    return KEY in getattr(picture, "text", {})
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts inside a PNG file.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.events import say
 from nadir.ground.files import write_text
+from nadir.ground.pictures import has_facts, read_facts, with_facts
 from nadir.ground.workspace import main_workspace
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, is_transient, store_faults, tracking_uri
@@ -217,11 +218,13 @@ def _send(client: MlflowClient, journal: Journal, batch: list[Record]) -> None:
     elif record["kind"] == "image":
         from PIL import Image
 
-        with Image.open(journal.path(record)) as image:
+        path = journal.path(record)
+        with Image.open(path) as image:
             image.load()
         client.log_image(
             run_id,
-            image,
+            # MLflow writes a file of its own, which says how it was drawn as this one does.
+            with_facts(image, read_facts(path)) if has_facts(image) else image,
             key=record["key"],
             step=record["step"],
             timestamp=record["at"],

@@ -55,7 +55,7 @@ def pipeline_run(path: Path, root: Path | None = None) -> str:
         record = read_json(path)
         if record["run_id"] is None:
             root = root or project_root()
-            record |= {"run_id": _create(record, root), "store": store_name()}
+            record |= {"run_id": _create(record, root), "store": store_name(root)}
             write_json(path, record)
     return str(record["run_id"])
 
@@ -97,7 +97,7 @@ def close_abandoned(folder: Path, root: Path) -> list[str]:
     for path in sorted(folder.glob("*.json")):
         record = _read_record(path)
         if record["run_id"] is not None:
-            if record.get("store", store_name()) != store_name():
+            if record.get("store", store_name(root)) != store_name(root):
                 continue
             closed += _close(record["run_id"], record.get("status", "KILLED"), root)
         forget_pipeline(path)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
+_OWN_STORE = "work/mlflow/mlflow.db"
 # Names of the network's and databases' errors that pass by themselves, whichever library's they
 # are: each has its own class for the same thing.
 _PASSING = {
@@ -57,12 +58,17 @@ def tracking_uri(root: Path | None = None) -> str:
     named = os.environ.get(URI_VARIABLE)
     if named:
         return named
-    return f"{_SQLITE}{main_workspace(root or project_root())}/work/mlflow/mlflow.db"
+    return f"{_SQLITE}{main_workspace(root or project_root())}/{_OWN_STORE}"
 
 
-def store_name() -> str:
-    """What to call the store in a record: without passwords, and the same after a move."""
-    return masked(os.environ.get(URI_VARIABLE) or "work/mlflow/mlflow.db")
+def store_name(root: Path | None = None) -> str:
+    """What to call the store in a record: without passwords, and the same after a move.
+
+    The clone's own store has one name, whether or not the environment names it too.
+    """
+    named = tracking_uri(root)
+    own = f"{_SQLITE}{main_workspace(root or project_root())}/{_OWN_STORE}"
+    return _OWN_STORE if named == own else masked(named)
 
 
 def store_exists(root: Path | None = None) -> bool:
