@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
+from tests.mini.weights import cached_weights
 from tests.servers import Proxy, mlflow_server, proxy_before
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.ground.workspace import project_root
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.promotion import promote, rollback
 from nadir.pipeline.status import read_status
+from nadir.tracking.lineage import OUTPUT_TAG
 from nadir.tracking.lock_file import read_lock
 from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
@@ -70,7 +73,9 @@ def add_version(client: MlflowClient, name: str, verdict: str = "promote") -> st
     run = client.create_run(experiment_id(client), tags={"nadir.gate": verdict})
     profile = {"images": 7, "tags": {"solo": 1.0}, "sizes": {}, "luminance": {}}
     client.log_text(run.info.run_id, json.dumps(profile), "profile.json")
-    return str(client.create_model_version(name, run.info.artifact_uri, run.info.run_id).version)
+    tags = {OUTPUT_TAG: cached_weights(project_root(), run.info.run_id)}
+    source, run_id = run.info.artifact_uri, run.info.run_id
+    return str(client.create_model_version(name, source, run_id, tags=tags).version)
 
 
 def three_versions(client: MlflowClient, name: str) -> dict[str, str]:
