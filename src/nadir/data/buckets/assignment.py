@@ -256,7 +256,7 @@ def _uniform(sha256: pa.ChunkedArray, seed: int) -> NDArray[np.float64]:
 
     A sha256 is uniform already; the seed turns the circle of all values by one angle.
     """
-    starts = (pc.utf8_slice_codeunits(chunk, 0, 13).to_pylist() for chunk in sha256.chunks)
-    own = np.array([int(digits, 16) for chunk in starts for digits in chunk], np.float64)
+    starts = pc.binary_join_element_wise("0x", pc.utf8_slice_codeunits(sha256, 0, 13), "")
+    own = starts.cast(pa.int64()).to_numpy()
     turned: NDArray[np.float64] = (own / 16**13 + fraction_of(f"crop/{seed}")) % 1.0
     return turned
