@@ -94,8 +94,8 @@ def test_no_tables_are_an_empty_one() -> None:
         ("r.csv", b'name,tag\na,"b\nc,d\n', "table of aliases is not UTF-8 CSV: unexpected end"),
         ("r.parquet", parquet(name=["a"], tag=["b"], status=pa.array([None], pa.string())),
          "row 1: the rule has no status"),
-        ("r.csv", b"\xff\xfe\x00", "no UTF-8 CSV"),
-        ("r.parquet", b"nothing", "no parquet file"),
+        ("r.csv", b"\xff\xfe\x00", "not UTF-8 CSV"),
+        ("r.parquet", b"nothing", "not a parquet file"),
         ("r.csv", b"name,tag\na,b\nb,a\n", "aliases go in a circle"),
     ],
 )  # fmt: skip

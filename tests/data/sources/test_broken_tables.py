@@ -56,7 +56,7 @@ ROWS = lines([{"file_name": "a.png", "text": "1girl, solo"}])
 @pytest.mark.parametrize(
     ("files", "reason", "says"),
     [
-        ({"posts.jsonl": POSTS, "x.parquet": b"junk" * 9}, "bad_archive", "no readable parquet"),
+        ({"posts.jsonl": POSTS, "x.parquet": b"junk" * 9}, "bad_archive", "not a readable parquet"),
         ({"posts.jsonl": POSTS, "x.parquet": b""}, "bad_archive", "Parquet file size is 0 bytes"),
         ({"metadata.jsonl": ROWS, "sub/metadata.parquet": b""}, "bad_archive", "is 0 bytes"),
         ({"metadata.jsonl": ROWS, "sub/metadata.csv": b"name\n"}, "bad_metadata", "two columns"),

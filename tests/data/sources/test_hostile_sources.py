@@ -207,7 +207,7 @@ def test_broken_csv_records_cost_themselves_only(tmp_path: Path, root: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("metadata.parquet", b"PAR1 nonsense", r"metadata\.parquet: .*no readable parquet file"),
+        ("metadata.parquet", b"PAR1 nonsense", r"metadata\.parquet: .*not a readable parquet file"),
         ("metadata.csv", b"file_name\n", "does not name at least two columns"),
         ("meta_cap.json", b'{"a": {"caption": "x"', r"meta_cap\.json: .*it is not JSON: .*line 1"),
         ("meta_cap.json", b"7", "neither a list nor an object"),
