@@ -7,7 +7,7 @@ import os
 # 50 microseconds: as long as most gaps between two layers, so on a quiet machine few threads go to
 # sleep there. By default it is 300,000, up to 15 milliseconds, and where other processes hold the
 # cores nearly every wait takes that long. Measured in docs/performance.md.
-_SPINS = "1000"
+_SPINS = "15000"
 
 
 def bound_spinning() -> None:
