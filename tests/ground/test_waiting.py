@@ -15,7 +15,7 @@ SAY = "import os; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WA
 @pytest.mark.parametrize(
     ("user", "seen"),
     [
-        ({}, "1000 None"),
+        ({}, "15000 None"),
         ({"GOMP_SPINCOUNT": "7"}, "7 None"),
         ({"OMP_WAIT_POLICY": "active"}, "None active"),
     ],

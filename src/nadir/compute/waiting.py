@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# 50 microseconds: as long as most gaps between two layers, so on a quiet machine few threads go to
-# sleep there. By default it is 300,000, up to 15 milliseconds, and where other processes hold the
+# Under a millisecond: longer than most gaps between two layers, so on a quiet machine few threads go
+# to sleep there. By default it is 300,000, up to 15 milliseconds, and where other processes hold the
 # cores nearly every wait takes that long. Measured in docs/performance.md.
 _SPINS = "15000"
 
