@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-# Under a millisecond: longer than most gaps between two layers, so on a quiet machine few threads go
-# to sleep there. By default it is 300,000, up to 15 milliseconds, and where other processes hold the
-# cores nearly every wait takes that long. Measured in docs/performance.md.
+# Under a millisecond: longer than most gaps between two layers, so on a quiet machine few threads
+# go to sleep there. By default it is 300,000, up to 15 milliseconds, and where other processes hold
+# the cores nearly every wait takes that long. Measured in docs/performance.md.
 _SPINS = "15000"
 
 
