@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.data.test_latent_care import BUCKET, flip_a_bit, write_output
-from tests.data.test_latents import keys_of, latents_of
+from tests.data.latents.test_care import BUCKET, flip_a_bit, write_output
+from tests.data.latents.test_store import keys_of, latents_of
 
 from nadir.cli import main
 from nadir.data.latents.store import LatentReader, LatentStore
@@ -26,8 +26,8 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 sys.path.insert(0, sys.argv[1])
-from tests.data.test_latent_care import BUCKET, write_output
-from tests.data.test_latents import keys_of, latents_of
+from tests.data.latents.test_care import BUCKET, write_output
+from tests.data.latents.test_store import keys_of, latents_of
 from nadir.data.latents.store import LatentStore
 store, output, keys = LatentStore(Path("work/latents")), Path("data/latents"), keys_of(*range(6))
 store.adopt(output, pa.array(keys))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from tests.mini.project import MiniProject, project
-from tests.mlflow_server import free_port
+from tests.support.mlflow_server import free_port
 
 __all__ = ["project"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini.project import MiniProject
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 from nadir.pipeline.process import quiet_environment
 from nadir.tracking.runs.pipeline_run import finish_pipeline_run, log_params, set_tags

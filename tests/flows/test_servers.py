@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini.project import make_project
-from tests.servers import PATIENCE_S, free_port, running
+from tests.support.servers import PATIENCE_S, free_port, running
 
 from nadir.pipeline.process import quiet_environment
 

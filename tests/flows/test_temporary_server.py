@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini.project import REPOSITORY, MiniProject
-from tests.mlflow_server import free_port
+from tests.support.mlflow_server import free_port
 
 from nadir.ground.errors import NadirError
 from nadir.ground.loopback import ask_loopback_directly

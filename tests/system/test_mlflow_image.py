@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from tests.servers import free_port, running
+from tests.support.servers import free_port, running
 
 from nadir.tracking.lock_file import load_yaml
 

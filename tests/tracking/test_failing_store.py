@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
 from tests.mini.weights import cached_weights
-from tests.servers import Proxy, mlflow_server, proxy_before
+from tests.support.servers import Proxy, mlflow_server, proxy_before
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json

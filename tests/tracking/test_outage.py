@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 from tests.mini.project import MiniProject
-from tests.mlflow_server import Door, MlflowServer
+from tests.support.mlflow_server import Door, MlflowServer
 
 from nadir.ground.errors import NadirError
 from nadir.tracking.registry.registration import register

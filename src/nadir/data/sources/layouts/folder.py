@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.layout import Layout, Listed
 from nadir.data.sources.layouts.sidecars import list_sidecars
 
 if TYPE_CHECKING:
@@ -16,23 +16,15 @@ if TYPE_CHECKING:
     from nadir.data.sources.layouts.layout import Look
 
 
-class Folder:
+class Folder(Layout):
     """Images and tag files, in subfolders too; also what nothing else speaks for."""
 
     name = "folder"
-
-    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
-        """No file name says so."""
-        return False
-
-    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
-        """It has no tables."""
-        return False
 
     def is_left(self, look: Look, *, found: bool) -> bool:
         """Where there are images and no metadata."""
         return not found and look.has_images()
 
-    def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - of the protocol
+    def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - the names are enough
         """Every image with its tag file."""
         return Listed(*list_sidecars(files), [])

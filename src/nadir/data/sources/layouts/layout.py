@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.compute as pc
 
@@ -40,26 +41,30 @@ class Listed(NamedTuple):
     broken: list[TableError]
 
 
-class Layout(Protocol):
-    """A way in which datasets lie on disk."""
+class Layout(abc.ABC):
+    """A way in which datasets lie on disk; a subclass says how it is recognised and listed.
 
-    @property
-    def name(self) -> str:
-        """As `ingest.format` calls it."""
-        ...
+    Each way of recognising it is false unless the subclass knows better.
 
-    def is_named(self, look: Look) -> bool:
+    Attributes:
+        name: As `ingest.format` calls it.
+    """
+
+    name: str
+
+    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - for subclasses
         """Whether names alone, or lines that are cheap to read, speak for it."""
-        ...
+        return False
 
-    def is_inside(self, look: Look) -> bool:
+    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - for subclasses
         """Whether tables say so that nothing in their names does; asked if no name has spoken."""
-        ...
+        return False
 
-    def is_left(self, look: Look, *, found: bool) -> bool:
+    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - for subclasses
         """Whether it reads what lies there besides; `found` says that metadata were recognised."""
-        ...
+        return False
 
+    @abc.abstractmethod
     def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:
         """Every image with where its tags are.
 
@@ -71,7 +76,6 @@ class Layout(Protocol):
         Raises:
             NadirError: The layout's metadata are missing, or none of them can be read.
         """
-        ...
 
 
 class Inside(NamedTuple):

@@ -26,7 +26,7 @@ from nadir.data.sources.columns import (
 )
 from nadir.data.sources.interfaces import FILES
 from nadir.data.sources.layouts.documents import TableError
-from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.layout import Layout, Listed
 from nadir.data.sources.layouts.metadata_rows import read_rows
 from nadir.data.sources.layouts.row_matching import find_images
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, TAG_NAME, tag_columns
@@ -62,7 +62,7 @@ class Matching:
     keys: tuple[str, ...] = ()
 
 
-class MetadataLayout:
+class MetadataLayout(Layout):
     """A layout whose images are described by rows of metadata files; each subclass is one."""
 
     name: str
@@ -75,14 +75,6 @@ class MetadataLayout:
     def is_named(self, look: Look) -> bool:
         """Whether a metadata file has the layout's own name."""
         return look.has(self.files)
-
-    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
-        """Names say all."""
-        return False
-
-    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - of the protocol
-        """It reads nothing but its own metadata."""
-        return False
 
     def chosen(self, paths: list[str]) -> list[str]:
         """Which of the metadata files are read."""

@@ -25,7 +25,7 @@ class Parquet(MetadataLayout):
     files = r"(?is)\.parquet$"
     matching = Matching(from_root=True)
 
-    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
+    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - no name says so
         """A parquet file may be anything."""
         return False
 

@@ -13,7 +13,7 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import problem_table
 from nadir.data.sources.containers.tars import members
 from nadir.data.sources.interfaces import FILES
-from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.layout import Layout, Listed
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, list_sidecars
 
 if TYPE_CHECKING:
@@ -27,20 +27,15 @@ _TAR = r"(?is)\.tar$"
 _PACKED_TAR = r"(?is)\.(?:tar\.(?:gz|bz2|xz|zst)|tgz|tbz2|txz)$"
 
 
-class WebDataset:
-    """Tars; the members beside each other are treated like files of a folder."""
+class WebDataset(Layout):
+    """Tars; the members beside each other are treated like files of a folder.
+
+    Names alone say nothing: tars beside loose images are more often backups than the dataset.
+    """
 
     name = "webdataset"
 
-    def is_named(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
-        """Tars say nothing by themselves: beside loose images they are more often backups."""
-        return False
-
-    def is_inside(self, look: Look) -> bool:  # noqa: ARG002 - of the protocol
-        """It has no tables."""
-        return False
-
-    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - of the protocol
+    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - whatever else there is
         """Where there are tars."""
         return look.has(_TAR) or look.has(_PACKED_TAR)
 

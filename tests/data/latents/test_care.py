@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tests.data.test_latents import keys_of, known, latents_of
+from tests.data.latents.test_store import keys_of, known, latents_of
 
 from nadir.data.latents.checks import set_aside, verify
 from nadir.data.latents.compaction import compact
