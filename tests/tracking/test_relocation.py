@@ -18,7 +18,8 @@ from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.tracking.lock_file import read_lock
 from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import resolve_version
-from nadir.tracking.store.connection import connect, experiment_id
+from nadir.tracking.runs.journal import Journal, catch_up, journals
+from nadir.tracking.store.connection import connect, experiment_id, store_name
 
 
 @pytest.fixture
@@ -143,3 +144,21 @@ def test_an_experiment_whose_place_a_user_chose_stays_there(
     again: MlflowClient = connect(used.root)
     places = [again.get_experiment(number).artifact_location for number in ids]
     assert places == [*(place.as_uri() for place in chosen), "s3://bucket/mlflow/artifacts"]
+
+
+def test_what_a_training_had_not_told_yet_is_told_from_the_new_place(
+    used: MiniProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(used.root)
+    run_id = client.create_run(experiment_id(client, used.root)).info.run_id
+    monkeypatch.setenv("NADIR_TRAINING_RUN", run_id)
+    folder = journals(used.root) / run_id
+    journal = Journal(folder)
+    journal.remember_store(store_name(used.root))
+    journal.add({"kind": "metrics", "metrics": [["loss", 0.5, 1, 1]]})
+    journal.close(remove=False)
+    target = tmp_path / "moved"
+    used.root.rename(target)
+    monkeypatch.chdir(target)
+    assert catch_up(target) == [run_id]
+    assert connect(target).get_run(run_id).data.metrics == {"loss": 0.5}

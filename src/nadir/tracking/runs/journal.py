@@ -15,8 +15,7 @@ from nadir.ground.files import write_text
 from nadir.ground.pictures import has_facts, read_facts, with_facts
 from nadir.ground.workspace import main_workspace
 from nadir.tracking.runs.pipeline_run import set_tags
-from nadir.tracking.store.connection import connect, is_transient, store_faults, tracking_uri
-from nadir.tracking.store.patience import without_login
+from nadir.tracking.store.connection import connect, is_transient, store_faults, store_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,15 +121,15 @@ class Journal:
             if not self._records:
                 self._rewrite()
 
-    def remember_store(self, uri: str) -> None:
-        """Note which store the records are for."""
-        write_text(self._folder / _STORE, without_login(uri) + "\n")
+    def remember_store(self, name: str) -> None:
+        """Note which store the records are for, by its `store_name`."""
+        write_text(self._folder / _STORE, name + "\n")
 
-    def is_for(self, uri: str) -> bool:
-        """Whether the records are for this store."""
+    def is_for(self, name: str) -> bool:
+        """Whether the records are for the store of this name."""
         path = self._folder / _STORE
         known = path.read_text(encoding="utf-8").strip() if path.is_file() else None
-        return known in {None, without_login(uri)}
+        return known in {None, name}
 
     def close(self, *, remove: bool) -> None:
         """Let go of the journal; remove its folder where everything is sent."""
@@ -183,7 +182,7 @@ def catch_up(root: Path) -> list[str]:
     complete: list[str] = []
     for folder in sorted(path for path in journals(root).glob("*") if path.is_dir()):
         with _free(folder) as journal:
-            if journal is None or not journal.is_for(tracking_uri(root)):
+            if journal is None or not journal.is_for(store_name(root)):
                 continue
             if len(journal):
                 count = deliver(connect(root), journal)

@@ -14,9 +14,8 @@ from nadir.ground.events import say
 from nadir.ground.workspace import project_root
 from nadir.tracking.runs.journal import Journal, deliver, journals
 from nadir.tracking.runs.training_run import RUN_VARIABLE, now_ms
-from nadir.tracking.store.connection import connect, tracking_uri
+from nadir.tracking.store.connection import connect, store_name, tracking_uri
 from nadir.tracking.store.faults import store_error
-from nadir.tracking.store.patience import without_login
 from nadir.training.reporter import SHARE_PREFIX
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class MlflowReporter:
 
         self.run_id = run_id
         self._journal = Journal(journals(project_root()) / run_id)
-        self._journal.remember_store(tracking_uri())
+        self._journal.remember_store(store_name())
         self._journal.reopen()
         self._client: MlflowClient | None = None
         self._monitor: SystemMetricsMonitor | None = None
@@ -141,7 +140,7 @@ class MlflowReporter:
 
     def _note_away(self, error: Exception) -> None:
         if not self._away:
-            uri = without_login(tracking_uri())
+            uri = tracking_uri()
             fault = error if isinstance(error, NadirError) else None
             told = fault or store_error(error, what="MLflow takes no records", where=uri)
             say(f"tracking: {told.what}; training goes on, its records are kept and sent later")
