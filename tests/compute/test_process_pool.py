@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tests.support.hostile import encoded, picture
+from tests.support.servers import free_port
 
 from nadir.compute.dask_pool import map_on_cluster
 from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
@@ -220,12 +220,6 @@ def test_workers_are_gone_when_the_work_is_left_in_the_middle() -> None:
 def workers_of_this_process() -> list[psutil.Process]:
     children = psutil.Process().children()
     return [child for child in children if "nadir.compute.worker" in " ".join(child.cmdline())]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from tests.mini.project import REPOSITORY, MiniProject
-from tests.support.mlflow_server import free_port
+from tests.support.servers import free_port
 
 from nadir.pipeline.process import quiet_environment
 from nadir.pipeline.servers import temporary_server

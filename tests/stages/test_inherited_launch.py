@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.support.servers import free_port
 from tests.support.training_project import make_base, write_project
 
 from nadir.ground.files import read_json
@@ -69,12 +69,6 @@ def start(project: Path, *command: str, **inherited: str) -> subprocess.Popen[st
         start_new_session=True,
         text=True,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("processes", [1, 2])

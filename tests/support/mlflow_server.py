@@ -15,6 +15,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from tests.mini.project import template
+from tests.support.servers import free_port
 
 from nadir.pipeline.process import quiet_environment
 
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STARTUP_S = 300
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MlflowServer:
