@@ -51,7 +51,7 @@ def serve() -> None:
     from nadir.model.tiny.networks import build_unet
     from nadir.training.objective import Batch, Objective
     from nadir.training.stop_request import StopRequest
-    from nadir.training.train_step import Learner
+    from nadir.training.train_step import TrainStep
     from nadir.training.trainable import FullUNet
 
     params = read_params(ROOT / "presets" / "tiny.yaml")
@@ -59,7 +59,9 @@ def serve() -> None:
     torch.manual_seed(0)
     schedule = NoiseSchedule.from_settings(**params.noise.model_dump())
     objective = Objective(schedule, params.noise, params.train.loss_weight)
-    learner = Learner(FullUNet(build_unet(tiny)), params.train, objective, Accelerator(cpu=True))
+    train_step = TrainStep(
+        FullUNet(build_unet(tiny)), params.train, objective, Accelerator(cpu=True)
+    )
     batch = Batch(
         latents_BCHW=torch.randn(count, 4, 16, 16),
         noise_BCHW=torch.randn(count, 4, 16, 16),
@@ -71,12 +73,12 @@ def serve() -> None:
     )
     with StopRequest() as stop:
         for number in range(_WARM_UP_STEPS):
-            learner.step(number, batch, stop)
+            train_step.step(number, batch, stop)
         print("ready", flush=True)
         for line in sys.stdin:
             start, processor, steps = time.perf_counter(), time.process_time(), 0
             while (wall := time.perf_counter() - start) < float(line):
-                learner.step(_WARM_UP_STEPS, batch, stop)
+                train_step.step(_WARM_UP_STEPS, batch, stop)
                 steps += 1
             print(steps / wall, (time.process_time() - processor) / steps, flush=True)
 

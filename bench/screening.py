@@ -24,7 +24,7 @@ from nadir.data.gate.leaks import leaking_images
 from nadir.data.gate.near_duplicates import hash_values, near_duplicate_groups
 from nadir.data.gate.summary import split
 from nadir.data.gate.verdicts import screen
-from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts
 from nadir.data.tables import LISTING, MANIFEST, write_table
 from nadir.data.vocabulary import load_vocabulary
 
@@ -49,7 +49,7 @@ def look_alikes(count: int, rng: np.random.Generator) -> pa.Array:
     return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def looked_at(count: int) -> tuple[pa.Table, Survey]:
+def looked_at(count: int) -> tuple[pa.Table, ListingFacts]:
     """A listing, and what inspection would have found."""
     rng, model = np.random.default_rng(0), TagModel.load()
     parts = [
@@ -59,7 +59,7 @@ def looked_at(count: int) -> tuple[pa.Table, Survey]:
     listing, facts, tags = (pa.concat_tables(kind) for kind in zip(*parts, strict=True))
     place = facts.column_names.index("perceptual_hash")
     facts = facts.set_column(place, FACTS.field(place), look_alikes(count, rng))
-    return listing, Survey(facts, tags, count)
+    return listing, ListingFacts(facts, tags, count)
 
 
 def _looked_at(

@@ -56,7 +56,7 @@ class MeanNet(nn.Module):
 
     def forward(self, noisy_B1: Tensor, timesteps_B: Tensor, classes_B: Tensor) -> Tensor:
         """The mean of v, [B, 1]."""
-        t = (timesteps_B.float() / (SCHEDULE.timesteps - 1)).reshape(-1, 1)
+        t = (timesteps_B.float() / (SCHEDULE.num_timesteps - 1)).reshape(-1, 1)
         waves = t * self.frequencies
         one_hot = nn.functional.one_hot(classes_B, len(CLASS_MEANS)).float()
         features = torch.cat([noisy_B1, t, waves.sin(), waves.cos(), one_hot], dim=1)
@@ -102,7 +102,9 @@ def make_base(seed: int, budget: Budget) -> MeanNet:
     """A network that knows nothing above sigma 14.6."""
     torch.manual_seed(seed)
     network = MeanNet()
-    train(network, torch.ones(SCHEDULE.timesteps), BASE_LAST_TIMESTEP, budget.base_steps, budget)
+    train(
+        network, torch.ones(SCHEDULE.num_timesteps), BASE_LAST_TIMESTEP, budget.base_steps, budget
+    )
     return network
 
 
@@ -111,7 +113,7 @@ def uptrain(base: MeanNet, weight: str, steps: int, seed: int, budget: Budget) -
     torch.manual_seed(1000 + seed)
     network = copy.deepcopy(base)
     weights = loss_weight_table(SCHEDULE, weight, prediction="v", gamma=GAMMA)
-    train(network, weights, SCHEDULE.timesteps - 1, steps, budget)
+    train(network, weights, SCHEDULE.num_timesteps - 1, steps, budget)
     return network
 
 

@@ -41,7 +41,7 @@ from nadir.ground.files import read_json, write_text
 from nadir.ground.workspace import PARAMS_FILE, project_root, work_folder
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, generate, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,8 +126,10 @@ def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, li
     """Each probe drawn at one scale, once per seed."""
     checkpoint = folder / "models" / "checkpoint"
     pipeline = load_pipeline(checkpoint, sampler=params.sampler, spacing=params.spacing)
-    habits = Habits.of(load_checkpoint_info(checkpoint).training)
-    encodings = PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size)
+    prompt_format = PromptFormat.of(load_checkpoint_info(checkpoint).training)
+    encodings = PromptEncodings(
+        text_encoder(pipeline), prompt_format.captions, prompt_format.original_size
+    )
     return {
         probe.id: list(
             generate(

@@ -21,7 +21,7 @@ from nadir.compute.dask_pool import map_on_cluster
 from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
 from nadir.compute.worker import alone
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import survey
+from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError
 
@@ -273,7 +273,7 @@ def test_a_cluster_finds_what_one_machine_finds(cluster: str, tmp_path: Path) ->
     listing = source.list_images().table
 
     def found(name: str, scheduler: str | None) -> list[object]:
-        result = survey(
+        result = inspect_listing(
             listing,
             source,
             limits=LIMITS,

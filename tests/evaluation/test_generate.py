@@ -12,7 +12,7 @@ from nadir.ground.errors import NadirError
 from nadir.model.load import load_pipeline
 from nadir.sampling.decode import decode, pixel_array, to_image
 from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 
 SETTINGS = {"cfg_scale": 4.5, "steps": 3, "size": (32, 32)}
 PROMPTS = ["1girl, red_hair", "1boy, black_background"]
@@ -20,7 +20,7 @@ PROMPTS = ["1girl, red_hair", "1boy, black_background"]
 
 @pytest.fixture
 def encodings(pipeline):
-    return PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
+    return PromptEncodings(text_encoder(pipeline), captions=PromptFormat.of({}).captions)
 
 
 def pixels(pipeline, encodings, requests, **changes):
@@ -86,7 +86,7 @@ def test_scales_start_from_one_noise(pipeline, encodings, monkeypatch):
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m_sde"])
 def test_samplers_that_add_noise_are_repeatable_and_free_of_their_batch(checkpoint, sampler):
     pipeline = load_pipeline(checkpoint, sampler=sampler)
-    encodings = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
+    encodings = PromptEncodings(text_encoder(pipeline), captions=PromptFormat.of({}).captions)
     requests = [(PROMPTS[0], 1), (PROMPTS[0], 2)]
     together = pixels(pipeline, encodings, requests, steps=4)
     alone = pixels(pipeline, encodings, requests[1:], steps=4)
@@ -96,7 +96,7 @@ def test_samplers_that_add_noise_are_repeatable_and_free_of_their_batch(checkpoi
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
 def test_draws_at_the_same_time_from_one_model_do_not_meet(checkpoint, sampler):
     pipeline = load_pipeline(checkpoint, sampler=sampler)
-    known = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions, most=2)
+    known = PromptEncodings(text_encoder(pipeline), captions=PromptFormat.of({}).captions, most=2)
 
     def draw(seed):
         changes = {"steps": (2, 7, 4)[seed % 3], "cfg_scale": (1.0, 4.5)[seed % 2]}
@@ -110,7 +110,7 @@ def test_draws_at_the_same_time_from_one_model_do_not_meet(checkpoint, sampler):
 
 
 def test_only_the_prompts_used_last_are_kept_where_a_number_is_given(pipeline):
-    known = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions, most=2)
+    known = PromptEncodings(text_encoder(pipeline), captions=PromptFormat.of({}).captions, most=2)
     first = known.get(["a", "b", "c"])
     assert list(known._known) == ["b", "c"]
     known.get(["b"])
@@ -147,7 +147,7 @@ def test_broken_weights_are_flagged_before_pixels_are_rounded(checkpoint):
     pipeline = load_pipeline(checkpoint)
     with torch.no_grad():
         pipeline.unet.conv_out.bias.fill_(float("nan"))
-    encodings = PromptEncodings(text_encoder(pipeline), captions=Habits.of({}).captions)
+    encodings = PromptEncodings(text_encoder(pipeline), captions=PromptFormat.of({}).captions)
     drawing = next(generate(pipeline, [("", 1)], encodings=encodings, **SETTINGS))
     assert not drawing.latents_finite
     assert not drawing.pixels_finite
@@ -165,7 +165,7 @@ def test_each_prompt_is_encoded_once(pipeline):
             return self.encoder.encode(prompts, chunks)
 
     counting = Counting(text_encoder(pipeline))
-    encodings = PromptEncodings(counting, captions=Habits.of({}).captions)
+    encodings = PromptEncodings(counting, captions=PromptFormat.of({}).captions)
     encodings.get(["a", "b", "a"])
     hidden, pooled = encodings.get(["b", "a"])
     assert counting.seen == ["a", "b"]
@@ -175,15 +175,15 @@ def test_each_prompt_is_encoded_once(pipeline):
 
 def test_a_model_trained_on_spaces_is_asked_with_spaces(pipeline):
     encoder = text_encoder(pipeline)
-    spaced = Habits.of({}).captions.model_copy(update={"underscores": "space"})
+    spaced = PromptFormat.of({}).captions.model_copy(update={"underscores": "space"})
     asked, _ = PromptEncodings(encoder, captions=spaced).get(["red_hair, ^_^,smile"])
     assert torch.equal(asked, encoder.encode(["red hair, ^_^, smile"], 1)[0])
 
 
 def test_a_model_of_others_is_asked_in_the_users_own_words(pipeline):
     encoder, sentence = text_encoder(pipeline), "A Photo of a cat, artist:nobody (red:1.2)"
-    habits = Habits.of({})
-    asked = PromptEncodings(encoder, habits.captions, tags=habits.tags)
+    prompt_format = PromptFormat.of({})
+    asked = PromptEncodings(encoder, prompt_format.captions, tags=prompt_format.tags)
     assert torch.equal(asked.get([sentence])[0], encoder.encode([sentence], 1)[0])
 
 
@@ -213,4 +213,4 @@ def test_pixels_are_clamped_and_rounded_to_the_nearest_level():
 )
 def test_damaged_facts_of_a_training_are_one_error(training):
     with pytest.raises(NadirError, match="how it was trained cannot be read"):
-        Habits.of(training)
+        PromptFormat.of(training)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tests.support.small_checkpoint import write_holdout
 
 from nadir.evaluation.heldout import load_heldout
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ def heldout(data: Path, limit: int):
         manifest=data / "manifest.parquet",
         tags=data / "tags.parquet",
         latents=data / "latents",
-        captions=Habits.of({}).captions,
+        captions=PromptFormat.of({}).captions,
         limit=limit,
     )
 

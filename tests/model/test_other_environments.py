@@ -30,7 +30,7 @@ from nadir.model.sdxl.autoencoder import images_to_tensor
 from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.single_file.writing import export_single_file
 from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 
 SCRIPT = Path(__file__).with_name("stock_programs.py")
 ENVIRONMENTS = {
@@ -152,7 +152,7 @@ def expected(
 def drawn_by_nadir(model: Path) -> np.ndarray:
     """Pixels [H, W, 3] in 0-1 of the job's prompt and seed, by the sampler that stock uses."""
     pipeline = load_pipeline(model, sampler="euler", spacing="trailing")
-    encodings = PromptEncodings(text_encoder(pipeline), Habits.of({}).captions)
+    encodings = PromptEncodings(text_encoder(pipeline), PromptFormat.of({}).captions)
     (drawing,) = generate(
         pipeline,
         [(PROMPT, SEED)],

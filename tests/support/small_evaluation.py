@@ -11,7 +11,7 @@ from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.subject import Subject
 from nadir.model.load import load_checkpoint_info
 from nadir.sampling.generate import PromptEncodings, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -53,7 +53,7 @@ def evaluated(
             manifest=holdout / "manifest.parquet",
             tags=holdout / "tags.parquet",
             latents=holdout / "latents",
-            captions=Habits.of({}).captions,
+            captions=PromptFormat.of({}).captions,
             limit=params.loss_images,
         )
     plan = make_plan(
@@ -67,7 +67,7 @@ def evaluated(
         plan=plan,
         params=params,
         scaling=info.latent_scaling,
-        encodings=PromptEncodings(text_encoder(pipeline), Habits.of({}).captions),
+        encodings=PromptEncodings(text_encoder(pipeline), PromptFormat.of({}).captions),
         holdout=images,
         known=known,
     )

@@ -15,7 +15,7 @@ from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.networks import load_text
 from nadir.model.sdxl.scaling import LatentScaling
-from nadir.training.loader import Feed, Samples, batch_plan, load_samples
+from nadir.training.loader import BatchLoader, Samples, batch_plan, load_samples
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams
@@ -32,14 +32,14 @@ def samples_of(project: Path, *, tag_weighting: bool = True) -> Samples:
     )
 
 
-def feed_of(project: Path, params: TrainParams, samples: Samples | None = None) -> Feed:
-    return Feed(
+def loader_of(project: Path, params: TrainParams, samples: Samples | None = None) -> BatchLoader:
+    return BatchLoader(
         samples or samples_of(project),
         reader=LatentReader(project / "data/latents"),
         scaling=SCALING,
         text=load_text(project / "models/base"),
         params=params,
-        timesteps=1000,
+        num_timesteps=1000,
         device=torch.device("cpu"),
     )
 
@@ -100,7 +100,7 @@ def test_the_canvas_is_the_largest_bucket_and_the_typical_original_the_median(
 def test_a_batch_is_one_shape_normalised_and_conditioned(
     project: Path, params: TrainParams
 ) -> None:
-    feed = feed_of(project, params)
+    loader = loader_of(project, params)
     stored = {
         (t.shape[2], t.shape[3]): t
         for path in (project / "data/latents").glob("*.safetensors")
@@ -108,7 +108,7 @@ def test_a_batch_is_one_shape_normalised_and_conditioned(
     }
     shapes = set()
     for step in range(6):
-        batch = feed.batch(step)
+        batch = loader.batch(step)
         shapes.add(tuple(batch.latents_BCHW.shape))
         assert batch.noise_BCHW.shape == batch.latents_BCHW.shape
         assert batch.hidden_BSD.shape == (8, 77, 16)
@@ -125,10 +125,10 @@ def test_a_batch_is_one_shape_normalised_and_conditioned(
 def test_the_parts_of_two_processes_make_up_the_batch_of_one(
     project: Path, params: TrainParams
 ) -> None:
-    feed = feed_of(project, params)
+    loader = loader_of(project, params)
     for step in range(4):
-        whole = feed.batch(step)
-        parts = [feed.batch(step, rank=rank, ranks=2) for rank in range(2)]
+        whole = loader.batch(step)
+        parts = [loader.batch(step, rank=rank, ranks=2) for rank in range(2)]
         for name, tensor in vars(whole).items():
             joined = torch.cat([getattr(part, name) for part in parts])
             if tensor.dtype == torch.int64:
@@ -140,10 +140,10 @@ def test_the_parts_of_two_processes_make_up_the_batch_of_one(
 def test_a_batch_depends_on_its_step_alone_not_on_what_was_drawn_before(
     project: Path, params: TrainParams
 ) -> None:
-    feed, fresh = feed_of(project, params), feed_of(project, params)
+    loader, fresh = loader_of(project, params), loader_of(project, params)
     for step in range(5):
-        feed.batch(step)
-    for name, tensor in vars(feed.batch(5)).items():
+        loader.batch(step)
+    for name, tensor in vars(loader.batch(5)).items():
         assert torch.equal(tensor, getattr(fresh.batch(5), name)), name
 
 
@@ -151,9 +151,9 @@ def test_captions_are_dropped_and_shuffled_anew_at_each_visit_as_often_as_asked(
     project: Path, params: TrainParams
 ) -> None:
     caption = params.caption.model_copy(update={"drop_all": 0.25, "drop_tag": 0.0})
-    feed = feed_of(project, params.model_copy(update={"caption": caption}))
+    loader = loader_of(project, params.model_copy(update={"caption": caption}))
     row = next(row for row in range(50) if len(samples_of(project).prompt_tags(row)) == 4)
-    prompts = [feed.captions(step, np.array([row]), [0])[0] for step in range(800)]
+    prompts = [loader.captions(step, np.array([row]), [0])[0] for step in range(800)]
     assert 0.2 < prompts.count("") / len(prompts) < 0.3
     assert len(set(prompts)) > 6
     assert len({tuple(sorted(prompt.split(", "))) for prompt in prompts if prompt}) == 1
@@ -191,23 +191,23 @@ def test_a_repeated_tag_that_no_image_has_is_named(project: Path) -> None:
 
 
 def test_smaller_buckets_have_larger_batches_when_asked(project: Path, params: TrainParams) -> None:
-    feed = feed_of(project, params.model_copy(update={"batch_size": 12, "batch_multiple": 2}))
+    loader = loader_of(project, params.model_copy(update={"batch_size": 12, "batch_multiple": 2}))
     sizes = set()
     for step in range(8):
-        batch = feed.batch(step, rank=1, ranks=2)
+        batch = loader.batch(step, rank=1, ranks=2)
         height, width = batch.latents_BCHW.shape[2:]
         assert len(batch.timesteps_B) == len(batch.latents_BCHW) == len(batch.noise_BCHW)
         sizes.add((width * 4, height * 4, 2 * len(batch.latents_BCHW)))
     # 12 * 32 * 32 pixels, in multiples of two images.
     assert sizes == {(32, 32, 12), (40, 24, 12)}
-    assert feed.images_before(8) == 96
+    assert loader.images_before(8) == 96
 
 
 def test_a_batch_that_cannot_be_split_evenly_is_an_error(
     project: Path, params: TrainParams
 ) -> None:
     with pytest.raises(NadirError, match="cannot be split over 3 processes"):
-        feed_of(project, params).batch(0, rank=0, ranks=3)
+        loader_of(project, params).batch(0, rank=0, ranks=3)
 
 
 def test_a_dataset_without_training_latents_is_an_error(project: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_dataset_without_training_latents_is_an_error(project: Path) -> None:
 def test_a_mirrored_latent_is_fed_by_a_fair_coin_with_the_crop_of_the_mirrored_image(
     project: Path, params: TrainParams
 ) -> None:
-    plain = feed_of(project, params)
+    plain = loader_of(project, params)
     folder = project / "data/latents"
     index = read_table(folder / "index.parquet", LATENT_INDEX).to_pylist()
     store = LatentStore(folder)
@@ -234,10 +234,10 @@ def test_a_mirrored_latent_is_fed_by_a_fair_coin_with_the_crop_of_the_mirrored_i
         row |= {"flip_key": "f", "flip_shard": shard, "flip_row": 0, "flip_crop_left": 77}
     table = pa.Table.from_pylist(index, LATENT_INDEX)
     write_table(table, folder / "index.parquet", LATENT_INDEX)
-    feed = feed_of(project, params)
+    loader = loader_of(project, params)
     mirrored = 0
     for step in range(40):
-        before, after = plain.batch(step), feed.batch(step)
+        before, after = plain.batch(step), loader.batch(step)
         torch.testing.assert_close(after.noise_BCHW, before.noise_BCHW, rtol=0, atol=0)
         flipped = (after.latents_BCHW != before.latents_BCHW).flatten(1).any(1)
         torch.testing.assert_close(
@@ -246,7 +246,7 @@ def test_a_mirrored_latent_is_fed_by_a_fair_coin_with_the_crop_of_the_mirrored_i
         assert (after.time_ids_B6[flipped, 3] == 77).all()
         torch.testing.assert_close(after.time_ids_B6[~flipped], before.time_ids_B6[~flipped])
         mirrored += int(flipped.sum())
-        part = feed.batch(step, rank=1, ranks=2)
+        part = loader.batch(step, rank=1, ranks=2)
         torch.testing.assert_close(part.latents_BCHW, after.latents_BCHW[4:], rtol=0, atol=0)
     # A quarter of 320: half of the images have a mirrored one, and the coin is fair.
     assert 50 < mirrored < 110

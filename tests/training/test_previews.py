@@ -13,7 +13,7 @@ from nadir.cli import app
 from nadir.ground.pictures import read_facts
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, generate, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 from nadir.training.previews import CFG_SCALE, STEPS
 
 
@@ -32,11 +32,13 @@ def test_previews_generate_and_evaluation_agree_to_the_bit(project: Path, tmp_pa
     assert result.exit_code == 0
     np.testing.assert_array_equal(np.asarray(Image.open(drawn)), np.asarray(preview))
     pipeline = load_pipeline(model)
-    habits = Habits.of(load_checkpoint_info(model).training)
+    prompt_format = PromptFormat.of(load_checkpoint_info(model).training)
     (evaluated,) = generate(
         pipeline,
         [(prompt, seed)],
-        encodings=PromptEncodings(text_encoder(pipeline), habits.captions, habits.original_size),
+        encodings=PromptEncodings(
+            text_encoder(pipeline), prompt_format.captions, prompt_format.original_size
+        ),
         cfg_scale=CFG_SCALE,
         steps=STEPS,
         size=preview.size,

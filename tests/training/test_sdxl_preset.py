@@ -22,7 +22,7 @@ def preset() -> Params:
 
 
 def meta_batch(preset: Params, size: tuple[int, int]) -> Batch:
-    """One part of a batch as the feed makes it, of (width, height) in pixels."""
+    """One part of a batch as the loader makes it, of (width, height) in pixels."""
     config = sdxl_configs()
     count = preset.train.batch_size // preset.train.gradient_accumulation
     latents_BCHW = torch.empty(count, 4, size[1] // 8, size[0] // 8, device="meta")

@@ -21,7 +21,7 @@ from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.reporter import NoReporter
 from nadir.training.run import Run
 from nadir.training.stop_request import StopRequest
-from nadir.training.train_step import Learner
+from nadir.training.train_step import TrainStep
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
@@ -69,8 +69,10 @@ def train(work: Path, *, stop_at: int = 0, **changes: Any) -> Recorder:
     stop = StopRequest()
     recorder = Recorder(stop, stop_at)
     run = prepare_run(work, FINGERPRINT, params, accelerator, recorder)
-    learner = Learner(FullUNet(load_unet(Path("models/base"))), params, run.objective, accelerator)
-    Trainer(run, learner, accelerator, stop).train()
+    train_step = TrainStep(
+        FullUNet(load_unet(Path("models/base"))), params, run.objective, accelerator
+    )
+    Trainer(run, train_step, accelerator, stop).train()
     return recorder
 
 
@@ -178,18 +180,18 @@ def test_a_run_killed_between_checkpoints_resumes_from_the_last_whole_one(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path / "whole")
-    real, seen = Learner.step, []
+    real, seen = TrainStep.step, []
 
-    def dies_at_eleven(self: Learner, number: int, *rest: Any, **named: Any) -> Any:
+    def dies_at_eleven(self: TrainStep, number: int, *rest: Any, **named: Any) -> Any:
         seen.append(number)
         if number == 10:
             raise KeyboardInterrupt
         return real(self, number, *rest, **named)
 
-    monkeypatch.setattr(Learner, "step", dies_at_eleven)
+    monkeypatch.setattr(TrainStep, "step", dies_at_eleven)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts")
-    monkeypatch.setattr(Learner, "step", real)
+    monkeypatch.setattr(TrainStep, "step", real)
     assert sorted(p.name for p in (tmp_path / "parts/checkpoints").iterdir()) == [
         "step-000004",
         "step-000008",
@@ -272,7 +274,7 @@ def test_a_batch_that_parts_do_not_divide_is_an_error(project: Path, tmp_path: P
     accelerator = make_accelerator(params)
     run = prepare_run(tmp_path / "w", FINGERPRINT, params, accelerator, NoReporter())
     with pytest.raises(NadirError, match="a batch of 4 images cannot be split"):
-        Learner(FullUNet(load_unet(Path("models/base"))), broken, run.objective, accelerator)
+        TrainStep(FullUNet(load_unet(Path("models/base"))), broken, run.objective, accelerator)
 
 
 def test_captions_that_are_cut_off_are_told_before_training(

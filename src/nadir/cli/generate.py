@@ -116,14 +116,17 @@ def _draw(
     from nadir.model.load import load_checkpoint_info
     from nadir.sampling.generate import PromptEncodings, text_encoder
     from nadir.sampling.generate import generate as draw
-    from nadir.sampling.prompt_format import Habits
+    from nadir.sampling.prompt_format import PromptFormat
 
-    habits = Habits.of(load_checkpoint_info(folder).training)
+    prompt_format = PromptFormat.of(load_checkpoint_info(folder).training)
     return draw(
         pipeline,
         [(prompt, seed) for seed in seeds],
         encodings=PromptEncodings(
-            text_encoder(pipeline), habits.captions, habits.original_size, tags=habits.tags
+            text_encoder(pipeline),
+            prompt_format.captions,
+            prompt_format.original_size,
+            tags=prompt_format.tags,
         ),
         cfg_scale=cfg,
         steps=steps,

@@ -128,7 +128,7 @@ class NoiseSchedule:
         return NoiseSchedule(table_T / (table_T + (1 - table_T) * factor**2))
 
     @property
-    def timesteps(self) -> int:
+    def num_timesteps(self) -> int:
         """Number of timesteps T."""
         return len(self.alphas_cumprod)
 
@@ -181,7 +181,7 @@ class NoiseSchedule:
         Raises:
             NadirError: Unknown spacing, more steps than timesteps, or a sigma off the table.
         """
-        last = float(self.timesteps - 1)
+        last = float(self.num_timesteps - 1)
         if start_sigma is None:
             return spaced_timesteps(last, steps, spacing)
         sigmas_T = self.sigmas

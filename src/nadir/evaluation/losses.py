@@ -67,7 +67,7 @@ class LossValue:
 
 def loss_timesteps(schedule: NoiseSchedule) -> list[int]:
     """LEVELS timesteps from the last one (pure noise) downwards in equal steps, never 0."""
-    last = schedule.timesteps - 1
+    last = schedule.num_timesteps - 1
     return [round(last * (LEVELS - index) / LEVELS) for index in range(LEVELS)]
 
 

@@ -18,7 +18,7 @@ _PLAIN = {
 
 
 @dataclass(frozen=True)
-class Habits:
+class PromptFormat:
     """What inference must repeat from training, read from the checkpoint.
 
     Attributes:
@@ -33,8 +33,8 @@ class Habits:
     tags: bool
 
     @classmethod
-    def of(cls, training: dict[str, Any]) -> Habits:
-        """From a checkpoint's `training` facts; plain SDXL habits where they are missing.
+    def of(cls, training: dict[str, Any]) -> PromptFormat:
+        """From a checkpoint's `training` facts; plain SDXL where they are missing.
 
         Raises:
             NadirError: They are damaged, or of another version.

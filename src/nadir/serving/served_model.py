@@ -44,19 +44,19 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         from nadir.model.load import load_checkpoint_info, load_pipeline
         from nadir.pipeline.storage.cache import materialise
         from nadir.sampling.generate import PromptEncodings, text_encoder
-        from nadir.sampling.prompt_format import Habits
+        from nadir.sampling.prompt_format import PromptFormat
 
         pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))
         root = project_root(Path(os.environ.get(PROJECT_VARIABLE, ".")))
         folder = materialise(pointer["md5"], root)
-        habits = Habits.of(load_checkpoint_info(folder).training)
+        prompt_format = PromptFormat.of(load_checkpoint_info(folder).training)
         answer_plainly()
         self._drawing = threading.Lock()
         self._pipeline = load_pipeline(folder)
         self._encodings = PromptEncodings(
             text_encoder(self._pipeline),
-            habits.captions,
-            original_size=habits.original_size,
+            prompt_format.captions,
+            original_size=prompt_format.original_size,
             most=_KEPT_PROMPTS,
         )
         self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor

@@ -23,7 +23,7 @@ from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, text_encoder
-from nadir.sampling.prompt_format import Habits
+from nadir.sampling.prompt_format import PromptFormat
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
@@ -60,20 +60,20 @@ def work() -> None:
 
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
-    habits = Habits.of(info.training)
+    prompt_format = PromptFormat.of(info.training)
     holdout = load_heldout(
         manifest=Path("data/manifest.parquet"),
         tags=TAGS_TABLE,
         latents=Path("data/latents"),
-        captions=habits.captions,
+        captions=prompt_format.captions,
         limit=max(params.loss_images, params.holdout_prompts),
     )
     plan = make_plan(
         params,
         holdout=[(image.id, image.caption) for image in holdout],
         noise=info.noise,
-        token_chunks=habits.captions.token_chunks,
-        original_size=habits.original_size,
+        token_chunks=prompt_format.captions.token_chunks,
+        original_size=prompt_format.original_size,
     )
     device = pick_device(read_section("compute", ComputeParams).device)
     pipeline = load_pipeline(
@@ -87,9 +87,9 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
         scaling=info.latent_scaling,
         encodings=PromptEncodings(
             text_encoder(pipeline),
-            habits.captions,
+            prompt_format.captions,
             original_size=plan.original_size,
-            tags=habits.tags,
+            tags=prompt_format.tags,
         ),
         holdout=holdout,
         known=known_tags(TAGS_TABLE),

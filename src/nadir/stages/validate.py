@@ -21,7 +21,7 @@ from nadir.data.gate.summary import (
 )
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import survey
+from nadir.data.inspection.listing import inspect_listing
 from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground.events import emit, say
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nadir.data.gate.expectations import Outcome
-    from nadir.data.inspection.listing import Survey
+    from nadir.data.inspection.listing import ListingFacts
     from nadir.data.sources.interfaces import Source
 
 LISTING_FILE = Path("data/listing.parquet")
@@ -76,12 +76,12 @@ def _examine(source: Source, params: ValidateParams) -> Dataset:
     return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
 
 
-def _look(listing: pa.Table, source: Source, params: ValidateParams) -> Survey:
+def _look(listing: pa.Table, source: Source, params: ValidateParams) -> ListingFacts:
     compute = read_section("compute", ComputeParams)
     limits = Limits(
         params.max_pixels, params.max_file_bytes, params.alpha_background, params.max_seconds
     )
-    found = survey(
+    found = inspect_listing(
         listing,
         source,
         limits=limits,

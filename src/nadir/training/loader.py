@@ -160,7 +160,7 @@ def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:
     return BatchPlan([len(rows) for rows in samples.buckets], sizes, params.seed, repeats)
 
 
-class Feed:
+class BatchLoader:
     """Makes the batch of any step, or one process' part of it.
 
     Every random choice is a pure function of (seed, step, position in the batch), so the batch
@@ -172,7 +172,7 @@ class Feed:
         scaling: Normalises latents.
         text: Frozen text encoders, on the training device.
         params: Batch size, captions, seed.
-        timesteps: T of the noise schedule.
+        num_timesteps: T of the noise schedule.
         device: Where batches go.
     """
 
@@ -184,7 +184,7 @@ class Feed:
         scaling: LatentScaling,
         text: TextEncoder,
         params: TrainParams,
-        timesteps: int,
+        num_timesteps: int,
         device: torch.device,
     ) -> None:
         self._samples = samples
@@ -192,7 +192,7 @@ class Feed:
         self._scaling = scaling
         self._text = text
         self._params = params
-        self._timesteps = timesteps
+        self._num_timesteps = num_timesteps
         self._device = device
         self._plan = batch_plan(samples, params)
 
@@ -213,7 +213,7 @@ class Feed:
         latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
         size = self._plan.batch_sizes[bucket]
-        timesteps = randomness.stratified_timesteps(seed, step, size, self._timesteps)
+        timesteps = randomness.stratified_timesteps(seed, step, size, self._num_timesteps)
         hidden_BSD, pooled_BP = self._text.encode(
             self.captions(step, rows_B, places), self._params.caption.token_chunks
         )

@@ -28,7 +28,7 @@ from nadir.ground.files import read_json, write_json
 from nadir.model.sdxl.networks import load_text, load_unet, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
-from nadir.training.loader import Feed, load_samples
+from nadir.training.loader import BatchLoader, load_samples
 from nadir.training.objective import Objective
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
@@ -41,7 +41,7 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
-from nadir.training.train_step import Learner
+from nadir.training.train_step import TrainStep
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
@@ -127,8 +127,8 @@ def run_training(
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
         trainable = FullUNet(load_unet(BASE))
-        learner = Learner(trainable, train, run.objective, accelerator)
-        Trainer(run, learner, accelerator, stop).train()
+        train_step = TrainStep(trainable, train, run.objective, accelerator)
+        Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
         reporter.finished("KILLED" if stop.requested else "FAILED")
         raise
@@ -169,13 +169,13 @@ def prepare_run(
             schedule=schedule,
             prediction=noise.prediction,
         )
-    feed = Feed(
+    loader = BatchLoader(
         samples,
         reader=reader,
         scaling=scaling,
         text=text,
         params=train,
-        timesteps=schedule.timesteps,
+        num_timesteps=schedule.num_timesteps,
         device=device,
     )
     return Run(
@@ -186,7 +186,7 @@ def prepare_run(
         noise=noise,
         objective=Objective(schedule, noise, train.loss_weight),
         samples=samples,
-        feed=feed,
+        loader=loader,
         scaling=scaling,
         previews=previews,
         reporter=reporter,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nadir.config.train import TrainParams
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.training.history import History
-    from nadir.training.loader import Feed, Samples
+    from nadir.training.loader import BatchLoader, Samples
     from nadir.training.objective import Objective
     from nadir.training.previews import Previews
     from nadir.training.reporter import TrainingReporter
@@ -34,7 +34,7 @@ class Run:
         noise: `params.yaml` noise.
         objective: Made from `noise` and `train.loss_weight`; holds the schedule.
         samples: The training images.
-        feed: Makes batches.
+        loader: Makes batches.
         scaling: Latent scaling, stored in the checkpoint.
         previews: Draws previews; None draws none.
         reporter: Told what happens, by the main process alone.
@@ -47,7 +47,7 @@ class Run:
     noise: NoiseParams
     objective: Objective
     samples: Samples
-    feed: Feed
+    loader: BatchLoader
     scaling: LatentScaling
     previews: Previews | None
     reporter: TrainingReporter

@@ -46,7 +46,7 @@ class StepResult:
     stop: bool
 
 
-class Learner:
+class TrainStep:
     """Trains what it is given.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nadir.training.run import Run
     from nadir.training.stop_request import StopRequest
-    from nadir.training.train_step import Learner, StepResult
+    from nadir.training.train_step import StepResult, TrainStep
 
 
 class Trainer:
@@ -28,16 +28,16 @@ class Trainer:
 
     Args:
         run: What to train on, and how.
-        learner: Makes the steps.
+        train_step: Makes the steps.
         accelerator: Says which process this is.
         stop: Asked at every step.
     """
 
     def __init__(
-        self, run: Run, learner: Learner, accelerator: Accelerator, stop: StopRequest
+        self, run: Run, train_step: TrainStep, accelerator: Accelerator, stop: StopRequest
     ) -> None:
         self._run = run
-        self._learner = learner
+        self._train_step = train_step
         self._accelerator = accelerator
         self._main = accelerator.is_main_process
         self._stop = stop
@@ -47,7 +47,7 @@ class Trainer:
             keep=run.train.keep_checkpoints,
             warn=self._say,
         )
-        self._history = History(run.train.steps, run.feed.images_before)
+        self._history = History(run.train.steps, run.loader.images_before)
         self._step = self._saved_step = 0
 
     def train(self) -> None:
@@ -62,7 +62,7 @@ class Trainer:
         if self._step == 0:
             self._preview()
         progress = Progress("train", train.steps, "steps", done=self._step)
-        images_before = self._run.feed.images_before
+        images_before = self._run.loader.images_before
         start, images_then = time.monotonic(), images_before(self._step)
         while self._step < train.steps:
             result = self._advance()
@@ -90,7 +90,7 @@ class Trainer:
         if folder is None:
             return
         snapshot = self._store.load(folder)
-        self._learner.restore(snapshot)
+        self._train_step.restore(snapshot)
         self._history.load(snapshot.facts["history"])
         self._step = self._saved_step = snapshot.step
         self._say(f"train: resuming from step {snapshot.step} ({age(folder)} ago)")
@@ -99,8 +99,8 @@ class Trainer:
         """Tell the log and the tracker what is about to run."""
         run = self._run
         shares = weight_shares(run.objective.schedule, run.objective.weights_T)
-        epochs = run.feed.images_before(run.train.steps) / run.feed.epoch_images
-        parameters = sum(p.numel() for p in self._learner.trainable.network.parameters())
+        epochs = run.loader.images_before(run.train.steps) / run.loader.epoch_images
+        parameters = sum(p.numel() for p in self._train_step.trainable.network.parameters())
         self._say(
             f"train: {parameters / 1e6:.2f} M parameters, {len(run.samples)} images in "
             f"{len(run.samples.buckets)} buckets, {epochs:.1f} epochs, "
@@ -123,10 +123,10 @@ class Trainer:
 
     def _advance(self) -> StepResult:
         accelerator = self._accelerator
-        batch = self._run.feed.batch(
+        batch = self._run.loader.batch(
             self._step, rank=accelerator.process_index, ranks=accelerator.num_processes
         )
-        result = self._learner.step(self._step, batch, self._stop)
+        result = self._train_step.step(self._step, batch, self._stop)
         if not math.isfinite(result.loss):
             raise self._diverged(result.loss)
         self._step += 1
@@ -151,7 +151,7 @@ class Trainer:
         """Draw previews with the weights that would be published now."""
         if not (self._main and self._run.previews):
             return
-        with self._learner.published() as trainable:
+        with self._train_step.published() as trainable:
             for prompt, image in self._run.previews.draw(trainable.network):
                 self._run.reporter.preview(self._step, prompt, image)
 
@@ -160,14 +160,14 @@ class Trainer:
         if self._main and self._step != self._saved_step:
             schedule = self._run.objective.schedule.fingerprint
             facts = {"history": self._history.state(), "noise_schedule": schedule}
-            self._store.save(self._learner.snapshot(self._step, facts))
+            self._store.save(self._train_step.snapshot(self._step, facts))
         self._saved_step = self._step
         self._accelerator.wait_for_everyone()
 
     def _publish(self) -> None:
         """Write the outputs, with the weights that are published."""
         if self._main:
-            with self._learner.published() as trainable:
+            with self._train_step.published() as trainable:
                 self._run.write_outputs(trainable, self._history)
 
     def _diverged(self, loss: float) -> NadirError:

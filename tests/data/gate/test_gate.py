@@ -15,7 +15,7 @@ from nadir.data import tables
 from nadir.data.gate.expectations import Outcome, run_gate, suite
 from nadir.data.gate.summary import metrics, split, stop_on_critical, worst_examples
 from nadir.data.gate.verdicts import Screened, screen
-from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts
 from nadir.data.quarantine import FIXES, PASSING, UNDECODABLE, Reason
 from nadir.ground.errors import NadirError
 
@@ -54,7 +54,7 @@ def screened(params: ValidateParams, *images: dict[str, Any]) -> Screened:
         fact |= {"rating": image.get("rating")}
         tags.append(fact)
     table = pa.Table.from_pylist(listing, schema=tables.LISTING)
-    found = Survey(
+    found = ListingFacts(
         pa.Table.from_pylist(facts, schema=FACTS), pa.Table.from_pylist(tags, schema=TAG_FACTS), 0
     )
     return screen(table, found, params, [("1girl", "general"), ("watermark", "meta")])

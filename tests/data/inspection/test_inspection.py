@@ -17,7 +17,7 @@ from tests.support.hostile import BAD, GOOD, encoded, make_hostile_folder, pictu
 
 from nadir.data.inspection.decoding import glance
 from nadir.data.inspection.inspection import ImageError, Limits, inspect_file, open_image
-from nadir.data.inspection.listing import survey
+from nadir.data.inspection.listing import inspect_listing
 from nadir.data.inspection.perceptual_hash import measure, measure_image
 from nadir.data.quarantine import UNDECODABLE
 from nadir.data.sources.detect import open_source
@@ -368,7 +368,9 @@ def test_only_new_or_changed_files_are_looked_at_again(tmp_path: Path) -> None:
     source = open_source(str(folder), "folder")
 
     def again(limits: Limits = LIMITS) -> tuple[int, list[object], list[object]]:
-        found = survey(source.list_images().table, source, limits=limits, memory=memory, workers=1)
+        found = inspect_listing(
+            source.list_images().table, source, limits=limits, memory=memory, workers=1
+        )
         return found.looked_at, found.facts.to_pylist(), found.tags.to_pylist()
 
     first = again()
@@ -395,7 +397,7 @@ def test_a_refusal_by_limits_is_looked_at_again(tmp_path: Path) -> None:
     source = open_source(str(folder), "folder")
     reasons = []
     for max_pixels in (100, 10_000):
-        found = survey(
+        found = inspect_listing(
             source.list_images().table,
             source,
             limits=Limits(max_pixels, 1 << 20, (255, 255, 255)),

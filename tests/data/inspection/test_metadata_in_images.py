@@ -17,7 +17,7 @@ from tests.support.hostile import chunk, encoded, picture, png_claiming
 from nadir.data.inspection.decoding import ImageError, glance, open_image
 from nadir.data.inspection.fact_cache import KEY, FactCache
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import FACTS, survey
+from nadir.data.inspection.listing import FACTS, inspect_listing
 from nadir.data.inspection.remembered import complete
 from nadir.data.quarantine import Reason
 from nadir.data.sources.detect import open_source
@@ -182,7 +182,9 @@ def test_a_size_that_no_column_holds_costs_its_file_only(tmp_path: Path) -> None
     (folder / "sound.png").write_bytes(encoded(picture(0), "PNG"))
     source = open_source(str(folder), "folder")
     listing = source.list_images().table
-    facts = survey(listing, source, limits=LIMITS, memory=tmp_path / "memory", workers=1).facts
+    facts = inspect_listing(
+        listing, source, limits=LIMITS, memory=tmp_path / "memory", workers=1
+    ).facts
     found = dict(zip(listing.column("path").to_pylist(), facts.to_pylist(), strict=True))
     assert found.pop("sound.png")["reason"] is None
     for name, fact in found.items():

@@ -19,7 +19,7 @@ from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits, inspect_file
-from nadir.data.inspection.listing import FACTS, TAG_FACTS, Survey, _read_rows
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts, _read_rows
 from nadir.data.quarantine import Reason
 from nadir.data.vocabulary import load_vocabulary
 
@@ -268,7 +268,7 @@ def examined(source: Source, listing: Listing, root: Path) -> Screened:
             facts.append(asdict(inspect_file(source, *key, limits=LIMITS)))
         key = (row["tags_path"], row["tags_size"], row["tags_version"])
         tag_facts += _read_rows(source, [key]) if row["tags_path"] else [{}]
-    found = Survey(
+    found = ListingFacts(
         pa.Table.from_pylist(facts, schema=FACTS),
         pa.Table.from_pylist(tag_facts, schema=TAG_FACTS),
         len(facts),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.data.sources.datasets import LAYOUTS, LIMITS, image, lines, parquet, post, tar, write
 
-from nadir.data.inspection.listing import survey
+from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.containers import tars
 from nadir.data.sources.detect import open_source
 from nadir.data.sources.layouts import metadata_rows as rows
@@ -43,7 +43,7 @@ class Readings:
 def look(source: Source, memory: Path) -> tuple[int, list[Any]]:
     """How many images were decoded, and what is known of all."""
     table = source.list_images().table
-    found = survey(table, source, limits=LIMITS, memory=memory, workers=1)
+    found = inspect_listing(table, source, limits=LIMITS, memory=memory, workers=1)
     return found.looked_at, [table.to_pylist(), found.facts.to_pylist(), found.tags.to_pylist()]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nadir.config.validate import ValidateParams
-    from nadir.data.inspection.listing import Survey
+    from nadir.data.inspection.listing import ListingFacts
 
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
     Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -61,7 +61,7 @@ class Screened:
 
 def screen(
     listing: pa.Table,
-    found: Survey,
+    found: ListingFacts,
     params: ValidateParams,
     vocabulary: Sequence[tuple[str, str]],
 ) -> Screened:
@@ -126,7 +126,7 @@ class _Verdicts:
         return pa.Table.from_arrays(columns, schema=QUARANTINE).sort_by("path")
 
 
-def _frame(listing: pa.Table, found: Survey) -> pd.DataFrame:
+def _frame(listing: pa.Table, found: ListingFacts) -> pd.DataFrame:
     frame: pd.DataFrame = listing.select(["path", "size"]).to_pandas()
     frame["sha256"] = found.facts.column("sha256").to_pandas()
     frame["format"] = found.facts.column("format").to_pandas()
@@ -225,7 +225,7 @@ def _judge_duplicates(frame: pd.DataFrame, verdicts: _Verdicts) -> None:
 
 
 def _manifest(
-    listing: pa.Table, found: Survey, kept: Mask, vocabulary: Sequence[tuple[str, str]]
+    listing: pa.Table, found: ListingFacts, kept: Mask, vocabulary: Sequence[tuple[str, str]]
 ) -> pa.Table:
     """The kept rows by sha256, some at a time: tags are large, and here twice as it is."""
     rows = np.flatnonzero(kept)
@@ -241,7 +241,7 @@ def _manifest(
 
 
 def _piece(
-    listing: pa.Table, found: Survey, rows: Rows, known: pa.Array, classes: pa.Array
+    listing: pa.Table, found: ListingFacts, rows: Rows, known: pa.Array, classes: pa.Array
 ) -> pa.Table:
     """Some rows of the manifest."""
     facts, about = take_rows(found.facts, rows), take_rows(found.tags, rows)

@@ -76,7 +76,7 @@ LOST = {
 
 
 @dataclass(frozen=True)
-class Survey:
+class ListingFacts:
     """Facts about a listing, row for row.
 
     Attributes:
@@ -90,7 +90,7 @@ class Survey:
     looked_at: int
 
 
-def survey(
+def inspect_listing(
     listing: pa.Table,
     source: Source,
     *,
@@ -98,7 +98,7 @@ def survey(
     memory: Path,
     workers: int,
     scheduler: str | None = None,
-) -> Survey:
+) -> ListingFacts:
     """Inspect every listed image and read every tag file, except what is known already.
 
     Args:
@@ -128,7 +128,7 @@ def survey(
     wanted = listing.select(["tags_path", "tags_size", "tags_version"]).rename_columns(KEY)
     read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
     tags, _ = complete(wanted, cache, read, unit="tag files", misfit=Reason.BAD_TAGS_FILE)
-    return Survey(_with_problems(images, listing), tags, looked_at)
+    return ListingFacts(_with_problems(images, listing), tags, looked_at)
 
 
 def _without_problems(listing: pa.Table) -> pa.Table:

@@ -111,7 +111,7 @@ class Sampler:
         return self._begin_index
 
     def __len__(self) -> int:
-        return self.schedule.timesteps
+        return self.schedule.num_timesteps
 
     def set_timesteps(
         self,

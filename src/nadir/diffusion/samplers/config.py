@@ -54,7 +54,7 @@ def diffusers_scheduler_config(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(schedule: NoiseSchedule, prediction: str) -> dict[str, Any]:
     return {
-        "num_train_timesteps": schedule.timesteps,
+        "num_train_timesteps": schedule.num_timesteps,
         "prediction_type": PREDICTION_TYPES[prediction],
         "rescale_betas_zero_snr": schedule.is_zero_terminal,
         "timestep_spacing": "trailing",
