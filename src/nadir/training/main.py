@@ -41,7 +41,7 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
-from nadir.training.train_step import TrainStep
+from nadir.training.train_step import PRECISIONS, TrainStep
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
 
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 BASE = Path("models/base")
 DATA = Path("data")
 _PATIENCE = timedelta(hours=2)
-_PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,7 +125,7 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = FullUNet(load_unet(BASE))
+        trainable = FullUNet(load_unet(BASE, dtype=PRECISIONS[train.weights]))
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
@@ -155,7 +154,7 @@ def prepare_run(
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
     )
-    text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
+    text = load_text(BASE, dtype=PRECISIONS[train.mixed_precision]).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = None
