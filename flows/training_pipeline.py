@@ -14,6 +14,7 @@ import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
@@ -59,7 +60,7 @@ mask_logs()
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
 
 _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
-SAMPLES = "reports/samples/grid.png"
+SAMPLES = artifacts.SAMPLES / "grid.png"
 
 
 def run_pipeline(until: str | None = None) -> dict[str, Any]:

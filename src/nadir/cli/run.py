@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
@@ -133,7 +134,7 @@ def _earlier_work(root: Path) -> str:
     from nadir.tracking.revision import GitError, git
     from nadir.tracking.store.connection import connect, store_exists, store_faults
 
-    for name in (LOCK_FILE, "data/listing.parquet", "models/run.json"):
+    for name in (LOCK_FILE, artifacts.LISTING, artifacts.TRAINING_RUN):
         if (root / name).is_file():
             return f"there is {name}"
     try:

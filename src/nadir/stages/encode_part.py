@@ -23,6 +23,7 @@ from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.latents.store import LatentStore
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
@@ -82,9 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = name == "cpu" or not (torch.cuda.is_available() or torch.xpu.is_available())
     state = PartialState(cpu=several and on_cpu, timeout=_PATIENCE)
     try:
-        vae = load_vae(
-            Path("models/base"), dtype=DTYPES[read_section("encode", EncodeParams).precision]
-        )
+        vae = load_vae(artifacts.BASE, dtype=DTYPES[read_section("encode", EncodeParams).precision])
         encode_part(
             pq.read_table(folder / ROWS, pre_buffer=False),
             vae,

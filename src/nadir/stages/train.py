@@ -9,6 +9,7 @@ from pathlib import Path
 from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
+from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json, write_json
 from nadir.ground.locks import is_held
@@ -87,12 +88,12 @@ def _publish(folder: Path) -> None:
     commit costs no training.
     """
     output = folder / OUTPUT
-    with atomic_folder(Path("models/checkpoint")) as temporary:
+    with atomic_folder(artifacts.CHECKPOINT) as temporary:
         link_tree(output / MODEL, temporary)
     for source, target in (
-        (output / METRICS, Path("reports/training.json")),
-        (output / LOSS, Path("reports/loss.csv")),
-        (folder / RUN, Path("models/run.json")),
+        (output / METRICS, artifacts.TRAINING),
+        (output / LOSS, artifacts.LOSS_CURVE),
+        (folder / RUN, artifacts.TRAINING_RUN),
     ):
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)

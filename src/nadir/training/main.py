@@ -22,6 +22,7 @@ from nadir.config.train import TrainParams
 from nadir.data.latents.store import LatentReader
 from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import say
 from nadir.ground.files import read_json, write_json
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.loader import Samples
 
-BASE = Path("models/base")
-DATA = Path("data")
 _PATIENCE = timedelta(hours=2)
 _PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -126,7 +125,7 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = FullUNet(load_unet(BASE))
+        trainable = FullUNet(load_unet(artifacts.BASE))
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
@@ -146,16 +145,16 @@ def prepare_run(
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
-    reader = LatentReader(DATA / "latents")
+    reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
     samples = load_samples(
         reader.index,
-        manifest=DATA / "manifest.parquet",
-        tags=DATA / "tags.parquet",
+        manifest=artifacts.MANIFEST,
+        tags=artifacts.TAGS,
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
     )
-    text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
+    text = load_text(artifacts.BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = None
@@ -164,7 +163,7 @@ def prepare_run(
             train,
             samples,
             text=text,
-            vae=load_vae(BASE),
+            vae=load_vae(artifacts.BASE),
             scaling=scaling,
             schedule=schedule,
             prediction=noise.prediction,
@@ -180,7 +179,7 @@ def prepare_run(
     )
     return Run(
         work=work,
-        base=BASE,
+        base=artifacts.BASE,
         fingerprint=fingerprint,
         train=train,
         noise=noise,
@@ -204,8 +203,8 @@ def warn_of_cut_captions(samples: Samples, text: TextEncoder, captions: CaptionP
 def latent_scaling(kind: str) -> LatentScaling:
     """What `train.latent_scaling` names: the base's own scaling, or the dataset's statistics."""
     if kind == "sdxl":
-        return LatentScaling.from_vae_config(read_json(BASE / "vae" / "config.json"))
-    statistics = read_json(DATA / "latent_statistics.json")
+        return LatentScaling.from_vae_config(read_json(artifacts.BASE / "vae" / "config.json"))
+    statistics = read_json(artifacts.LATENT_STATISTICS)
     return LatentScaling(
         kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
     )

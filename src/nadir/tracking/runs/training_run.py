@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.config.edit import read_params
+from nadir.ground import artifacts
 from nadir.ground.files import write_text
 from nadir.ground.workspace import PARAMS_FILE, project_root
-from nadir.tracking.lineage import DATASET, lineage_tags
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lineage import lineage_tags
+from nadir.tracking.lock_file import output_hash
 from nadir.tracking.runs.pipeline_run import (
     RunStatus,
     flatten,
@@ -115,11 +117,14 @@ def _log_dataset(client: MlflowClient, run_id: str, root: Path) -> None:
     """The latents as the run's input; a DVC directory hash is just as long as a digest may be."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    digest = output_hashes(read_lock(root)).get(DATASET)
+    digest = output_hash(root, artifacts.LATENTS)
     if not digest:
         return
     dataset = Dataset(
-        name="latents", digest=digest[:36], source_type="dvc", source=f'{{"path": "{DATASET}"}}'
+        name="latents",
+        digest=digest[:36],
+        source_type="dvc",
+        source=json.dumps({"path": str(artifacts.LATENTS)}),
     )
     context = InputTag("mlflow.data.context", "training")
     client.log_inputs(run_id, [DatasetInput(dataset, [context])])
