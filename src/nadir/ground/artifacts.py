@@ -73,7 +73,7 @@ LATENT_STATISTICS = Path("data/latent_statistics.json")
 CHECKPOINT = Path("models/checkpoint")
 """The trained model, a diffusers folder."""
 TRAINING_RUN = Path("models/run.json")
-"""Which MLflow run trained it (`nadir.ground.run_ids`)."""
+"""Which MLflow run trained it (`nadir.ground.run_record`)."""
 TRAINING = Path("reports/training.json")
 """Steps, images and loss."""
 LOSS_CURVE = Path("reports/loss.csv")

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
@@ -29,7 +30,6 @@ from nadir.tracking.runs.pipeline_run import (
     close_abandoned,
     conclude_pipeline,
     forget_pipeline,
-    known_pipeline_run,
     pipeline_run,
 )
 from nadir.tracking.runs.training_run import close_run
@@ -177,7 +177,7 @@ class Session:
         if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
             self._write_record(status.lower())
-        run_id = known_pipeline_run(self._run_file)
+        run_id = read_run(self._run_file).run_id
         if run_id:
             close_in_mlflow(
                 run_id,
@@ -246,8 +246,7 @@ class Session:
             {**self.results, **registering},
             status=status,
             started=self._started,
-            flow_run_id=self.flow_run_id,
-            pipeline_run_id=known_pipeline_run(self._run_file),
+            run=read_run(self._run_file),
             current=current,
         )
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json_object
+from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.graph import StageGraph, order, stage_graph
@@ -58,7 +59,7 @@ def read_status(root: Path) -> dict[str, Any]:
     evaluation = _json(root / artifacts.EVALUATION)
     gate = evaluation.get("gate") or {}
     page = artifacts.EVALUATION_PAGE
-    run = _json(root / artifacts.TRAINING_RUN)
+    run = RunRecord.of_json(_json(root / artifacts.TRAINING_RUN))
     found = {
         "stages": _stages(root, rows, model),
         "running": is_held(root),
@@ -70,7 +71,7 @@ def read_status(root: Path) -> dict[str, Any]:
         "verdict": gate.get("verdict"),
         "verdict_reason": gate.get("reason"),
         "metrics": dict(evaluation.get("cfg_scales") or {}),
-        "mlflow": {"uri": tracking_uri(root), "run_id": run.get("run_id")},
+        "mlflow": {"uri": tracking_uri(root), "run_id": run.run_id},
     }
     return dict(masked_tree(found))
 

@@ -11,8 +11,9 @@ from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.ground import artifacts
 from nadir.ground.events import emit, say
-from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json, write_json
+from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json
 from nadir.ground.locks import is_held
+from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.stages.runner import run
@@ -52,7 +53,7 @@ def work() -> None:
             _drop_finished(folder.parent)
             _train(folder, fingerprint)
         _publish(folder)
-    metrics, run_id = read_json(folder / OUTPUT / METRICS), read_json(folder / RUN)["run_id"]
+    metrics, run_id = read_json(folder / OUTPUT / METRICS), read_run(folder / RUN).run_id
     say(f"train: {metrics['steps']} steps, loss {metrics['loss_last_100']:.4f} over the last 100")
     emit("result", stage="train", **metrics, run_id=run_id)
 
@@ -62,7 +63,7 @@ def _train(folder: Path, fingerprint: str) -> None:
     compute = read_section("compute", ComputeParams)
     environment = _open_run(folder, fingerprint)
     run_id = environment.get(_RUN_ID_VARIABLE)
-    write_json(folder / RUN, {"run_id": run_id, "fingerprint": fingerprint})
+    write_run(folder / RUN, RunRecord(run_id=run_id, fingerprint=fingerprint))
     launch(
         folder,
         fingerprint,

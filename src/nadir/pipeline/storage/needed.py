@@ -14,6 +14,7 @@ import psutil
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json_object
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, objects_of
 from nadir.pipeline.storage.remote import fetch
@@ -138,10 +139,10 @@ def _all_versions(root: Path) -> list[Version]:
     """
     clients = [connect(root), *filter(None, [local_store(root)])]
     versions = [v for client in clients for v in registered_versions(root, client=client)]
-    path, md5 = root / artifacts.TRAINING_RUN, output_hash(root, artifacts.CHECKPOINT)
-    run_id = read_json_object(path).get("run_id") if path.is_file() else None
+    run_id = read_run(root / artifacts.TRAINING_RUN).run_id
+    md5 = output_hash(root, artifacts.CHECKPOINT)
     known = md5 in {version.md5 for version in versions}
-    if run_id and not known and not any(knows_run(client, str(run_id)) for client in clients):
+    if run_id and not known and not any(knows_run(client, run_id) for client in clients):
         raise NadirError(
             "this registry does not know the training of models/checkpoint, so it may be another "
             "one than the project's",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
-from nadir.ground.files import file_hash, read_json, read_json_object
+from nadir.ground.files import file_hash, read_json
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import FINGERPRINT_TAG
 from nadir.tracking.lock_file import output_hash
@@ -45,11 +46,10 @@ def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
     The store may be another than the one the model was trained with, and a training by
     `dvc repro` with tracking switched off has no run at all.
     """
-    path = root / artifacts.TRAINING_RUN
-    named = read_json_object(path).get("run_id") if path.is_file() else None
-    if named and _is_there(client, str(named)):
-        return str(named)
-    return _stand_in(client, root, str(named or ""), fingerprint)
+    named = read_run(root / artifacts.TRAINING_RUN).run_id
+    if named and _is_there(client, named):
+        return named
+    return _stand_in(client, root, named or "", fingerprint)
 
 
 def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
