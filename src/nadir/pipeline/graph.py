@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
+from nadir.pipeline.freshness import Change, change_by_dvc
 from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
@@ -145,11 +146,11 @@ def ancestors(graph: StageGraph, stage: str) -> set[str]:
     return found
 
 
-def changed_stages(root: Path) -> dict[str, bool]:
+def changed_stages(root: Path) -> dict[str, Change]:
     """Stages that `dvc status` calls changed: dependency, parameter, command or output.
 
     Returns:
-        By stage, whether its own outputs are among what changed.
+        By stage, what of it changed; a stage that is not named is unchanged.
 
     Raises:
         NadirError: DVC reports a fault.
@@ -166,10 +167,7 @@ def changed_stages(root: Path) -> dict[str, bool]:
         raise NadirError(
             f"`dvc status` failed: {done.stderr.strip()}", where=str(root), fix="see its message"
         )
-    return {
-        stage: any(isinstance(why, dict) and "changed outs" in why for why in reasons)
-        for stage, reasons in json.loads(done.stdout).items()
-    }
+    return {stage: change_by_dvc(reasons) for stage, reasons in json.loads(done.stdout).items()}
 
 
 def _unreadable(error: Exception, root: Path) -> NadirError:

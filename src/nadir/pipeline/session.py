@@ -10,10 +10,11 @@ from nadir.ground.errors import NadirError
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
+from nadir.pipeline.freshness import Change, StageState, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.mlflow_summary import close_in_mlflow
-from nadir.pipeline.process import StageResult, StageState, run_stage
+from nadir.pipeline.process import StageResult, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
 from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
@@ -81,7 +82,7 @@ class Session:
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
         self._current = ""
-        self._changed: dict[str, bool] | None = None
+        self._changed: dict[str, Change] | None = None
         self._ran_before_status: set[str] = set()
         self._started = time.time()
         self._run_file = _runs(root) / f"{flow_run_id}.json"
@@ -105,7 +106,7 @@ class Session:
             result = StageResult(stage, "unchanged")
         else:
             self._write_record("running", current=stage)
-            if (self._changed or {}).get(stage):
+            if Change.OUTPUTS in self._change(stage):
                 mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
             for _ in range(_ATTEMPTS):
                 result = run_stage(
@@ -204,12 +205,15 @@ class Session:
         if self._changed is None or (stale and stage not in self._changed):
             self._changed = changed_stages(self.root)
             self._ran_before_status = ran
-        return stage not in self._changed
+        return self._change(stage) is Change.NOTHING
+
+    def _change(self, stage: str) -> Change:
+        """What DVC last said of a stage; nothing before it was first asked."""
+        return (self._changed or {}).get(stage, Change.NOTHING)
 
     def _has_old_inputs(self, stage: str) -> bool:
         """Whether the stage would be run with what made its entry in `dvc.lock`."""
-        entry = read_lock(self.root).get(stage)
-        return entry is not None and stage_fingerprint(stage, self.root) == entry_fingerprint(entry)
+        return change_of_inputs(stage, self.root, read_lock(self.root).get(stage)) is Change.NOTHING
 
     def _is_damaged(self, stage: str, say: Callable[[str], None]) -> bool:
         """Whether the weights differ from what was trained although DVC sees no change.

@@ -14,7 +14,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json_object
 from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
-from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
+from nadir.pipeline.freshness import change_of_inputs
 from nadir.pipeline.graph import StageGraph, order, stage_graph
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.running import is_held, running_stages
@@ -140,16 +140,9 @@ def _outdated(graph: StageGraph, root: Path, lock: dict[str, dict[str, Any]]) ->
     """Stages whose results were made of other inputs than `dvc.lock` and params.yaml hold now."""
     found: set[str] = set()
     for name in order(graph):
-        if name in lock and (graph[name] & found or _has_other_inputs(name, root, lock[name])):
+        if name in lock and (graph[name] & found or change_of_inputs(name, root, lock[name])):
             found.add(name)
     return found
-
-
-def _has_other_inputs(name: str, root: Path, entry: dict[str, Any]) -> bool:
-    try:
-        return stage_fingerprint(name, root) != entry_fingerprint(entry)
-    except NadirError:
-        return True  # an input is gone
 
 
 def _outputs(definition: dict[str, Any]) -> list[str]:

@@ -16,8 +16,9 @@ from nadir.ground.locks import is_held
 from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.pipeline.freshness import Change, change_of_training
 from nadir.stages.runner import run
-from nadir.training.launcher import is_finished, launch
+from nadir.training.launcher import launch
 from nadir.training.reporter import load_attribute
 from nadir.training.run_files import (
     CHECKPOINTS,
@@ -27,6 +28,7 @@ from nadir.training.run_files import (
     MODEL,
     OUTPUT,
     RUN,
+    is_finished,
 )
 from nadir.training.stop_request import exclusive
 
@@ -46,7 +48,7 @@ def work() -> None:
     fingerprint = stage_fingerprint("train", Path.cwd())
     folder = work_folder("training") / fingerprint
     with exclusive(folder / LAUNCHER_LOCK):
-        if is_finished(folder):
+        if change_of_training(folder) is Change.OUTPUTS:
             say("train: finished before; publishing that result again")
             say(f"train: to train anew, delete {folder}")
         else:

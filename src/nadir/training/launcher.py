@@ -15,7 +15,7 @@ from nadir.compute.accelerate_launch import accelerate_command, launch_environme
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.ground.locks import is_held
-from nadir.training.run_files import FAILURE, OUTPUT, TRAINER_LOCK
+from nadir.training.run_files import FAILURE, TRAINER_LOCK, is_finished
 from nadir.training.stop_request import StopRequest, exclusive, stopped_early
 
 if TYPE_CHECKING:
@@ -103,11 +103,6 @@ def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> i
                 asked = time.monotonic()
             time.sleep(_POLL_S)
         return child.returncode
-
-
-def is_finished(work: Path) -> bool:
-    """Whether the training of this folder has ended and left its outputs."""
-    return (work / OUTPUT).is_dir()
 
 
 def _ignore_signals() -> None:
