@@ -48,10 +48,8 @@ def run(
     _write_params([*(set_ or []), *([source] if source else [])])
     _make_sample_if_missing()
     from nadir.cli.status import print_summary
-    from nadir.pipeline.status import read_status
 
-    _load_flow(root).run_pipeline(until=until)
-    print_summary(read_status(root))
+    print_summary(_load_flow(root).run_pipeline(until=until))
 
 
 def _check_stage(root: Path, until: str | None) -> None:

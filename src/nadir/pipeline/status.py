@@ -15,7 +15,7 @@ from nadir.ground.files import DamagedJsonError, read_json_object
 from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
 from nadir.pipeline.freshness import change_of_inputs
-from nadir.pipeline.graph import StageGraph, order, stage_graph
+from nadir.pipeline.graph import StageGraph, graph_of, open_repository, order
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
@@ -98,10 +98,12 @@ def _stages(root: Path, rows: list[dict[str, Any]], model: dict[str, Any]) -> li
 def _dvc_stages(root: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A row for each stage of DVC, and the hash of each output that is not the lock file's."""
     definitions = stage_definitions(root)
-    graph, lock = stage_graph(root), read_lock(root)
+    with open_repository(root) as repo:
+        graph = graph_of(repo)
+        # While files are written they are nobody's.
+        found = {} if is_held(root) else differing_outputs(repo)
+    lock = read_lock(root)
     outdated = _outdated(graph, root, lock)
-    # While files are written they are nobody's.
-    found = {} if is_held(root) else differing_outputs(root)
     rows = []
     for name in order(graph):
         outputs = _outputs(definitions[name])
