@@ -198,11 +198,18 @@ class Session:
 
         One question for all stages is quicker than one `dvc repro` for each.
         """
+        # DVC would call it changed each time, and it must be run to know.
         if stage in self._always:
             return False
+        # A restored stage counts as one that ran: its outputs are others than DVC looked at.
         ran = {name for name, result in self.results.items() if result.state != "unchanged"}
+        # What DVC said is stale for this stage once one that it depends on has run since: that may
+        # have written other outputs. Runs from before the question are in its answer already.
         stale = bool((ran - self._ran_before_status) & ancestors(self._graph, stage))
+        # Only "unchanged" has to be asked again. A stage that was called changed is given to `dvc
+        # repro` anyhow, which looks by itself and skips what turns out to be the same after all.
         if self._changed is None or (stale and stage not in self._changed):
+            # One question answers for all stages, so it is asked once where nothing is new.
             self._changed = changed_stages(self.root)
             self._ran_before_status = ran
         return self._change(stage) is Change.NOTHING

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.compute.accelerate_launch import accelerate_command, launch_environment
+from nadir.compute.child_fault import left_fault, no_reason
 from nadir.compute.devices import pick_device
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
@@ -27,13 +28,13 @@ from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
 from nadir.model.sdxl.autoencoder import DTYPES
 from nadir.model.sdxl.encoding import Recipe
 from nadir.model.sdxl.hashing import encoder_hash
 from nadir.model.sdxl.networks import load_vae
-from nadir.stages.encode_part import FAILURE, ROWS, encode_part
+from nadir.stages.encode_part import ROWS, encode_part
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
@@ -108,15 +109,17 @@ def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
         status = subprocess.run(
             line, check=False, env=launch_environment(compute), preexec_fn=die_with_parent
         ).returncode
-        if (folder / FAILURE).is_file():
-            raise NadirError(**read_json(folder / FAILURE))
-        if status:
-            raise NadirError(
-                f"the encoding processes ended with status {status} and gave no reason",
+        fault = left_fault(folder)
+        if status and fault is None:
+            fault = no_reason(
+                "the encoding processes",
+                status,
                 where="encode",
-                fix="see the lines above; a kill by the system means too little memory (lower "
-                "compute.processes or encode.batch_size). The next run goes on from here",
+                fix=" (lower compute.processes or encode.batch_size). The next run goes on from "
+                "here",
             )
+        if fault is not None:
+            raise fault
 
 
 def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from nadir.compute.child_fault import faults_left_in, leave_fault
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
@@ -23,9 +23,8 @@ from nadir.data.latents.store import LatentReader
 from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
-from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import say
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import read_json
 from nadir.model.sdxl.networks import load_text, load_unet, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
@@ -34,9 +33,8 @@ from nadir.training.objective import Objective
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
-from nadir.training.run_files import FAILURE, TRAINER_LOCK
+from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.stop_request import (
-    StoppedError,
     StopRequest,
     ends_at_a_stop,
     exclusive,
@@ -60,8 +58,7 @@ _PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat1
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train in the project at the working directory; exits 1 on a fault or a requested stop.
 
-    A fault that the user can act on is left in `failure.json` of the work folder, for the
-    launcher to tell once.
+    A fault that the user can act on is left for the launcher (`nadir.compute.child_fault`).
     """
     parser = argparse.ArgumentParser(description="one training process")
     parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
@@ -73,19 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with StopRequest() as stop:
         train_params = read_section("train", TrainParams)
         # It waits for all other processes, for ever if one never comes.
-        with ends_at_a_stop(stop, lambda: write_failure(options.work, stopped_early())):
+        with ends_at_a_stop(stop, lambda: leave_fault(options.work, stopped_early())):
             accelerator = make_accelerator(train_params)
         try:
-            with exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process):
+            with (
+                faults_left_in(options.work, where="train"),
+                exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process),
+            ):
                 run_training(options.work, options.fingerprint, train_params, accelerator, stop)
-        except Exception as error:
-            fault = (
-                error if isinstance(error, NadirError) else disk_full_error(error, where="train")
-            )
-            if fault is None:
-                raise
-            write_failure(options.work, fault)
-            sys.exit(1)
         finally:
             accelerator.end_training()
 
@@ -208,14 +200,6 @@ def latent_scaling(kind: str) -> LatentScaling:
     return LatentScaling(
         kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
     )
-
-
-def write_failure(work: Path, fault: NadirError) -> None:
-    """Leave a fault for the launcher; a real one goes before the stop that it brings to others."""
-    if isinstance(fault, StoppedError) and (work / FAILURE).is_file():
-        return
-    value = {"what": fault.what, "where": fault.where, "fix": fault.fix}
-    write_json(work / FAILURE, value)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,6 @@ OUTPUT = "output"
 MODEL, METRICS, LOSS = "checkpoint", "training.json", "loss.csv"
 """What `output` holds: diffusers folder, metrics, plot data."""
 
-FAILURE = "failure.json"
-"""Why the trainer ended early, for the launcher to tell."""
-
 TRAINER_LOCK, LAUNCHER_LOCK = "trainer.lock", "launcher.lock"
 """Held by the first training process, and by what started it."""
 

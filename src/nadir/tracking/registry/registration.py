@@ -14,6 +14,7 @@ from nadir.ground.files import read_json, write_json
 from nadir.ground.workspace import project_root
 from nadir.tracking.lineage import OUTPUT_TAG, lineage_tags
 from nadir.tracking.lock_file import output_hash
+from nadir.tracking.registry.aliases import point
 from nadir.tracking.registry.publish import (
     gate_verdict,
     publish_evaluation,
@@ -195,11 +196,11 @@ def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Versio
     number = str(version.version)
     pending = _PENDING_TAG in version.tags
     if pending:
-        client.set_registered_model_alias(version.name, CHALLENGER, number)
+        point(client, version.name, CHALLENGER, None, number)
     # Where there is a `previous`, somebody took the champion away, and somebody names the next.
     taken = {CHAMPION, PREVIOUS} & alias_table(client, version.name).keys()
     if not taken and verdict == "promote":
-        client.set_registered_model_alias(version.name, CHAMPION, number)
+        point(client, version.name, CHAMPION, None, number)
     if pending:
         client.delete_model_version_tag(version.name, number, _PENDING_TAG)
     return with_aliases(client, version)
