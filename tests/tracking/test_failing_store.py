@@ -28,8 +28,6 @@ from nadir.tracking.registry.versions import alias_table, model_name, resolve_ve
 from nadir.tracking.runs.training_run import open_run
 from nadir.tracking.store.connection import experiment_id
 
-pytestmark = pytest.mark.system
-
 # What a proxy, a rights management and a server under repair say, and an answer that got lost.
 ANSWERS = [
     (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}'),
