@@ -30,8 +30,6 @@ from nadir.tracking.runs.training_run import open_run
 from nadir.tracking.store.connection import experiment_id
 from nadir.training.run_files import RUN
 
-pytestmark = pytest.mark.system
-
 # What a proxy, a rights management and a server under repair say, and an answer that got lost.
 ANSWERS = [
     (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}'),
