@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {
+    "paper": "#fbfaf7",
     "card": "#ffffff",
     "ink": "#1d2230",
     "soft": "#5d6475",
