@@ -18,6 +18,7 @@ from nadir.diffusion.samplers import make_sampler
 from nadir.diffusion.samplers.dpmpp import DPMpp2MSDESampler
 from nadir.diffusion.samplers.euler import EulerAncestralSampler
 from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground.drawing import COLOURS, chart_style, log_axis, save_chart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,23 +109,28 @@ def slope(counts: Sequence[int], found: Sequence[float]) -> float:
 
 def plot(counts: Sequence[int], found: dict[str, list[float]]) -> None:
     """Draw docs/images/sampler_order.png."""
-    from matplotlib.figure import Figure
+    with chart_style():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    styles = ["o-", "x--", "s-", "^-", "+:", "1:"]
-    for (name, values), style in zip(found.items(), styles, strict=True):
-        axes.loglog(counts, values, style, label=f"{name}: order {slope(counts, values):.2f}")
-    for order in (1, 2):
-        guide = [0.3 * (counts[0] / n) ** order for n in counts]
-        axes.loglog(counts, guide, color="0.7", lw=1)
-        axes.annotate(f"order {order}", (counts[-2], guide[-2]), color="0.4")
-    axes.set_xlabel("steps from sigma 20 to 0.05")
-    axes.set_ylabel("root-mean-square error")
-    axes.legend()
-    path = ROOT / "docs" / "images" / "sampler_order.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        axes = figure.subplots()
+        styles = ["o-", "x--", "s-", "^-", "+:", "1:"]
+        for (name, values), style in zip(found.items(), styles, strict=True):
+            axes.plot(counts, values, style, label=f"{name}: order {slope(counts, values):.2f}")
+        for order in (1, 2):
+            guide = [0.3 * (counts[0] / n) ** order for n in counts]
+            axes.plot(counts, guide, color=COLOURS["faint"], lw=1)
+            place = (counts[-2], 1.15 * guide[-2])
+            axes.annotate(f"order {order}", place, color=COLOURS["soft"])
+        axes.set_xlabel("steps from sigma 20 to 0.05")
+        axes.set_ylabel("root-mean-square error")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [f"{n:,}" for n in counts])
+        log_axis(axes, "y")
+        axes.legend()
+        path = ROOT / "docs" / "images" / "sampler_order.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_chart(figure, path)
 
 
 def main() -> None:

@@ -33,7 +33,8 @@ import numpy as np
 from nadir.config.edit import set_values
 from nadir.config.evaluate import BrightnessProbe, EvaluateParams
 from nadir.config.reader import read_section, read_yaml
-from nadir.diffusion.resolution import REFERENCE_SIGMA, dc_leak
+from nadir.diffusion.resolution import dc_leak
+from nadir.diffusion.sdxl import LAST_SIGMA
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.evaluation.report.grid import sample_grid
 from nadir.ground.errors import NadirError
@@ -223,7 +224,7 @@ def _reading(params: EvaluateParams) -> str:
     """How much of the effect a canvas of this size can show."""
     levels = read_json(project_root() / "models/base/vae/config.json")["block_out_channels"]
     pixels = params.width_px * params.height_px // 4 ** (len(levels) - 1)
-    here, sdxl = (dc_leak(REFERENCE_SIGMA, n) for n in (pixels, 128**2))
+    here, sdxl = (dc_leak(LAST_SIGMA, n) for n in (pixels, 128**2))
     grows = (
         "The fault of the stock schedule grows with the canvas. Where the prompt leaves the mean "
         f"colour open by half a deviation, an ideal denoiser of {pixels} latent pixels trusts the "

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nadir.config.base import Section
+from nadir.diffusion.sdxl import VAE_FACTOR
 
 Channels = Annotated[tuple[int, ...], Field(min_length=1)]
 
@@ -24,7 +25,7 @@ class TinyParams(Section):
     """Images per VAE step."""
     vae_learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate of the VAE (Muon)."""
-    vae_image_px: Annotated[int, Field(ge=16, multiple_of=8)]
+    vae_image_px: Annotated[int, Field(ge=2 * VAE_FACTOR, multiple_of=VAE_FACTOR)]
     """Side of the VAE's square training images."""
     unet_channels: Channels
     """Channels per U-Net level."""

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.diffusion.sdxl import VAE_FACTOR
 
-Side = Annotated[int, Field(ge=8, multiple_of=8)]
+Side = Annotated[int, Field(ge=VAE_FACTOR, multiple_of=VAE_FACTOR)]
 Size = tuple[Side, Side]
 
 
@@ -17,11 +18,11 @@ class BucketParams(Section):
 
     max_area_px: Annotated[int, Field(ge=64)]
     """Largest width times height of a bucket; SDXL 1048576 (1024²)."""
-    step_px: Annotated[int, Field(ge=8, multiple_of=8)]
+    step_px: Annotated[int, Field(ge=VAE_FACTOR, multiple_of=VAE_FACTOR)]
     """Sides are multiples of this; SDXL 64."""
-    min_side_px: Annotated[int, Field(ge=8)]
+    min_side_px: Annotated[int, Field(ge=VAE_FACTOR)]
     """Shortest bucket side; SDXL 512."""
-    max_side_px: Annotated[int, Field(ge=8)]
+    max_side_px: Annotated[int, Field(ge=VAE_FACTOR)]
     """Longest bucket side; SDXL 2048."""
     max_aspect_ratio: Annotated[float, Field(ge=1)]
     """Longest over shortest side of a bucket."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nadir.config.base import Section
 from nadir.diffusion.names import SamplerName, Spacing
+from nadir.diffusion.sdxl import VAE_FACTOR
 
 
 class BrightnessProbe(Section):
@@ -36,9 +37,9 @@ class EvaluateParams(Section):
     """Timestep spacing; all of these start at the last timestep."""
     steps: Annotated[int, Field(ge=2)]
     """Sampling steps."""
-    width_px: Annotated[int, Field(ge=16, multiple_of=8)]
+    width_px: Annotated[int, Field(ge=2 * VAE_FACTOR, multiple_of=VAE_FACTOR)]
     """Width of the images."""
-    height_px: Annotated[int, Field(ge=16, multiple_of=8)]
+    height_px: Annotated[int, Field(ge=2 * VAE_FACTOR, multiple_of=VAE_FACTOR)]
     """Height of the images."""
     batch_size: Annotated[int, Field(ge=1)]
     """Images per network call."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nadir.diffusion.names import LOSS_WEIGHTS, PREDICTIONS
+from nadir.diffusion.sdxl import LAST_SIGMA
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from nadir.diffusion.schedule import NoiseSchedule
 
 # SDXL's last sigma, twice it (a canvas twice as long), and where little but the mean colour is left
-SIGMA_BANDS = (1.0, 14.6146, 29.2293, 100.0)
+SIGMA_BANDS = (1.0, LAST_SIGMA, 29.2293, 100.0)
 
 
 def loss_weight(

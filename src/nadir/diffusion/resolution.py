@@ -6,24 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nadir.diffusion.sdxl import LAST_SIGMA, SIDE_PX, VAE_FACTOR
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# SDXL was made for a canvas of this length with this last sigma.
-REFERENCE_PX = 1024
-REFERENCE_SIGMA = 14.6146
-LATENT_STRIDE_PX = 8
 MEAN_SPREAD = 0.5
 
 
 def canvas_length(width_px: float, height_px: float) -> float:
     """Length of a canvas relative to 1024 x 1024: the square root of the ratio of areas."""
-    return math.sqrt(width_px * height_px) / REFERENCE_PX
+    return math.sqrt(width_px * height_px) / SIDE_PX
 
 
-def minimum_sigma(length: float, *, reference_sigma: float = REFERENCE_SIGMA) -> float:
+def minimum_sigma(length: float, *, reference_sigma: float = LAST_SIGMA) -> float:
     """Least sigma at which a canvas `length` times as long shows as little as the reference.
 
     Averaging over the added pixels divides the noise by the length, so sigma grows with it
@@ -103,7 +100,7 @@ def canvas_advice(
     Raises:
         NadirError: A canvas smaller than one latent pixel, or a run of infinity alone.
     """
-    stride = LATENT_STRIDE_PX
+    stride = VAE_FACTOR
     latent_pixels = (width_px // stride) * (height_px // stride)
     if latent_pixels < 1:
         raise NadirError(
@@ -125,7 +122,7 @@ def canvas_advice(
         length=length,
         minimum_sigma=minimum_sigma(length),
         first_finite_sigma=finite[0],
-        longest_length=finite[0] / REFERENCE_SIGMA,
+        longest_length=finite[0] / LAST_SIGMA,
         start_leak=dc_leak(float(sigmas[0]), latent_pixels, mean_spread),
         finite_leak=dc_leak(finite[0], latent_pixels, mean_spread),
     )

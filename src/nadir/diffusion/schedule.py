@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nadir.diffusion.interpolation import sigma_at, timestep_at
+from nadir.diffusion.sdxl import BETA_END, BETA_START, TIMESTEPS
 from nadir.diffusion.spacing import spaced_timesteps
 from nadir.ground.errors import NadirError
 
@@ -53,14 +54,16 @@ class NoiseSchedule:
 
     @classmethod
     def scaled_linear(
-        cls, beta_start: float = 0.00085, beta_end: float = 0.012, timesteps: int = 1000
+        cls, beta_start: float = BETA_START, beta_end: float = BETA_END, timesteps: int = TIMESTEPS
     ) -> NoiseSchedule:
         """SDXL's table: sqrt(beta) runs linearly from start to end."""
         roots = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64)
         return cls.from_betas(roots**2)
 
     @classmethod
-    def linear(cls, beta_start: float, beta_end: float, timesteps: int = 1000) -> NoiseSchedule:
+    def linear(
+        cls, beta_start: float, beta_end: float, timesteps: int = TIMESTEPS
+    ) -> NoiseSchedule:
         """DDPM's table: beta runs linearly from start to end."""
         return cls.from_betas(torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64))
 

@@ -39,6 +39,8 @@ def spaced_timesteps(first: float, steps: int, spacing: str) -> torch.Tensor:
         )
     if spacing == "native":
         return torch.linspace(first, 0, steps, dtype=torch.float64)
+    # From `first` down to 0 there are first + 1 timesteps. Step i stands at first - i * stride,
+    # rounded: the first step is `first` itself, and the last need not be 0.
     stride = (first + 1) / steps
     index = torch.arange(steps, dtype=torch.float64)
     if spacing == "simple":

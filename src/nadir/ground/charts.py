@@ -1,35 +1,35 @@
-"""Small charts as inline SVG, drawn with the colours of `base.html`; no script, no network.
+"""Small charts of the report pages: inline SVG in the page's colours; no script, no network.
 
 A chart is a `<figure class="chart">` with a title, the drawing, and a caption that says how to read
-it. Series differ in colour, dash and marker, so that none needs colour to be told apart.
+it. Series differ in colour, dash and marker, so that no reader depends on colour.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from markupsafe import Markup, escape
 
-from nadir.ground.axes import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    WIDTH,
-    Plot,
-    number_text,
-    ticks,
-    value_range,
-)
+from nadir.ground.drawing import COLOURS, SERIES, TIP, chart_style, inline_svg, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DASHES = ("", "7 4", "2 4", "10 3 2 3", "5 2", "1 3")
-_BAR_LEFT = 120
+    from matplotlib.axes import Axes
+
+_WIDTH, _HEIGHT = 340, 196  # in CSS pixels, before the page scales a chart to its column
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 14, 34
+_BAR_LEFT, _BAR_ROW = 122, 23
+_KEY_COLUMNS, _KEY_ROW = 3, 17
+_DASHES: tuple[Any, ...] = ("-", (0, (3, 1.6)), (0, (1, 1.6)), (0, (4, 1.4, 1, 1.4)),
+                            (0, (2, 1)), (0, (0.5, 1.4)))  # fmt: skip
+_MARKERS = "osD^vP"
 _MOST_MARKERS = 24
+_REFERENCE: dict[str, Any] = {"color": COLOURS["faint"], "linestyle": (0, (4, 3)), "linewidth": 1}
 
 
 @dataclass(frozen=True)
@@ -72,132 +72,168 @@ def line_chart(
         from_zero: Make the vertical axis include zero.
         x_ticks: Where the horizontal axis has labels; chosen when None.
     """
-    ys = [v for s in series for part in (s.y, s.low or (), s.high or ()) for v in part]
-    ys += [level.value for level in levels] + ([0.0] if from_zero else [])
-    left, right = value_range([v for s in series for v in s.x])
-    plot = Plot(left, right, ticks(*value_range(ys)), inset=6)
-    body = plot.frame(x_label, x_ticks)
-    body += [plot.level(level.value, level.label) for level in levels]
-    body += [_line(s, index, plot) for index, s in enumerate(series)]
-    return _figure(title, body, caption, keys=[s.name for s in series] if len(series) > 1 else [])
+    with chart_style():
+        axes = _axes(x_label, keys=[s.name for s in series])
+        for level in levels:
+            axes.axhline(level.value, **_REFERENCE)
+            axes.annotate(
+                level.label, (1, level.value), (0, 4), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", color=COLOURS["soft"],
+            )  # fmt: skip
+        for index, one in enumerate(series):
+            _line(axes, one, index)
+        if x_ticks is not None:
+            axes.set_xticks(list(x_ticks))
+        if from_zero:
+            axes.update_datalim([(axes.dataLim.x0, 0.0)], updatex=False)
+            axes.autoscale_view()
+        return _chart(axes, title, caption)
 
 
 def scatter_chart(
     groups: Sequence[Series], *, title: str, x_label: str, caption: str = ""
 ) -> Markup:
     """Points of groups on equal axes from 0 to 1, with the diagonal where both values agree."""
-    plot = Plot(0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0], inset=6)
-    ends = _points([(plot.across(v), plot.up(v)) for v in (0.0, 1.0)])
-    body = plot.frame(x_label, [0.0, 0.25, 0.5, 0.75, 1.0])
-    body.append(f'<polyline class="reference" points="{ends}"/>')
-    for index, group in enumerate(groups):
-        marks = "".join(_markers(group, index, plot))
-        body.append(f'<g class="s{index % 6 + 1}" opacity="0.75">{marks}</g>')
-    return _figure(title, body, caption, keys=[group.name for group in groups])
+    with chart_style():
+        axes = _axes(x_label, keys=[group.name for group in groups], lines=False)
+        axes.plot([0, 1], [0, 1], gid="diagonal", **_REFERENCE)
+        for index, group in enumerate(groups):
+            _points(axes, group, index, alpha=0.75)
+        quarters = [0.0, 0.25, 0.5, 0.75, 1.0]
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=quarters, yticks=quarters)
+        return _chart(axes, title, caption)
 
 
 def histogram(
     values: Sequence[float], *, bins: int, title: str, x_label: str, caption: str = ""
 ) -> Markup:
     """Counts of `values` in equal bins from the smallest to the largest."""
-    low, high = value_range(values)
-    counts = [0] * bins
-    for value in values:
-        if math.isfinite(value):
-            counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
-    plot = Plot(low, high, ticks(0.0, float(max([*counts, 1]))))
-    step = (RIGHT - LEFT) / bins
-    body = plot.frame(x_label)
-    for index, count in enumerate(counts):
-        tip = f"{number_text(low + (high - low) * index / bins)} and up: {count:,}"
-        x, y = LEFT + index * step, plot.up(count)
-        body.append(_bar(x + 0.5, y, max(step - 1, 0.5), BOTTOM - y, tip))
-    return _figure(title, body, caption)
+    finite = np.array([v for v in values if math.isfinite(v)] or [0.0], dtype=np.float64)
+    low, high = float(finite.min()), float(finite.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        # One value, or as good as: bins need a width.
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(finite, bins, (low, high))
+    with chart_style():
+        axes = _axes(x_label)
+        bars = axes.bar(edges[:-1], counts, 0.92 * np.diff(edges), align="edge")
+        for bar, edge, count in zip(bars, edges, counts, strict=False):
+            bar.set_gid(f"{TIP}{number_text(edge)} and up: {count:,}")
+        return _chart(axes, title, caption)
 
 
 def bar_chart(
     labels: Sequence[str], values: Sequence[float], *, title: str, caption: str = ""
 ) -> Markup:
     """Horizontal bars from zero, one row per label, with the value written at the end."""
-    row = 22
-    largest = max([v for v in values if math.isfinite(v)] or [1.0]) or 1.0
-    room = WIDTH - _BAR_LEFT - 62
-    body = []
-    for index, (label, value) in enumerate(zip(labels, values, strict=True)):
-        y = 4 + index * row
-        length = max(value / largest, 0.0) * room if math.isfinite(value) else 0.0
-        shown = label if len(label) <= 17 else label[:16] + "…"
-        name = f"<title>{escape(label)}</title>{escape(shown)}"
-        body.append(f'<text x="{_BAR_LEFT - 8}" y="{y + 15}" text-anchor="end">{name}</text>')
-        body.append(_bar(_BAR_LEFT, y + 3, max(length, 1.0), row - 7, f"{label}: {value:,g}"))
-        end = f"{_BAR_LEFT + length + 6:.1f}"
-        body.append(f'<text x="{end}" y="{y + 15}">{number_text(value)}</text>')
-    return _figure(title, body, caption, height=row * len(labels) + 8)
+    lengths = [value if math.isfinite(value) else 0.0 for value in values]
+    rows = range(len(labels))
+    with chart_style():
+        axes = _axes("", left=_BAR_LEFT, bottom=2, height=_BAR_ROW * len(labels) + 4)
+        axes.grid(visible=False)
+        axes.spines["bottom"].set_visible(False)
+        bars = axes.barh(rows, lengths, 0.66)
+        for bar, label, value in zip(bars, labels, values, strict=True):
+            bar.set_gid(f"{TIP}{label}: {value:,g}")
+        axes.bar_label(bars, [number_text(v) for v in values], padding=5, color=COLOURS["soft"])
+        axes.set_yticks(rows, [s if len(s) <= 17 else s[:16] + "…" for s in labels])
+        # Room for the longest bar's number.
+        axes.set(xlim=(0, max([*lengths, 0]) * 1.25 or 1), xticks=[])
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        return _chart(axes, title, caption)
 
 
-def _figure(
-    title: str, body: list[str], caption: str, *, keys: Sequence[str] = (), height: int = HEIGHT
-) -> Markup:
-    legend = "".join(_key(name, index) for index, name in enumerate(keys))
-    legend = f'<div class="legend">{legend}</div>' if legend else ""
-    note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    # Escaped piece by piece: titles, labels and captions may come from a user's tags.
-    return Markup(  # noqa: S704
-        f'<figure class="chart"><div class="chart-title">{escape(title)}</div>{legend}'
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(body)}</svg>{note}</figure>"
+def _axes(
+    x_label: str,
+    *,
+    keys: Sequence[str] = (),
+    lines: bool = True,
+    left: float = _LEFT,
+    bottom: float = _BOTTOM,
+    height: float = _HEIGHT,
+) -> Axes:
+    """Empty axes whose edges lie where those of the other charts do, with keys of many series."""
+    # Not above: it takes a second to load, and few commands draw.
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    keys = keys if len(keys) > 1 else ()
+    top = _TOP + _KEY_ROW * math.ceil(len(keys) / _KEY_COLUMNS) if bottom == _BOTTOM else 2
+    height += top - _TOP if keys else 0
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    axes = figure.add_axes(
+        (
+            left / _WIDTH,
+            bottom / height,
+            (_WIDTH - _RIGHT - left) / _WIDTH,
+            (height - top - bottom) / height,
+        )
     )
-
-
-def _line(s: Series, index: int, plot: Plot) -> str:
-    parts = []
-    if s.low is not None and s.high is not None:
-        edge = [*_places(s.x, s.high, plot), *_places(s.x, s.low, plot)[::-1]]
-        parts.append(f'<polygon class="area" points="{_points(edge)}"/>')
-    places = _places(s.x, s.y, plot)
-    dash = _DASHES[index % 6]
-    parts.append(f'<polyline class="line" stroke-dasharray="{dash}" points="{_points(places)}"/>')
-    if len(places) <= _MOST_MARKERS:
-        parts += _markers(s, index, plot)
-    return f'<g class="s{index % 6 + 1}">{"".join(parts)}</g>'
-
-
-def _markers(s: Series, index: int, plot: Plot) -> list[str]:
-    return [
-        _marker(plot.across(x), plot.up(y), index, f"{s.name}: {y:.4g} at {x:g}")
-        for x, y in zip(s.x, s.y, strict=True)
-        if math.isfinite(y)
+    axes.set_xlabel(x_label)
+    axes.grid(visible=False, axis="x")
+    axes.yaxis.set_major_locator(_few_ticks())
+    axes.yaxis.set_major_formatter(lambda value, _: number_text(value))
+    axes.xaxis.set_major_locator(_few_ticks())
+    axes.xaxis.set_major_formatter(lambda value, _: number_text(value))
+    handles = [
+        Line2D([], [], **_look(index), linestyle=_DASHES[index % 6] if lines else "", label=name)
+        for index, name in enumerate(keys)
     ]
+    if keys:
+        axes.legend(
+            handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=_KEY_COLUMNS,
+            borderaxespad=0.2, borderpad=0, columnspacing=1.4, handletextpad=0.6, labelspacing=0.4,
+        )  # fmt: skip
+    return axes
 
 
-def _marker(x: float, y: float, index: int, tip: str = "") -> str:
-    """A circle, square or diamond."""
-    title = f"<title>{escape(tip)}</title>" if tip else ""
-    if index % 3 == 0:
-        return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4">{title}</circle>'
-    turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if index % 3 == 2 else ""
-    corner = f'x="{x - 3:.1f}" y="{y - 3:.1f}"'
-    return f'<rect class="dot" {corner} width="6" height="6"{turn}>{title}</rect>'
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
 
 
-def _bar(x: float, y: float, width: float, height: float, tip: str) -> str:
-    return (
-        f'<g class="s1"><rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{max(height, 0.0):.1f}" rx="1.5"><title>{escape(tip)}</title></rect></g>'
+def _look(index: int) -> dict[str, Any]:
+    """Colour and marker of a series."""
+    return {
+        "color": SERIES[index % 6],
+        "marker": _MARKERS[index % 6],
+        "markersize": 6.5,
+        "markeredgewidth": 0,
+    }
+
+
+def _line(axes: Axes, series: Series, index: int) -> None:
+    colour = SERIES[index % 6]
+    if series.low is not None and series.high is not None:
+        edges = (_finite(series.low), _finite(series.high))
+        axes.fill_between(series.x, *edges, color=colour, alpha=0.16, linewidth=0)
+    y = _finite(series.y)
+    axes.plot(series.x, y, color=colour, linestyle=_DASHES[index % 6], gid=f"line {index}")
+    if len(y) <= _MOST_MARKERS:
+        _points(axes, series, index)
+
+
+def _points(axes: Axes, series: Series, index: int, alpha: float = 1.0) -> None:
+    """A marker for each value, each with its own tip."""
+    for x, y in zip(series.x, series.y, strict=True):
+        if math.isfinite(y):
+            tip = f"{TIP}{series.name}: {y:.4g} at {x:g}"
+            axes.plot([x], [y], **_look(index), alpha=alpha, clip_on=False, gid=tip)
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value if math.isfinite(value) else math.nan for value in values]
+
+
+def _chart(axes: Axes, title: str, caption: str) -> Markup:
+    with warnings.catch_warnings():
+        # The page's font draws the letters that matplotlib's own lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        drawing = inline_svg(axes.get_figure(), title)  # type: ignore[arg-type]
+    note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    # Escaped piece by piece: titles and captions may come from a user's tags.
+    return Markup(  # noqa: S704
+        f'<figure class="chart"><div class="chart-title">{escape(title)}</div>{drawing}{note}'
+        "</figure>"
     )
-
-
-def _key(name: str, index: int) -> str:
-    dash = _DASHES[index % 6]
-    line = f'<line class="line" x1="1" x2="25" y1="6" y2="6" stroke-dasharray="{dash}"/>'
-    mark = _marker(13, 6, index)
-    drawing = f'<svg class="s{index % 6 + 1}" viewBox="0 0 26 12">{line}{mark}</svg>'
-    return f"<span>{drawing}{escape(name)}</span>"
-
-
-def _places(xs: Sequence[float], ys: Sequence[float], plot: Plot) -> list[tuple[float, float]]:
-    return [(plot.across(x), plot.up(y)) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-
-
-def _points(pairs: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)

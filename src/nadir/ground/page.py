@@ -8,6 +8,8 @@ import io
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from nadir.ground.drawing import COLOURS
+
 # Below this side WebP is stored without loss: tiny images are shown enlarged, and loss would show.
 _LOSSLESS_SIDE_PX = 128
 _QUALITY = 82
@@ -35,6 +37,7 @@ def render_page(template: str, *, package: str, **context: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["colours"] = COLOURS
     environment.filters["number"] = number
     environment.filters["sentence"] = sentence
     return environment.get_template(template).render(**context)

@@ -85,6 +85,8 @@ class MuonAdamW(torch.optim.Optimizer):
         gradient, state = cast("Tensor", weight.grad), self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
+        # m <- 0.95 m + 0.05 g, and the update is 0.95 m + 0.05 g again: one step ahead of m. Its
+        # scale does not matter, because orthogonalising removes it.
         running = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         return torch.lerp(gradient, running, _MOMENTUM)
 
@@ -154,6 +156,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     # F(A) X with F = a + b A + c A^2, five rounds are F5 F4 F3 F2 F1 X, and the next Gram matrix is
     # F A F^T = F F A, since F is symmetric and commutes with A.
     upright = matrices.shape[-2] > matrices.shape[-1]
+    # X X^T of the wide form has the shorter side, and transposing keeps the singular values.
     wide = matrices.mT if upright else matrices
     # By its Frobenius norm: no singular value is above 1, where the polynomial would diverge.
     wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
@@ -170,6 +173,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 def _round(gram: Tensor) -> Tensor:
     """What a round multiplies by, [B, m, m], given the Gram matrices at its start."""
     a, b, c = _QUINTIC
+    # F = a + b A + c A^2; the product with A and both scalars are one kernel.
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=-2, dim2=-1).add_(a)
     return factor

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nadir.diffusion.sdxl import SIDE_PX, VAE_FACTOR
 from nadir.model.sdxl.scaling import LatentScaling
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
 
-_DECODE_LATENT_AREA = 128 * 128
+_DECODE_LATENT_AREA = (SIDE_PX // VAE_FACTOR) ** 2
 
 
 @torch.no_grad()

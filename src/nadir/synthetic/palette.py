@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nadir.ground.luminance import REC709
+
 Colour = tuple[int, int, int]
 """sRGB, 0 to 255 per channel."""
 
@@ -86,8 +88,8 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 def luminance(colour: Colour) -> float:
     """Rec. 709 luminance of the gamma-encoded values, 0 to 1."""
-    red, green, blue = colour
-    return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
+    red, green, blue = (weight * value for weight, value in zip(REC709, colour, strict=True))
+    return (red + green + blue) / 255
 
 
 def saturate(colour: Colour, factor: float) -> Colour:

@@ -15,7 +15,6 @@ from nadir.data.tags.caption_lengths import CHUNK_TOKENS, CaptionLengths, captio
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagUses
 from nadir.data.vocabulary import load_vocabulary
-from nadir.model.sdxl import text
 from nadir.model.sdxl.token_counts import token_counter
 from nadir.model.tiny.tokenizer import END, START, build_tokenizer
 
@@ -103,10 +102,6 @@ def test_where_tags_are_shuffled_each_of_a_class_is_lost_as_often() -> None:
     assert all(70 < times < 130 for times in found.lost.values())
     assert found == measured([[0, 1, 2, 3, 4]] * 500, tags, shuffle=True)
     assert measured([[0, 1, 2, 3, 4]] * 500, tags).lost == {"e" * 18: 500}
-
-
-def test_chunks_are_as_long_as_those_that_are_read() -> None:
-    assert CHUNK_TOKENS == text.CHUNK_TOKENS
 
 
 def test_no_images_are_no_captions() -> None:

@@ -205,6 +205,7 @@ def _merge_small_buckets(images: _Images) -> Integers:
         part = images.some(piece)
         chosen[piece] = part.nearest(alive)
         fits[piece] = part.fits(chosen[piece])
+    # Images that do not fit are left out, so they must not keep a bucket.
     counts = np.bincount(chosen[fits & images.is_train], minlength=len(alive))
     candidates = set(alive.tolist())
     while len(alive) > 1:
@@ -212,12 +213,14 @@ def _merge_small_buckets(images: _Images) -> Integers:
         if not small:
             break
         smallest = min(small, key=lambda bucket: (counts[bucket], bucket))
+        # Each is tried once, so that the loop ends.
         candidates.remove(smallest)
         members = np.flatnonzero(chosen == smallest)
         moving = images.some(members)
         others = alive[alive != smallest]
         moved = moving.nearest(others)
         moved_fit = moving.fits(moved)
+        # One image that would be left out is enough to keep the bucket.
         if (fits[members] & ~moved_fit).any():
             continue
         alive, chosen[members], fits[members] = others, moved, moved_fit
@@ -232,6 +235,7 @@ def _fitted_table(sha256: pa.ChunkedArray, images: _Images, chosen: Integers) ->
     spare_width, spare_height = resize_width - sizes[:, 0], resize_height - sizes[:, 1]
     if rule == "random":
         draw = _uniform(sha256, seed)
+        # draw < 1, so the offsets 0 to spare are equally likely, and spare + 1 does not occur.
         left, top = (np.floor(draw * (spare + 1)) for spare in (spare_width, spare_height))
     else:
         # upper_third: a third of the cut comes off the top, two thirds off the bottom, because
@@ -256,6 +260,7 @@ def _uniform(sha256: pa.ChunkedArray, seed: int) -> NDArray[np.float64]:
 
     A sha256 is uniform already; the seed turns the circle of all values by one angle.
     """
+    # 13 hex digits are 52 bits, which a float64 holds exactly.
     starts = pc.binary_join_element_wise("0x", pc.utf8_slice_codeunits(sha256, 0, 13), "")
     own = starts.cast(pa.int64()).to_numpy()
     turned: NDArray[np.float64] = (own / 16**13 + fraction_of(f"crop/{seed}")) % 1.0

@@ -186,6 +186,8 @@ def pixel_batches(
 
 def _batch_shares(lengths: Sequence[int], batch_sizes: Sequence[int]) -> list[int]:
     """Whole numbers in proportion to the batches that each bucket's epoch fills."""
+    # An epoch of n images is n / B batches, a fraction where B does not divide n. Times the least
+    # common multiple of all B it is a whole number, and the tree's floors stay exact.
     common = math.lcm(*batch_sizes)
     return [length * (common // size) for length, size in zip(lengths, batch_sizes, strict=True)]
 
@@ -202,6 +204,9 @@ def _spread(repeats: Integers, rng: np.random.Generator) -> Integers:
 
 def _huffman_tree(sizes: Sequence[int]) -> _Node:
     """Merge the two lightest nodes until one is left; equal weights by order of appearance."""
+    # A node's split is off by at most 1/2 of a visit, and what is off above goes down times the
+    # child's share of its parent. In a Huffman tree no grandchild weighs more than half of its
+    # grandparent, so the sum over all levels stays below 2, however deep the tree is.
     heap = [(size, index, _Node(size, bucket=index)) for index, size in enumerate(sizes) if size]
     heapq.heapify(heap)
     order = len(sizes)

@@ -83,6 +83,7 @@ def _connected_parts(distinct: Hashes) -> Integers:
 
 def _roots(parents: Integers, members: Integers) -> Integers:
     """The root above each member, and the ways there made short."""
+    # Parents are never larger than their children, so this ends: at the smallest of each part.
     roots = parents[members]
     while (parents[roots] != roots).any():
         roots = parents[roots]
@@ -92,6 +93,8 @@ def _roots(parents: Integers, members: Integers) -> Integers:
 
 def _connect(parents: Integers, left: Integers, right: Integers) -> None:
     """Put each pair under one root, the smallest of those it connects."""
+    # All pairs at once: as edges of a graph whose vertices are the roots. Its connected parts are
+    # what one union after the other would give, without a Python loop over millions of pairs.
     ends = np.concatenate([_roots(parents, left), _roots(parents, right)])
     roots, ends = np.unique(ends, return_inverse=True)
     links = (ends[: len(left)], ends[len(left) :])
@@ -99,6 +102,7 @@ def _connect(parents: Integers, left: Integers, right: Integers) -> None:
     count, parts = connected_components(
         coo_array((np.ones(len(left), np.int8), links), shape=shape), directed=False
     )
+    # The smallest root of a part is above the others: the result does not depend on the order.
     least = np.full(count, len(parents))
     np.minimum.at(least, parts, roots)
     parents[roots] = least[parts]
@@ -126,6 +130,9 @@ def _compare(
 
 def _band_pairs(free: int) -> list[int]:
     """Masks of every two bands that the bits of `free` fall into."""
+    # d differing bits touch at most d of the d + 2 bands, so two bands are equal in every close
+    # pair. One band would do with d + 1 of them, but agreement in two of these is
+    # hundreds of times rarer, and so are the comparisons.
     bits = [bit for bit in range(64) if free >> bit & 1]
     bounds = np.linspace(0, len(bits), MAX_DISTANCE + 3).round().astype(int).tolist()
     bands = [sum(1 << bit for bit in bits[low:high]) for low, high in itertools.pairwise(bounds)]

@@ -1,5 +1,7 @@
 """What is measured on an image's pixels: how bright it is, and what it looks like.
 
+from nadir.ground.luminance import REC709
+
 Both are read off the 8 x 8 lowest frequencies of the image's luma, seen as 32 x 32 means by area.
 Large images are reduced over whole pixels first (`reduction`), which is all that is ever done at
 full size.
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nadir.ground.luminance import REC709
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -20,8 +24,7 @@ if TYPE_CHECKING:
 SIDE = 32
 """Side of the picture whose frequencies are looked at."""
 
-# Rec. 709 luma, applied to the gamma-encoded values as they are stored.
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+_LUMA = np.array(REC709, np.float32)
 _LOW = 8
 # Rows of the orthonormal DCT-II with the lowest frequencies.
 _DCT = np.sqrt(2 / SIDE) * np.cos(

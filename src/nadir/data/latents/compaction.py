@@ -77,11 +77,14 @@ def compact(store: LatentStore, live: pa.ChunkedArray | None, shard_bytes: int) 
                 write_shard(store.root, shard_bucket(parts[0].path.name), keys, latents)
                 for keys, latents in _merged(parts, shard_bytes)
             }
+            # First the new names are durable: a power cut must not keep only the removals.
             sync(store.root)
             for part in parts:
                 dead += int((~part.stay_N).sum())
+                # A shard's name is the hash of its content: the same rows again are the same file.
                 if part.path.name not in written:
                     status = before[part.path]
+                    # Removing one of several names of a file frees nothing.
                     held += status.st_size if status.st_nlink > 1 else 0
                     part.path.unlink()
         after = [path.stat().st_size for path in store.shards()]
@@ -93,6 +96,7 @@ def _stays(places: Places, live: pa.ChunkedArray | None) -> NDArray[np.bool_]:
     """Which rows of the store stay: those that are live, each key at its first place."""
     first = np.zeros(len(places.keys), bool)
     found = places.find(places.keys if live is None else live)
+    # `find` gives the first place of a key, so a later copy of the same latent does not stay.
     first[found[found >= 0]] = True
     return first
 
@@ -108,6 +112,7 @@ def _groups(
         stay_N, path = stays[rows], store.root / name
         latents = map_shard(path)
         capacity = shard_rows(shard_bytes, latents[0].nbytes)
+        # Two shards that are at most half full make one; fuller ones would be copied for nothing.
         if stay_N.all() and (2 * len(stay_N) > capacity):
             continue
         if not is_intact(path):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nadir.data.tags.captions import class_rank, written_tag
+from nadir.diffusion.sdxl import CHUNK_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     Counter = Callable[[Sequence[str]], Integers]
     """Tokens of each of some texts."""
 
-CHUNK_TOKENS = 75
-"""Tokens that a text encoder reads at once, without start and end (paper §4.2)."""
 _NAMED = 20
 
 

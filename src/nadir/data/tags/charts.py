@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.ground.drawing import stock_matplotlib
-from nadir.ground.files import atomic_path
+from nadir.ground.drawing import SERIES, chart_style, log_axis, save_chart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_RARITIES = (("head", "tab:blue"), ("mid", "tab:orange"), ("tail", "tab:green"))
+_RARITIES = ("head", "mid", "tail")
 _POINTS = 500
 _BINS = 60
 
@@ -37,7 +36,9 @@ def draw_use(tags: pa.Table, path: Path) -> None:
         for name in sorted(set(classes)):
             of_class = counts[classes == name]
             ranks = _spread(len(of_class))
-            axes.loglog(ranks, of_class[ranks - 1], label=f"{name} ({len(of_class):,} tags)")
+            axes.plot(ranks, of_class[ranks - 1], label=f"{name} ({len(of_class):,} tags)")
+        log_axis(axes, "x")
+        log_axis(axes, "y")
         axes.set(xlabel="rank in its class", ylabel="training images with the tag")
 
     _save([draw], "Tag use by rank", path)
@@ -57,14 +58,22 @@ def draw_weights(tags: pa.Table, weights: Floats, path: Path) -> None:
     )
 
     def draw_tags(axes: Axes) -> None:
-        for name, colour in _RARITIES:
+        for name in _RARITIES:
             chosen = np.flatnonzero(rarity == name)
             chosen = chosen[_spread(len(chosen)) - 1] if len(chosen) else chosen
-            axes.loglog(counts[chosen], weight[chosen], ".", color=colour, label=name)
+            axes.plot(counts[chosen], weight[chosen], "o", markersize=4, label=name)
+        log_axis(axes, "x")
+        log_axis(axes, "y")
         axes.set(xlabel="training images with the tag", ylabel="weight of the tag")
 
     def draw_images(axes: Axes) -> None:
-        axes.hist(weights, bins=_BINS, color="tab:blue", label=f"{len(weights):,} images, mean 1")
+        axes.hist(
+            weights,
+            bins=_BINS,
+            rwidth=0.92,
+            color=SERIES[0],
+            label=f"{len(weights):,} images, mean 1",
+        )
         axes.set(xlabel="loss weight of an image", ylabel="images")
 
     _save([draw_tags, draw_images], "Weights of tags and images", path)
@@ -78,17 +87,14 @@ def _spread(count: int) -> NDArray[np.int64]:
 
 
 def _save(parts: Sequence[Callable[[Axes], None]], title: str, path: Path) -> None:
-    with stock_matplotlib():
+    with chart_style():
         # Not above: it takes a second to load, and only this stage draws.
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7 * len(parts), 4.5), layout="constrained")
-        figure.suptitle(title)
+        figure.suptitle(title, fontweight="bold")
         for axes, part in zip(np.atleast_1d(figure.subplots(1, len(parts))), parts, strict=True):
             part(axes)
-            axes.grid(alpha=0.3)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        with atomic_path(path) as temporary:
-            # Without the version of matplotlib, which would make equal pictures differ.
-            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        save_chart(figure, path)

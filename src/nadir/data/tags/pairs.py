@@ -29,6 +29,7 @@ def tag_pairs(uses: TagUses, tags: pa.Table, top: Integers) -> pa.Table:
     together = _together(uses, top, tags.num_rows)
     first, second = np.nonzero(np.triu(together, 1))
     alone, both = np.diag(together), together[first, second]
+    # Lift is P(a, b) / (P(a) P(b)) = n_ab N / (n_a n_b): 1 where two tags are independent.
     expected = alone[first] * alone[second] / max(len(uses), 1)
     names = tags["tag"].take(pa.array(top))
     return pa.table(
@@ -50,5 +51,6 @@ def _together(uses: TagUses, top: Integers, tags: int) -> Integers:
         column = place[piece.rows]
         carries = np.zeros((len(piece), len(top)), np.float32)
         carries[piece.images()[column >= 0], column[column >= 0]] = 1
+        # (C^T C)_ab = sum over images of C_ia C_ib, with C_ia 1 where image i carries a.
         total += (carries.T @ carries).astype(np.int64)
     return total

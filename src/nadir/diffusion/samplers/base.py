@@ -136,8 +136,11 @@ class Sampler:
         if sum(way is not None for way in (num_inference_steps, timesteps, sigmas)) != 1:
             raise ValueError("give exactly one of num_inference_steps, timesteps and sigmas")
         nodes, node_sigmas = self._layout(num_inference_steps, timesteps, sigmas)
+        # finite - inf is below 0 like any other fall; two infinities give NaN, which is not.
         if not bool((node_sigmas.diff() < 0).all()) or not len(node_sigmas):
             raise ValueError("timesteps and sigmas must fall from step to step")
+        # x0 = (z - varsigma epsilon) / alpha is 0 / 0 there: z is the noise, and alpha is 0. With
+        # v, x0 = alpha z - varsigma v is -v, so the first step is exact (App. A).
         if self.prediction == "epsilon" and math.isinf(float(node_sigmas[0])):
             raise NadirError(
                 "epsilon-prediction cannot start at infinite sigma, where it holds no x0",
@@ -204,6 +207,7 @@ class Sampler:
         }
         given = [float(t) for t in timesteps.reshape(-1)]
         sigmas = [own[t] if t in own else float(self.schedule.sigma(t)) for t in given]
+        # SNR = 1 / sigma^2 = abar / (1 - abar); infinity gives exactly 0, and z = noise.
         alphas_cumprod = [1 / (1 + sigma**2) for sigma in sigmas]
         return add_noise(original_samples, noise, torch.tensor(alphas_cumprod, dtype=torch.float64))
 

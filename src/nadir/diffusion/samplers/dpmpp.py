@@ -42,6 +42,8 @@ class DPMpp2MSampler(Sampler):
         if last is None or to.sigma == 0:
             return None
         last_x0, last_sigma = last
+        # h_last = ln(last / here) and h = ln(here / next). The difference quotient of x0 over
+        # lambda is (x0 - last x0) / h_last; times h it is the change of x0 over the coming step.
         r = math.log(last_sigma / sigma) / math.log(sigma / to.sigma)
         return (x0 - last_x0) / r
 
@@ -54,6 +56,7 @@ class DPMpp2MSampler(Sampler):
     ) -> Tensor:
         to = self._levels[evaluation + 1]
         slope = self._slope(made, x0, to)
+        # Half of the change: the exact solution's mean x0 over the step, to second order.
         return euler_move(made, x0 if slope is None else x0 + slope / 2, to)
 
 
@@ -90,6 +93,8 @@ class DPMpp2MSDESampler(DPMpp2MSampler):
         ratio = to.sigma / here.sigma  # exp(-h); 0 both from infinity and to 0
         decay = math.pow(ratio, self.eta)  # exp(-eta h)
         better = x0 if slope is None else x0 + slope / 2
+        # z' = (varsigma' / varsigma) e^(-eta h) z + alpha' (1 - e^(-(1 + eta) h)) x0
+        #      + varsigma' sqrt(1 - e^(-2 eta h)) n, with n standard normal.
         kept = to.varsigma / here.varsigma * decay
         moved = kept * made.noisy_BCHW + to.alpha * (1 - ratio * decay) * better
         std = to.varsigma * math.sqrt(1 - decay**2)

@@ -55,6 +55,9 @@ class HeunSampler(Sampler):
             return made.noisy_BCHW
         first, x0 = opened
         here, epsilon, next_epsilon = made.level, first.epsilon, made.epsilon
+        # y = x0 + sigma epsilon at the step's start, so y + (sigma' - sigma) mean is
+        # x0 + sigma (epsilon - mean) + sigma' mean, and epsilon - mean is half their difference.
+        # Times alpha' it is z', with alpha' sigma' = varsigma'.
         mean = (epsilon + next_epsilon) / 2
         change = (epsilon - next_epsilon) / 2
         return here.alpha * (x0 + first.level.sigma * change) + here.varsigma * mean

@@ -15,6 +15,7 @@ from nadir.evaluation.report.figures import SCALE_AXIS
 from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
 from nadir.ground.charts import Level, Series, line_chart, scatter_chart
+from nadir.ground.luminance import REC709
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 Region = Literal["whole", "border"]
 
-# Rec. 709 weights on gamma-encoded values, as in the manifest.
-_REC709 = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+# As in the manifest.
+_REC709 = np.array(REC709, dtype=np.float32)
 _BORDER_SHARE = 8
 
 

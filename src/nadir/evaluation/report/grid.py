@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from nadir.ground.drawing import COLOURS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PAPER = (251, 250, 247)
-_INK = (93, 100, 117)
+_PAPER, _INK = COLOURS["paper"], COLOURS["soft"]
 _GAP = 8
 _MARGIN = 16
 _MIN_TILE_PX = 160  # smaller pictures are enlarged by whole factors, so that pixels stay square

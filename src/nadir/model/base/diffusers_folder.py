@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.model.checkpoint.folder_checks import require_plain
-from nadir.model.checkpoint.folder_files import edit_json, write_model_index
+from nadir.model.checkpoint.folder_files import TOKENIZERS, edit_json, write_model_index
 from nadir.model.checkpoint.portable import has_vocabulary, make_portable
 from nadir.model.checkpoint.scheduler import noise_of_scheduler
 
@@ -23,7 +23,6 @@ WEIGHTS = {
     "text_encoder": "model",
     "text_encoder_2": "model",
 }
-_TOKENIZERS = ("tokenizer", "tokenizer_2")
 _INDEX = "model_index.json"
 _SCHEDULER = "scheduler/scheduler_config.json"
 
@@ -48,7 +47,7 @@ def copy_model(source: Path, target: Path, variant: str | None) -> None:
         shutil.copyfile(source / part / "config.json", target / part / "config.json")
         edit_json(target / part / "config.json")
         _copy_weights(source / part, target / part, stem, variant)
-    for part in _TOKENIZERS:
+    for part in TOKENIZERS:
         (target / part).mkdir()
         for path in sorted((source / part).iterdir()):
             if path.suffix in (".json", ".txt") and path.is_file():
@@ -72,8 +71,8 @@ def _read_index(source: Path) -> dict[str, Any]:
     index = _object(source / _INDEX)
     needed = [f"{part}/config.json" for part in WEIGHTS] + [_SCHEDULER]
     missing = [name for name in needed if not (source / name).is_file()]
-    missing += [part for part in _TOKENIZERS if not has_vocabulary(source / part)]
-    named = (*WEIGHTS, *_TOKENIZERS, "scheduler")
+    missing += [part for part in TOKENIZERS if not has_vocabulary(source / part)]
+    named = (*WEIGHTS, *TOKENIZERS, "scheduler")
     missing += [f"{part} in {_INDEX}" for part in named if not index.get(part)]
     if missing or "XL" not in str(index.get("_class_name")):
         lacks = f" (it lacks {', '.join(missing)})" if missing else ""

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+ONE_FILE = "1TB"
+"""`max_shard_size` above every network's."""
 # diffusers and transformers note where a model came from; what we write holds no local path.
 _UNWANTED_KEYS = ("_name_or_path",)
 

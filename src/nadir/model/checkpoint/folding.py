@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 
+from nadir.diffusion.sdxl import SCALING_FACTOR
 from nadir.ground.files import link_tree
-from nadir.model.checkpoint.folder_files import edit_json, make_readable
-from nadir.model.sdxl.networks import SCALING_FACTOR, load_vae
+from nadir.model.checkpoint.folder_files import ONE_FILE, edit_json, make_readable
+from nadir.model.sdxl.networks import load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 STOCK_SCALING = LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR)
-_ONE_FILE = "1TB"
 _CONV = "quant_conv.bias"
 
 
@@ -41,7 +41,7 @@ def write_vae(source: Path, target: Path, scaling: LatentScaling) -> None:
     else:
         vae = load_vae(source.parent, dtype=_precision(source))
         fold_scaling(vae, scaling)
-        vae.save_pretrained(target, safe_serialization=True, max_shard_size=_ONE_FILE)
+        vae.save_pretrained(target, safe_serialization=True, max_shard_size=ONE_FILE)
         make_readable(target)
     edit_json(target / "config.json", STOCK_SCALING.vae_config())
 

@@ -16,12 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nadir.ground.files import atomic_path, read_json, write_json, write_text
+from nadir.model.checkpoint.folder_files import TEXT_ENCODERS, TOKENIZERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
-_TOKENIZERS = ("tokenizer", "tokenizer_2")
 _TEXT_ROOT = "text_model."
 _BELOW_ROOT = ("embeddings.", "encoder.", "final_layer_norm.")
 _VOCABULARY, _MERGES, _WHOLE = "vocab.json", "merges.txt", "tokenizer.json"
@@ -38,10 +37,10 @@ def make_portable(folder: Path) -> None:
     Args:
         folder: A diffusers folder, such as `save_pretrained` of any version writes.
     """
-    for part in _TEXT_ENCODERS:
+    for part in TEXT_ENCODERS:
         _name_weights(folder / part)
         _name_precision(folder / part / "config.json")
-    for part in _TOKENIZERS:
+    for part in TOKENIZERS:
         _write_slow_form(folder / part)
     _name_tokenizers(folder)
 
@@ -103,7 +102,7 @@ def _name_tokenizers(folder: Path) -> None:
     index = read_json(folder / _INDEX)
     names = {
         part: ["transformers", "CLIPTokenizerFast"]
-        for part in _TOKENIZERS
+        for part in TOKENIZERS
         if _has_whole_words(folder / part / _WHOLE)
     }
     if any(index.get(part) != name for part, name in names.items()):

@@ -11,6 +11,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 
 from nadir.diffusion.samplers.config import PREDICTION_TYPES, diffusers_scheduler_config
+from nadir.diffusion.sdxl import BETA_END, BETA_START, TIMESTEPS
 from nadir.ground.errors import NadirError
 from nadir.model.recognition.noise_table import settings_of_table
 
@@ -21,9 +22,9 @@ STOCK_NOISE: dict[str, Any] = {
     "prediction": "epsilon",
     "zero_terminal_snr": False,
     "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timesteps": 1000,
+    "beta_start": BETA_START,
+    "beta_end": BETA_END,
+    "timesteps": TIMESTEPS,
     "sigma_shift": 1.0,
 }
 """The noise settings of SDXL base 1.0, which other programs take unless a marker says otherwise."""
@@ -113,7 +114,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "beta_schedule": config.get("beta_schedule", "linear"),
         "beta_start": float(config.get("beta_start", 0.0001)),
         "beta_end": float(config.get("beta_end", 0.02)),
-        "timesteps": int(config.get("num_train_timesteps", 1000)),
+        "timesteps": int(config.get("num_train_timesteps", TIMESTEPS)),
         "sigma_shift": 1.0,
     }
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.files import atomic_folder, link_tree, read_json, write_json
 from nadir.model.checkpoint.folder_files import (
+    ONE_FILE,
+    TEXT_ENCODERS,
+    TOKENIZERS,
     edit_json,
     make_readable,
     write_model_index,
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
     from nadir.model.sdxl.scaling import LatentScaling
 
-_FROM_BASE = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-_ONE_FILE = "1TB"
 
 _INDEX = {
     "_class_name": "StableDiffusionXLPipeline",
@@ -56,10 +57,10 @@ def save_checkpoint(
         training: Facts about the training, plain JSON values.
     """
     with atomic_folder(folder) as new:
-        for part in _FROM_BASE:
+        for part in (*TEXT_ENCODERS, *TOKENIZERS):
             link_tree(base / part, new / part)
         write_vae(base / "vae", new / "vae", scaling)
-        unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=_ONE_FILE)
+        unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=ONE_FILE)
         edit_json(new / "unet" / "config.json")
         make_readable(new / "unet")
         scheduler = stock_scheduler(noise)

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from nadir.diffusion.sdxl import MAX_TOKENS, SCALING_FACTOR, SIDE_PX
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.progress_bars import hide_progress_bars
 from nadir.model.sdxl.text import TextEncoder
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 UNET_PARAMETERS = 2_567_463_684
 LATENT_CHANNELS = 4
-SCALING_FACTOR = 0.13025
 CLIP_VOCABULARY = 49_408
 
 
@@ -67,7 +67,7 @@ def _vae_config() -> dict[str, Any]:
         "up_block_types": ["UpDecoderBlock2D"] * 4,
         "layers_per_block": 2,
         "latent_channels": LATENT_CHANNELS,
-        "sample_size": 1024,
+        "sample_size": SIDE_PX,
         "scaling_factor": SCALING_FACTOR,
         "force_upcast": True,
     }
@@ -82,7 +82,7 @@ def _text_config(
         "intermediate_size": 4 * hidden_size,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "max_position_embeddings": 77,
+        "max_position_embeddings": MAX_TOKENS,
         "projection_dim": projection,
         "hidden_act": act,
         "bos_token_id": 0,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.diffusion.sdxl import CHUNK_TOKENS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-CHUNK_TOKENS = 75
 
 
 @dataclass(frozen=True)

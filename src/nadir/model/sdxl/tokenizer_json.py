@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken
 from transformers import CLIPTokenizer
 
+from nadir.diffusion.sdxl import MAX_TOKENS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_LENGTH = 77
-"""Tokens that CLIP reads, its start and end among them."""
 
 
 def tokenizer_to_json(tokenizer: CLIPTokenizer) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def tokenizer_from_json(value: dict[str, Any]) -> CLIPTokenizer:
         vocab=value["vocabulary"],
         merges=[tuple(pair) for pair in value["merges"]],
         pad_token=value["pad_token"],
-        model_max_length=MAX_LENGTH,
+        model_max_length=MAX_TOKENS,
     )
     tokenizer.add_tokens(whole_words(value["words"]))
     return tokenizer

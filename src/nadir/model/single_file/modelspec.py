@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nadir.diffusion.sdxl import CHUNK_TOKENS
 from nadir.model.sdxl.networks import sdxl_configs
-from nadir.model.sdxl.text import CHUNK_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,19 +20,20 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from nadir.diffusion.sdxl import MAX_TOKENS, SCALING_FACTOR
 from nadir.ground.errors import NadirError
 from nadir.model.base.hub import snapshot
-from nadir.model.checkpoint.folder_files import make_readable
+from nadir.model.checkpoint.folder_files import TOKENIZERS, make_readable
 from nadir.model.checkpoint.info import CheckpointInfo
 from nadir.model.checkpoint.portable import make_portable
 from nadir.model.checkpoint.scheduler import stock_scheduler
 from nadir.model.recognition.kind import require_sdxl
 from nadir.model.recognition.weights import Weights
 from nadir.model.sdxl import ldm_layout
-from nadir.model.sdxl.networks import SCALING_FACTOR, sdxl_configs
+from nadir.model.sdxl.networks import sdxl_configs
 from nadir.model.sdxl.progress_bars import hide_progress_bars
 from nadir.model.sdxl.scaling import LatentScaling
-from nadir.model.sdxl.tokenizer_json import MAX_LENGTH, tokenizer_from_json
+from nadir.model.sdxl.tokenizer_json import tokenizer_from_json
 from nadir.model.single_file.noise import own_metadata, single_file_noise
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 # SDXL base 1.0, of which only the tokenizers are fetched.
 _TOKENIZER_SOURCE = "stabilityai/stable-diffusion-xl-base-1.0"
 _TOKENIZER_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
-_TOKENIZERS = ("tokenizer", "tokenizer_2")
 _DISGUISES = {
     b"GGUF": "it is GGUF, whose weights are quantised",
     b"PK": "it is a pickle of torch, or another zip archive",
@@ -229,8 +229,8 @@ def _tokenizers(file: Path, own: dict[str, Any]) -> list[CLIPTokenizer]:
     if own.get("tokenizers"):
         return [tokenizer_from_json(value) for value in own["tokenizers"]]
     folder = file.parent
-    if not all((folder / name).is_dir() for name in _TOKENIZERS):
-        patterns = [f"{name}/*" for name in _TOKENIZERS]
+    if not all((folder / name).is_dir() for name in TOKENIZERS):
+        patterns = [f"{name}/*" for name in TOKENIZERS]
         try:
             folder = snapshot(_TOKENIZER_SOURCE, _TOKENIZER_COMMIT, patterns)
         except NadirError as error:
@@ -241,6 +241,6 @@ def _tokenizers(file: Path, own: dict[str, Any]) -> list[CLIPTokenizer]:
                 "the file, or use a diffusers folder",
             ) from error
     return [
-        CLIPTokenizer.from_pretrained(folder / name, model_max_length=MAX_LENGTH)
-        for name in _TOKENIZERS
+        CLIPTokenizer.from_pretrained(folder / name, model_max_length=MAX_TOKENS)
+        for name in TOKENIZERS
     ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from nadir.model.sdxl.tokenizer_json import MAX_LENGTH
+from nadir.diffusion.sdxl import MAX_TOKENS
 from nadir.model.tiny.tokenizer import spellings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def build_text_encoder(
         projection_dim=hidden,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 8,
-        max_position_embeddings=MAX_LENGTH,
+        max_position_embeddings=MAX_TOKENS,
         hidden_act="gelu" if projection else "quick_gelu",
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
-from nadir.model.sdxl.tokenizer_json import MAX_LENGTH, whole_words
+from nadir.diffusion.sdxl import MAX_TOKENS
+from nadir.model.sdxl.tokenizer_json import whole_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def build_tokenizer(tags: Sequence[str]) -> CLIPTokenizer:
     words = [word for tag in tags for word in spellings(tag) if word not in known]
     words = list(dict.fromkeys(words))
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *words, START, END])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MAX_LENGTH)
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MAX_TOKENS)
     # Added tokens are matched before CLIP's own splitting at digits, letters and signs.
     tokenizer.add_tokens(whole_words(words))
     return tokenizer
