@@ -1,7 +1,7 @@
 """One encoding process; `accelerate launch -m nadir.stages.encode_part` starts as many as wanted.
 
 The job lies in a folder of its own: `rows.parquet` says what to encode, and a fault that the user
-can act on is left in `failure.json` for the stage to tell once.
+can act on is left in `failure.json` for the stage to report once.
 """
 
 from __future__ import annotations
