@@ -57,9 +57,9 @@ def test_a_failed_registration_is_told_with_its_reason(
 def test_a_gate_that_does_not_promote_says_why(
     trained: MiniProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gate = {"verdict": "inconclusive", "verdict_reason": "cannot be told yet: brightness [x]"}
+    gate = {"verdict": "inconclusive", "verdict_reason": "cannot be decided yet: brightness [x]"}
     text = summary(trained, capsys, **gate)
-    assert "inconclusive, cannot be told yet: brightness [x]; see the report" in text
+    assert "inconclusive, cannot be decided yet: brightness [x]; see the report" in text
 
 
 def test_servers_that_run_already_are_named_and_not_started_again(

@@ -112,13 +112,13 @@ def test_oracle_values(zero_terminal: NoiseSchedule, oracles: dict[str, Any]) ->
 
 def test_questions_without_an_answer_are_errors() -> None:
     x, zero, one = torch.ones(2, 3), torch.zeros(2), torch.ones(2)
-    with pytest.raises(NadirError, match="x0 cannot be told from epsilon where the SNR is zero"):
+    with pytest.raises(NadirError, match="x0 cannot be derived from epsilon where the SNR is zero"):
         to_x0("epsilon", x, x, zero)
-    with pytest.raises(NadirError, match="v cannot be told from epsilon where the SNR is zero"):
+    with pytest.raises(NadirError, match="v cannot be derived from epsilon where the SNR is zero"):
         to_v("epsilon", x, x, zero)
-    with pytest.raises(NadirError, match="epsilon cannot be told from x0 where the SNR is inf"):
+    with pytest.raises(NadirError, match="epsilon cannot be derived from x0 where the SNR is inf"):
         to_epsilon("x0", x, x, one)
-    with pytest.raises(NadirError, match="v cannot be told from x0 where the SNR is infinite"):
+    with pytest.raises(NadirError, match="v cannot be derived from x0 where the SNR is infinite"):
         to_v("x0", x, x, one)
     with pytest.raises(NadirError, match="'flow' is not a prediction"):
         target("flow", x, x, one)

@@ -56,6 +56,6 @@ class BucketParams(Section):
         if isinstance(self.sizes, tuple):
             ratios = [width / height for width, height in self.sizes]
             if len(set(ratios)) < len(ratios):
-                msg = "sizes must not repeat an aspect ratio, or images could not tell them apart"
+                msg = "sizes must not repeat an aspect ratio, or images could go to either of two"
                 raise ValueError(msg)
         return self

@@ -69,7 +69,7 @@ def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> li
 
 
 def _assign(tree: Any, text: str, path: Path) -> list[str]:
-    """The line that tells the change; none where the value is that already."""
+    """The line that reports the change; none where the value is that already."""
     key, separator, raw = text.partition("=")
     key = key.strip()
     if not separator or not all(key.split(".")):

@@ -45,8 +45,8 @@ class Params(Section):
 def disagreements(params: Params) -> list[tuple[str, str]]:
     """Faults between sections, each with the key to change.
 
-    No validator of the model, so that they are told beside the faults inside of sections: where a
-    section is missing from `params`, the rules about it are passed over.
+    No validator of the model, so that they are reported beside the faults inside of sections:
+    where a section is missing from `params`, the rules about it are passed over.
     """
     found = []
     for key, text, holds in _RULES:

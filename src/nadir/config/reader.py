@@ -1,4 +1,4 @@
-"""`params.yaml` to models; all faults of a file are told at once, each with its line."""
+"""`params.yaml` to models; all faults of a file are reported at once, each with its line."""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ LISTING: pa.Schema = _schema(
 )
 """What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
-Sizes are bytes; -1 where only reading tells. A version changes whenever the content may have: time
-of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to look at.
+Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
+time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
+look at.
 """
 
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
@@ -156,7 +157,7 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
-        # Text of more than 2 GiB does not fit one chunk, and files must not tell chunks apart.
+        # Text of more than 2 GiB does not fit one chunk, and files must not depend on chunks.
         for start in range(0, max(len(whole), 1), _ROWS_PER_GROUP):
             writer.write_table(whole.slice(start, _ROWS_PER_GROUP).combine_chunks())
 

@@ -1,4 +1,4 @@
-"""Tag files: from whatever people write beside an image to booru tags with classes.
+"""Tag files: from what people write beside an image to booru tags with classes.
 
 Text files hold tags between commas and line breaks; one line without a comma holds them between any
 white space. JSON files hold `{"tags": [...]}` or a list per class: `{"general": [...],

@@ -67,7 +67,7 @@ def to_x0(
     alpha, varsigma = _coefficients(alphas_cumprod_B, output_BCHW)
     if prediction == "v":
         return (alpha * noisy_BCHW - varsigma * output_BCHW).to(output_BCHW.dtype)
-    _require(alphas_cumprod_B > 0, "x0 cannot be told from epsilon where the SNR is zero")
+    _require(alphas_cumprod_B > 0, "x0 cannot be derived from epsilon where the SNR is zero")
     return ((noisy_BCHW - varsigma * output_BCHW) / alpha).to(output_BCHW.dtype)
 
 
@@ -85,7 +85,7 @@ def to_epsilon(
     alpha, varsigma = _coefficients(alphas_cumprod_B, output_BCHW)
     if prediction == "v":
         return (varsigma * noisy_BCHW + alpha * output_BCHW).to(output_BCHW.dtype)
-    _require(alphas_cumprod_B < 1, "epsilon cannot be told from x0 where the SNR is infinite")
+    _require(alphas_cumprod_B < 1, "epsilon cannot be derived from x0 where the SNR is infinite")
     return ((noisy_BCHW - alpha * output_BCHW) / varsigma).to(output_BCHW.dtype)
 
 
@@ -102,9 +102,9 @@ def to_v(
         return output_BCHW
     alpha, varsigma = _coefficients(alphas_cumprod_B, output_BCHW)
     if prediction == "epsilon":
-        _require(alphas_cumprod_B > 0, "v cannot be told from epsilon where the SNR is zero")
+        _require(alphas_cumprod_B > 0, "v cannot be derived from epsilon where the SNR is zero")
         return ((output_BCHW - varsigma * noisy_BCHW) / alpha).to(output_BCHW.dtype)
-    _require(alphas_cumprod_B < 1, "v cannot be told from x0 where the SNR is infinite")
+    _require(alphas_cumprod_B < 1, "v cannot be derived from x0 where the SNR is infinite")
     return ((alpha * noisy_BCHW - output_BCHW) / varsigma).to(output_BCHW.dtype)
 
 

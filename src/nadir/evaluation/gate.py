@@ -20,7 +20,7 @@ class Check:
         name: What is checked.
         value: What was measured; None when it could not be.
         limit: What it is held against.
-        state: `unresolved` when the data cannot tell, `skipped` when it could not be measured.
+        state: `unresolved` when the data do not decide, `skipped` when it could not be measured.
         meaning: What the check protects from, one sentence.
         from_below: Whether values below the limit are the bad ones.
     """
@@ -55,7 +55,7 @@ def gate(checks: Sequence[Check]) -> Gate:
         return Gate("reject", f"not passed: {names}", tuple(checks))
     if unresolved or not passed:
         names = _names(unresolved) or "every check was skipped"
-        return Gate("inconclusive", f"cannot be told yet: {names}", tuple(checks))
+        return Gate("inconclusive", f"cannot be decided yet: {names}", tuple(checks))
     return Gate("promote", f"all {len(passed)} checks that could run passed", tuple(checks))
 
 

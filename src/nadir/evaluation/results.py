@@ -103,7 +103,7 @@ def hard_checks(
         "finite_images",
         float(nonfinite),
         0.0,
-        "Images with NaN or infinity. They turn black when saved, so pixels cannot tell.",
+        "Images with NaN or infinity. They turn black when saved, so pixels do not show it.",
     )
     checks = [broken]
     for metric in metrics:

@@ -41,8 +41,8 @@ def fetch_base(
         parameter counts.
 
     Raises:
-        NadirError: There is no such model, it is no whole SDXL, it is a pickle, quantised, broken
-            or of a foreign noise process, or the hub is out of reach.
+        NadirError: There is no such model, it is not a whole SDXL, it is a pickle, quantised,
+            broken or of a foreign noise process, or the hub is out of reach.
     """
     with atomic_folder(folder) as new:
         origin = _fetch(params, new, on_step)

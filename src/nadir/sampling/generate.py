@@ -1,4 +1,4 @@
-"""Prompts to images: one loop for evaluation, the command line and whoever else draws.
+"""Prompts to images: one loop for evaluation, the command line, previews and serving.
 
 The first noise of an image is a pure function of its prompt and seed, made on the CPU in float32.
 It does not depend on the CFG scale, the checkpoint, the device or the batch, so pictures can be

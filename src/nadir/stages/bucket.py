@@ -90,7 +90,7 @@ def _excluded(fitted: FittedImages, manifest: pa.Table) -> pa.Table:
     reasons = [
         Reason.EXTREME_ASPECT if far else Reason.TOO_SMALL for far in fitted.too_far[rows].tolist()
     ]
-    told = {
+    details = {
         Reason.EXTREME_ASPECT: "of {}x{} pixels, too far from every bucket's aspect ratio",
         Reason.TOO_SMALL: "of {}x{} pixels, smaller than its bucket",
     }
@@ -98,7 +98,7 @@ def _excluded(fitted: FittedImages, manifest: pa.Table) -> pa.Table:
         {
             "path": paths,
             "reason": [reason.value for reason in reasons],
-            "detail": [told[r].format(*size) for r, size in zip(reasons, pairs, strict=True)],
+            "detail": [details[r].format(*size) for r, size in zip(reasons, pairs, strict=True)],
             "fix": [_FIXES[reason] for reason in reasons],
         }
     )

@@ -96,7 +96,7 @@ class BatchPlan:
         Raises:
             NadirError: The batch cannot be split evenly.
         """
-        # All buckets, so that the first step tells, not the first visit to a rare one.
+        # All buckets, so that the first step fails, not the first visit to a rare one.
         uneven = next((size for size in self.batch_sizes if size % ranks), None)
         if uneven is not None:
             raise NadirError(
@@ -156,7 +156,7 @@ class BatchPlan:
         return np.concatenate(parts)
 
     def _permutation(self, bucket: int, epoch: int) -> Integers:
-        """Order of a bucket's images in one epoch; the latest of each bucket is kept at hand."""
+        """Order of a bucket's images in one epoch; the latest of each bucket is kept."""
         kept = self._latest.get(bucket)
         if kept is not None and kept[0] == epoch:
             return kept[1]

@@ -39,7 +39,7 @@ def accept(profile: Path, root: Path | None = None) -> bool:
         Whether the reference changed.
 
     Raises:
-        NadirError: There is no profile, or the file is none.
+        NadirError: There is no profile, or the file is not one.
     """
     if not profile.is_file():
         raise NadirError(

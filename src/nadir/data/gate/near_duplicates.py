@@ -30,7 +30,7 @@ _ALL_BITS = (1 << 64) - 1
 _CROWD = 2000
 """So many hashes that agree are split further before they are compared one with the other."""
 _FEWEST_BITS = 3 * (MAX_DISTANCE + 2)
-"""With fewer bits left to tell them apart, splitting further gains nothing."""
+"""With fewer bits left to distinguish them, splitting further gains nothing."""
 
 
 def hash_values(hashes: Sequence[str]) -> Hashes:
@@ -49,7 +49,7 @@ def near_duplicate_groups(values: Hashes) -> Integers:
     """
     distinct, image_to_distinct = np.unique(values, return_inverse=True)
     labels = _connected_parts(distinct)
-    # The labels' own order is scipy's business; ours is that of the smallest hash.
+    # scipy does not define the order of its labels; ours is that of the smallest hash.
     _, first, group = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     return np.asarray(rank[group][image_to_distinct])
@@ -58,7 +58,7 @@ def near_duplicate_groups(values: Hashes) -> Integers:
 def _connected_parts(distinct: Hashes) -> Integers:
     """A hash of the connected part that each hash is in, by position."""
     # A union-find forest over distinct hashes, and a stack of sets to compare: members and bits
-    # that still tell them apart. All hashes with all bits come first.
+    # that still distinguish them. All hashes with all bits come first.
     parents = np.arange(len(distinct))
     crowds = [(parents.copy(), _ALL_BITS)]
     while crowds:
@@ -72,7 +72,7 @@ def _connected_parts(distinct: Hashes) -> Integers:
             starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
             sizes = np.diff(np.r_[starts, len(keys)])
             # In a large crowd every pair would be compared. Members agree in the bands of `mask`,
-            # so what tells them apart lies in the other bits: they are split by those, later.
+            # so what distinguishes them lies in the other bits: they are split by those, later.
             rest = free & ~mask
             large = (sizes > _CROWD) & (rest.bit_count() >= _FEWEST_BITS)
             bounds = zip(starts[large].tolist(), sizes[large].tolist(), strict=True)

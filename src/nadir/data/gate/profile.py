@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Profile = dict[str, Any]
 
 MIN_IMAGES = 100
-"""Fewer images on either side are too few to tell change from chance."""
+"""Fewer images on either side are too few to distinguish change from chance."""
 _TAGS = 500
 _LUMINANCE_BINS = 20
 _DIGITS = 6

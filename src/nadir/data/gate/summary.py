@@ -188,7 +188,7 @@ def stop_on_critical(outcomes: list[Outcome], quarantine: pa.Table, report: str)
     raise NadirError(
         "the dataset does not pass\n  " + "\n  ".join(lines),
         where="validate",
-        fix=f"mend or replace the images ({report} shows them), or change the limits in "
+        fix=f"repair or replace the images ({report} shows them), or change the limits in "
         "params.yaml validate",
     )
 

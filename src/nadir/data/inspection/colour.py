@@ -9,7 +9,7 @@ trains duller colours. The rules:
   maker's name; such pixels are left alone.
 - A profile that cannot be read, or is for other pixels than the file holds, is passed over.
 - Only embedded ICC profiles count. PNG's gAMA, cHRM and cICP, AVIF's nclx and EXIF's colour space
-  are not looked at: some are often wrong, the others Pillow does not tell.
+  are not looked at: some are often wrong, the others Pillow does not give.
 """
 
 from __future__ import annotations

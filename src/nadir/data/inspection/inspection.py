@@ -36,7 +36,7 @@ class Limits:
         max_pixels: Width times height; larger images are not decoded.
         max_file_bytes: Larger files are not read.
         alpha_background: RGB, 0 to 255.
-        max_seconds: Processor time for reading and decoding; whoever runs the workers sees to it.
+        max_seconds: Processor time for reading and decoding; the caller enforces it.
     """
 
     max_pixels: int

@@ -1,4 +1,4 @@
-"""JPEG segments of applications never cost an image: what they say is no pixel.
+"""JPEG segments of applications never cost an image: what they hold is not pixels.
 
 Pillow reads versions, resolutions, profiles and colour transforms out of them, and gives the whole
 file up where one is too short for that. Decoders pass over such a segment.

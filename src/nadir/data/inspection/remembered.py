@@ -128,7 +128,7 @@ def _columns(chunk: Sequence[FileKey], facts: Sequence[Row], schema: pa.Schema) 
 
 
 def _fitting(row: Row, schema: pa.Schema, misfit: Reason) -> Row:
-    """The facts of one file, or why they cannot be told."""
+    """The facts of one file, or why there are none."""
     for field in schema:
         value = row.get(field.name)
         try:

@@ -45,7 +45,7 @@ def latent_key(sha256: str, encoder_hash: str, geometry: str) -> str:
 
     Args:
         sha256: Hash of the image file's bytes.
-        encoder_hash: Hash of the VAE's encoder, and of whatever else shapes its output.
+        encoder_hash: Hash of the VAE's encoder, and of everything else that shapes its output.
         geometry: Resize and crop in any fixed form.
     """
     return hashlib.sha256(f"{sha256}\n{encoder_hash}\n{geometry}".encode()).hexdigest()
@@ -83,7 +83,7 @@ class Places:
 
 
 class LatentStore:
-    """A folder of shards; whoever holds a row's key can find it.
+    """A folder of shards; a row is found by its key.
 
     Args:
         root: The folder; made when missing.
@@ -230,7 +230,7 @@ class LatentReader:
     ) -> torch.Tensor:
         """Latents [B, C, h, w] as they are stored, of B rows of the index that share one bucket.
 
-        fp16 stays fp16, so that half as many bytes go to the device; whoever computes widens there.
+        fp16 stays fp16, so that half as many bytes go to the device, where they are widened.
 
         Args:
             positions: [B] rows of the index.

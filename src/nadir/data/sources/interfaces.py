@@ -50,7 +50,7 @@ class Store(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, absolute; tells caches of different stores apart, and holds no secret."""
+        """Where it is, absolute; separates the caches of different stores, and holds no secret."""
         ...
 
     def __hash__(self) -> int: ...
@@ -120,7 +120,7 @@ class Source(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, absolute; tells caches of different sources apart."""
+        """Where it is, absolute; separates the caches of different sources."""
         ...
 
     @property
@@ -153,7 +153,7 @@ class Source(Protocol):
         ...
 
     def version(self, path: str) -> tuple[int, str]:
-        """Size (bytes, -1 where only reading tells) and version, as they are now.
+        """Size (bytes, -1 where only reading gives it) and version, as they are now.
 
         Raises:
             OSError: It is gone.

@@ -77,7 +77,7 @@ def _content(table: Supplied, location: str, endpoint_url: str | None) -> bytes:
         if location.startswith("s3://"):
             folder, _, name = location.rpartition("/")
         else:
-            # It may be a link: whoever runs this has named it.
+            # It may be a link: the user has named it.
             path = Path(resolve_local(location)).resolve()
             folder, name = str(path.parent), path.name
         return open_store(folder, endpoint_url=endpoint_url).read(name, _MAX_BYTES).data

@@ -47,7 +47,7 @@ class Sampler:
             start the initial sample is still pure noise of unit variance, as in stock DDIM.
 
     Attributes:
-        timesteps: [evaluations] float32, what the network is told at each evaluation; fractional
+        timesteps: [evaluations] float32, what the network gets at each evaluation; fractional
             with native spacing. The terminal step is exactly T - 1.
         sigmas: [levels + 1] float64 on the CPU: `inf` possible at the start, 0 at the end.
     """
@@ -223,7 +223,7 @@ class Sampler:
 
         Args:
             model_output: The network's output for `sample`, after guidance.
-            timestep: The timestep it was told; used to find the place in the run at first.
+            timestep: The timestep that the network got; used to find the place in the run at first.
             sample: Noisy latents in VP scale.
             generator: Source of fresh noise, for stochastic samplers.
             return_dict: False gives a tuple, as the pipelines ask for.

@@ -39,8 +39,8 @@ def diffusers_scheduler_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     same table.
 
     Args:
-        settings: The fields of the parameter section `noise`. A shifted schedule cannot be told
-            by its end points and becomes a table of betas.
+        settings: The fields of the parameter section `noise`. A shifted schedule cannot be
+            described by its end points and becomes a table of betas.
 
     Raises:
         NadirError: Settings that make no schedule.

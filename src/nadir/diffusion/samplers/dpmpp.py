@@ -2,7 +2,7 @@
 
 lambda = -ln sigma, h = ln(sigma / sigma'). A step from infinite sigma has h = inf: it is first
 order, and its x0 does not enter the history, for a difference quotient over an infinite step is
-no derivative.
+not a derivative.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _MAX_PICTURES = 480
 _VERDICTS = {
     "promote": ("good", "This checkpoint passes its own checks"),
     "reject": ("bad", "This checkpoint does not pass its own checks"),
-    "inconclusive": ("unsure", "The data cannot tell yet whether this checkpoint is sound"),
+    "inconclusive": ("unsure", "The data do not show yet whether this checkpoint is sound"),
 }
 _BADGES = {"pass": "pass", "fail": "fail", "unresolved": "warn", "skipped": "skip"}
 _BETTER = {

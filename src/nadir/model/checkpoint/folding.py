@@ -3,7 +3,7 @@
 diffusers knows a mean and a std for each latent channel (`latents_mean`, `latents_std`), but not
 everywhere: its text-to-image pipeline decodes with them, its inpainting pipelines encode without
 them, and programs that read single files know neither them nor another factor. Folded into the two
-1x1 convolutions beside the latents, the scaling is done by whoever encodes or decodes.
+1x1 convolutions beside the latents, the scaling is done by the code that encodes or decodes.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def check_schedule(noise: dict[str, Any], recorded: str | None, *, where: str) -
 
     Args:
         noise: The values of the parameter section `noise`, as the model has them.
-        recorded: Fingerprint of the training's schedule; None for models that tell none.
+        recorded: Fingerprint of the training's schedule; None for models that name none.
         where: What to name in errors.
 
     Raises:

@@ -1,6 +1,6 @@
 """The scheduler that stock diffusers samples a checkpoint with, and how to read one.
 
-What it is told stands in one place, `diffusion.samplers.config.diffusers_scheduler_config`.
+What is written for it stands in one place, `diffusion.samplers.config.diffusers_scheduler_config`.
 """
 
 from __future__ import annotations

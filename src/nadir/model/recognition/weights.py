@@ -42,7 +42,7 @@ _FIX = "use the model's fp16, bf16 or fp32 file"
 
 
 def quantised_form(names: Any) -> str | None:
-    """The quantisation that some tensors' names tell and Nadir does not read, with the name."""
+    """The quantisation that some tensors' names show and Nadir does not read, with the name."""
     for form, pattern in _QUANTISED:
         found = next((name for name in names if re.search(pattern, name)), None)
         if found:
@@ -154,17 +154,17 @@ class Weights(Mapping[str, "torch.Tensor"]):
 
     def _require_known_formats(self) -> None:
         """Refuse layers that ComfyUI's notes call anything but plain scaled fp8."""
-        told: dict[str, Any] = {}
+        notes: dict[str, Any] = {}
         metadata = (self._opened.metadata() or {}).get(_COMFY_METADATA)
         if metadata:
             value = self._json(metadata, _COMFY_METADATA)
             layers = value.get("layers") if isinstance(value, dict) else None
-            told |= layers if isinstance(layers, dict) else {_COMFY_METADATA: None}
+            notes |= layers if isinstance(layers, dict) else {_COMFY_METADATA: None}
         for name in self.shapes:
             if name.endswith(".comfy_quant"):
                 note = bytes(self._opened.get_tensor(name).flatten().tolist())
-                told[name.removesuffix(".comfy_quant")] = self._json(note.rstrip(b"\0"), name)
-        for layer, note in told.items():
+                notes[name.removesuffix(".comfy_quant")] = self._json(note.rstrip(b"\0"), name)
+        for layer, note in notes.items():
             known = isinstance(note, dict) and note.get("format") in _KNOWN_FORMATS
             if not known or not set(note) <= _KNOWN_ENTRIES:
                 raise self._refused(f"{json.dumps(note)[:80]} quantisation of {layer}")

@@ -34,5 +34,5 @@ def token_counter(
     return count
 
 
-# `!` is no padding here, as in `nadir.model.sdxl.text`.
+# `!` is not padding here, as in `nadir.model.sdxl.text`.
 _OPTIONS = {"add_special_tokens": False, "verbose": False, "split_special_tokens": True}

@@ -1,4 +1,4 @@
 """One `.safetensors` file in Stability's layout, written and read.
 
-Markers and metadata tell other programs the noise process; theirs are believed where they agree.
+Markers and metadata name the noise process to other programs; theirs are believed where they agree.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nadir.model.checkpoint.info import CheckpointInfo
 
 _ARCHITECTURE = "stable-diffusion-xl-v1-base"
-# What other programs tell an SDXL by.
+# What other programs recognise an SDXL by.
 _SIZES = {
     "unet": ("block_out_channels", "transformer_layers_per_block", "cross_attention_dim"),
     "vae": ("block_out_channels",),

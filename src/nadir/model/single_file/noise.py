@@ -1,6 +1,6 @@
-"""The noise process of a single file: every place where one is told, and that they agree.
+"""The noise process of a single file: every place that names one, and that they agree.
 
-Programs tell it in different places: ComfyUI and its kin by the presence of tensors (`v_pred`,
+Programs name it in different places: ComfyUI and its kin by the presence of tensors (`v_pred`,
 `ztsnr`, `edm_...`), sd-scripts and ModelSpec by metadata, LDM by stored tables, Nadir by its own
 metadata. A file is believed when all that it says is one process; where it says nothing, the
 process is SDXL base's, which is what other programs then take.
@@ -87,10 +87,10 @@ def single_file_noise(file: Path, opened: Any) -> dict[str, Any]:
             _Claim(f"the metadata `{METADATA_KEY}`", setting, own[setting])
             for setting in ("prediction", "zero_terminal_snr")
         ]
-    told = _agreed(file, claims)
+    claimed = _agreed(file, claims)
     if own is not None:
         return dict(own)
-    noise = STOCK_NOISE | told
+    noise = STOCK_NOISE | claimed
     if noise["zero_terminal_snr"] and noise["prediction"] == "epsilon":
         claim = next(c for c in claims if c.setting == "zero_terminal_snr")
         raise _contradiction(f"{claim}, but nothing says v-prediction", file)
@@ -242,13 +242,13 @@ def _alphas_cumprod(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _agreed(file: Path, claims: list[_Claim]) -> dict[str, Any]:
-    """One value per setting that is told."""
-    told: dict[str, _Claim] = {}
+    """One value per setting that is claimed."""
+    claimed: dict[str, _Claim] = {}
     for claim in claims:
-        first = told.setdefault(claim.setting, claim)
+        first = claimed.setdefault(claim.setting, claim)
         if first.value != claim.value:
             raise _contradiction(f"{first}, but {claim}", file)
-    return {setting: claim.value for setting, claim in told.items()}
+    return {setting: claim.value for setting, claim in claimed.items()}
 
 
 def _contradiction(what: str, file: Path) -> NadirError:

@@ -1,6 +1,6 @@
 """A single-file SDXL checkpoint as a diffusers folder, without a network where that is possible.
 
-Sizes come from the file's own `nadir` metadata, else they are SDXL base 1.0's. What is told of the
+Sizes come from the file's own `nadir` metadata, else they are SDXL base 1.0's. What is said of the
 noise process is read by `single_file_noise`. CLIP's vocabulary is in no single file: it is taken
 from `tokenizer` and `tokenizer_2` folders beside the file, else from the hub's cache, else from the
 hub.
@@ -134,7 +134,7 @@ def _disguise(file: Path) -> str | None:
 def _configs(
     file: Path, own: dict[str, Any], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
-    """Sizes of the networks. What is no SDXL is refused first: its noise process is its own."""
+    """Sizes of the networks. What is not an SDXL is refused first: its noise process is its own."""
     configs: dict[str, Any] = own.get("configs") or sdxl_configs()
     stock, unet = sdxl_configs()["unet"], configs["unet"]
     context, channels = (
@@ -191,7 +191,7 @@ def _unet(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> UNet2D
 
 
 def _vae(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> AutoencoderKL:
-    # Whatever the model was trained with is folded into the VAE; 0.13025 is the layout's rule.
+    # What the model was trained with is folded into the VAE; 0.13025 is the layout's rule.
     plain = {"scaling_factor": SCALING_FACTOR, "latents_mean": None, "latents_std": None}
     with torch.device("meta"):
         model = AutoencoderKL.from_config(config | plain)

@@ -45,8 +45,8 @@ def write_safetensors(
         hash_key: Name of a further entry of the metadata: SHA-256 of all that follows the header,
             as ModelSpec wants it ("0x" and 64 hex digits); None writes none.
     """
-    told = dict(metadata) | ({hash_key: _hash_text("0" * 64)} if hash_key else {})
-    header: dict[str, object] = {"__metadata__": dict(sorted(told.items()))}
+    entries = dict(metadata) | ({hash_key: _hash_text("0" * 64)} if hash_key else {})
+    header: dict[str, object] = {"__metadata__": dict(sorted(entries.items()))}
     offset = 0
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -128,7 +128,7 @@ def _require_finite(tensors: Tensors, precision: str, where: str) -> None:
 
 
 def _unsayable(noise: dict[str, Any]) -> str | None:
-    """What no marker tells, and other programs would take for SDXL's own."""
+    """What no marker says, and other programs would take for SDXL's own."""
     if noise["prediction"] == "x0":
         return "x0-prediction"
     if noise["sigma_shift"] != 1.0:
@@ -154,7 +154,7 @@ def _metadata(
     own: dict[str, Any] = {
         "noise": info.noise,
         "schedule": info.schedule.fingerprint,
-        # How the model was trained to be asked, which no tensor tells.
+        # How the model was trained to be asked, which no tensor says.
         "training": info.training,
         "configs": plain,
     }

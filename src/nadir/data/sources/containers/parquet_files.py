@@ -27,7 +27,7 @@ _FOLDING = {"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 
 @contextlib.contextmanager
 def parsing() -> Iterator[None]:
-    """Make one error of whatever pyarrow raises about what it reads.
+    """Make one error of all that pyarrow raises about what it reads.
 
     Raises:
         DamagedError: In its place; the store's own errors pass.

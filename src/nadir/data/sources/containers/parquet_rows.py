@@ -35,7 +35,7 @@ def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
         DamagedError: The file as a whole is not a parquet file.
     """
     file = open_table(stream)
-    with parsing():  # a name of a column may be no text
+    with parsing():  # a name of a column may not be text
         cells, columns = image_cells(file.schema_arrow), _used_columns(file.schema_arrow)
     before = 0
     for group in range(file.num_row_groups):
@@ -81,7 +81,7 @@ def _row(columns: dict[str, pa.Array], number: int, *, embedded: bool) -> Row:
 
 
 def _used_columns(schema: pa.Schema) -> list[str]:
-    """Columns that name an image or say something about it; whatever is in others is not read."""
+    """Columns that name an image or say something about it; others are not read."""
     columns = []
     for field in schema:
         if field.name in NAMES and pa.types.is_struct(field.type):

@@ -37,7 +37,7 @@ MEMBERS: pa.Schema = pa.schema(
 _MAX_HEADER_BYTES = 1 << 20
 _BATCH = 4096
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
-# Whatever tarfile makes of bytes that only look like headers.
+# What tarfile makes of bytes that only look like headers.
 _BROKEN = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
@@ -88,7 +88,7 @@ def read_member(store: Store, path: str, name: str, limit: int, memory: Path | N
 def _places(
     store: Store, path: str, _version: str, memory: Path | None
 ) -> dict[str, tuple[int, int]]:
-    """Offset and size by name; the version only tells one state of the tar from another."""
+    """Offset and size by name; the version only distinguishes states of the tar."""
     table = members(store, path, memory)
     columns = (table.column(name).to_pylist() for name in MEMBERS.names)
     return {

@@ -1,4 +1,4 @@
-"""Which layout a source has, told from its files."""
+"""Which layout a source has, recognised by its files."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _is_json_lines(file: BinaryIO) -> bool:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return False
-    # Of a one-line file an entry per image is told from a post by its values.
+    # Of a one-line file an entry per image is distinguished from a post by its values.
     return isinstance(value, dict) and (
         more or not all(isinstance(entry, dict | list) for entry in value.values())
     )

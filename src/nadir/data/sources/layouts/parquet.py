@@ -37,5 +37,5 @@ class Parquet(MetadataLayout):
 def _holds_images(table: Inside) -> bool:
     if holds_posts(table):
         return False
-    told = table.keys & _TEXTS or any(class_of_key(key) for key in table.keys)
-    return table.embedded or bool(table.keys & _NAMES and told)
+    described = table.keys & _TEXTS or any(class_of_key(key) for key in table.keys)
+    return table.embedded or bool(table.keys & _NAMES and described)

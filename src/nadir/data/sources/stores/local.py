@@ -95,14 +95,14 @@ class LocalStore:
         return file
 
     def _place(self, path: str) -> Path:
-        # Listed paths never do; this holds for whatever else may ask, or has become a link.
+        # Listed paths never do; this holds for other callers, and for what has become a link.
         place = Path(self.location) / path
         if path.startswith("/") or ".." in path.split("/") or self._leaves(place):
             raise PermissionError(1, "the path leads out of the source")
         return place
 
     def _leaves(self, place: Path) -> bool:
-        # The one file was named by whoever runs this, wherever it leads.
+        # The user named this one file, wherever it leads.
         return not self.only and not _within(os.path.realpath(place), self.location)
 
 
@@ -120,7 +120,7 @@ def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Sta
     while folders:
         folder = folders.pop()
         try:
-            # Not a list: entries keep what the system told of them, a kilobyte for each file.
+            # Not a list: entries keep what the system said of them, a kilobyte for each file.
             with os.scandir(Path(root) / folder) as entries:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -199,7 +199,7 @@ def _is_text(path: str) -> bool:
 def _text(path: str) -> str:
     r"""A path for a table. One that is not UTF-8 reads as a shell takes it, `$'caf\xe9.png'`.
 
-    So it is no other file's: a plain `caf\xe9.png` may lie beside it.
+    So it is not another file's: a plain `caf\xe9.png` may lie beside it.
     """
     if _is_text(path):
         return path
