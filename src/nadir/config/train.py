@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
 from nadir.diffusion.names import LossWeightName, Scaling
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,6 +51,16 @@ class TrainParams(Section):
     """Tag and how often images with it are shown in an epoch; of several tags the most counts."""
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] | None
+    """null: the whole U-Net. A list of glob patterns of module names, or of the groups attention,
+    cross_attention, down, mid and up: only these are trained."""
+    layer_rates: dict[str, Factor]
+    """Pattern or group as in `layers`, and what the learning rate is multiplied by there; where
+    several match, the first counts."""
+    text_encoders: TextEncodersParams | None
+    """null: frozen."""
+    adapter: AdapterParams | None
+    """null: the weights themselves are trained."""
     optimizer: Literal["adamw", "adafactor", "muon"]
     """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew."""
     learning_rate: Annotated[float, Field(gt=0)]
@@ -99,6 +110,9 @@ class TrainParams(Section):
             "warmup_steps must be less than steps": self.warmup_steps >= self.steps,
             "preview_every needs at least one entry in preview_prompts": self.preview_every
             and not self.preview_prompts,
+            "adapter.text_encoders and text_encoders go together: beside an adapter, text encoders "
+            "are trained by adapters alone, at the rates of text_encoders": self.adapter
+            and self.adapter.text_encoders != (self.text_encoders is not None),
         }
         if any(faults.values()):
             raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))

@@ -12,7 +12,7 @@ import torch
 from torch.optim.adamw import adamw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
     from torch.nn import Parameter
@@ -41,6 +41,8 @@ class MuonAdamW(torch.optim.Optimizer):
         lr: Learning rate, of both parts.
         betas: AdamW's; Muon's momentum is 0.95.
         weight_decay: Decoupled decay of weights of two or more dimensions.
+        rate_factors: What the learning rate is multiplied by for each parameter, noted in its
+            group as `rate_factor`; None is 1 for all.
     """
 
     def __init__(
@@ -50,20 +52,14 @@ class MuonAdamW(torch.optim.Optimizer):
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
+        rate_factors: Sequence[float] | None = None,
     ) -> None:
-        matrices: list[Parameter] = []
-        thin: list[Parameter] = []
-        vectors: list[Parameter] = []
-        for parameter in parameters:
-            if parameter.ndim < 2:
-                vectors.append(parameter)
-            else:
-                (matrices if min(parameter.flatten(1).shape) >= _FEWEST else thin).append(parameter)
-        groups = [
-            {"params": matrices, "muon": True, "weight_decay": weight_decay},
-            {"params": thin, "muon": False, "weight_decay": weight_decay},
-            {"params": vectors, "muon": False, "weight_decay": 0.0},
-        ]
+        every = list(parameters)
+        factors = rate_factors or [1.0] * len(every)
+        groups: list[dict[str, Any]] = []
+        for factor in dict.fromkeys(factors):
+            own = [p for p, rate in zip(every, factors, strict=True) if rate == factor]
+            groups += [g | {"rate_factor": factor} for g in _groups(own, weight_decay)]
         super().__init__([g for g in groups if g["params"]], {"lr": lr, "betas": betas})
 
     @torch.no_grad()
@@ -122,6 +118,23 @@ class MuonAdamW(torch.optim.Optimizer):
             eps=1e-8,
             maximize=False,
         )
+
+
+def _groups(parameters: Iterable[Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters by how they are updated."""
+    matrices: list[Parameter] = []
+    thin: list[Parameter] = []
+    vectors: list[Parameter] = []
+    for parameter in parameters:
+        if parameter.ndim < 2:
+            vectors.append(parameter)
+        else:
+            (matrices if min(parameter.flatten(1).shape) >= _FEWEST else thin).append(parameter)
+    return [
+        {"params": matrices, "muon": True, "weight_decay": weight_decay},
+        {"params": thin, "muon": False, "weight_decay": weight_decay},
+        {"params": vectors, "muon": False, "weight_decay": 0.0},
+    ]
 
 
 def _alike(weights: list[Parameter]) -> Iterator[list[Parameter]]:

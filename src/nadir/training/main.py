@@ -25,7 +25,7 @@ from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import say
 from nadir.ground.files import read_json, write_json
-from nadir.model.sdxl.networks import load_text, load_unet, load_vae
+from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
 from nadir.training.loader import BatchLoader, load_samples
@@ -42,7 +42,7 @@ from nadir.training.stop_request import (
     stopped_early,
 )
 from nadir.training.train_step import TrainStep
-from nadir.training.trainable import FullUNet
+from nadir.training.trainable import make_trainable, text_precision
 from nadir.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 BASE = Path("models/base")
 DATA = Path("data")
 _PATIENCE = timedelta(hours=2)
-_PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,7 +125,7 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = FullUNet(load_unet(BASE))
+        trainable = make_trainable(train, BASE, run.text)
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
@@ -155,7 +154,7 @@ def prepare_run(
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
     )
-    text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
+    text = load_text(BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = None
@@ -188,6 +187,7 @@ def prepare_run(
         samples=samples,
         loader=loader,
         scaling=scaling,
+        text=text,
         previews=previews,
         reporter=reporter,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nadir.ground.errors import NadirError
+from nadir.model.sdxl.text import encode_tokens
 from nadir.training.optim.optimizers import learning_rate, make_optimizer, set_learning_rate
 from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.state import Snapshot
@@ -77,8 +78,11 @@ class TrainStep:
         network = trainable.network.train()
         if params.gradient_checkpointing:
             network.enable_gradient_checkpointing()
-        optimizer = make_optimizer(trainable.weights().values(), params)
+        optimizer = make_optimizer(
+            trainable.weights().values(), params, list(trainable.rate_factors().values())
+        )
         self._model, self._optimizer = accelerator.prepare(network, optimizer)
+        self._encoders = self._prepare_encoders()
         # After `prepare`, which moves the weights to the device.
         self._weights = trainable.weights()
         self._average = WeightAverage(self._weights, params.ema_decay) if params.ema_decay else None
@@ -111,8 +115,8 @@ class TrainStep:
         parts = batch.parts(self._params.gradient_accumulation)
         losses, norm = torch.zeros(2, device=self._accelerator.device), math.nan
         for part in parts:
-            with self._accelerator.accumulate(self._model):
-                result = self._objective(self._predict, part)
+            with self._accelerator.accumulate(self._model, *self._encoders):
+                result = self._objective(self._predict, self._conditioned(part))
                 self._accelerator.backward(result.loss)
                 if self._accelerator.sync_gradients:
                     norm = self._clip()
@@ -125,6 +129,25 @@ class TrainStep:
         """Clip the gradients; their norm before."""
         parameters, limit = self._weights.values(), self._params.max_gradient_norm
         return float(self._accelerator.clip_grad_norm_(parameters, limit))
+
+    def _prepare_encoders(self) -> list[Any]:
+        """Both text encoders ready for training, frozen ones as they are; none if both are."""
+        text = self.trainable.text
+        if text is None:
+            return []
+        trained = text.trained()
+        return [
+            self._accelerator.prepare(encoder) if part in trained else encoder
+            for part, encoder in text.encoders().items()
+        ]
+
+    def _conditioned(self, part: Batch) -> Batch:
+        """The batch with text states of the present text encoders, where those are trained."""
+        if part.tokens_BECS is None:
+            return part
+        first, second = self._encoders
+        hidden_BSD, pooled_BP = encode_tokens(first, second, part.tokens_BECS)
+        return replace(part, hidden_BSD=hidden_BSD, pooled_BP=pooled_BP)
 
     def _predict(
         self,

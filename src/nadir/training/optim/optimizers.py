@@ -10,7 +10,7 @@ import torch
 from nadir.model.muon import MuonAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nadir.config.train import TrainParams
 
@@ -37,7 +37,9 @@ def learning_rate(
 
 
 def make_optimizer(
-    parameters: Iterable[torch.nn.Parameter], params: TrainParams
+    parameters: Iterable[torch.nn.Parameter],
+    params: TrainParams,
+    rate_factors: Sequence[float] | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer that `train.optimizer` names, over matrices with decay and vectors without.
 
@@ -45,28 +47,38 @@ def make_optimizer(
     parameters. Adafactor keeps factored second moments (a fraction of AdamW's memory) and no
     momentum; its step is the learning rate times the size of the matrix it changes. Muon
     orthogonalises its steps, which takes more time per step; its learning rate is AdamW's or twice.
+
+    Args:
+        parameters: What is trained.
+        params: `params.yaml` train.
+        rate_factors: What the learning rate is multiplied by for each parameter; None is 1 for all.
+            Each factor makes groups of its own, which have it as `rate_factor`.
     """
+    every = list(parameters)
+    factors = rate_factors or [1.0] * len(every)
     if params.optimizer == "muon":
         return MuonAdamW(
-            parameters,
+            every,
+            rate_factors=factors,
             lr=params.learning_rate,
             betas=params.betas,
             weight_decay=params.weight_decay,
         )
-    matrices: list[torch.nn.Parameter] = []
-    vectors: list[torch.nn.Parameter] = []
-    for parameter in parameters:
-        (matrices if parameter.ndim >= 2 else vectors).append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": params.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups = []
+    for factor in dict.fromkeys(factors):
+        own = [p for p, rate in zip(every, factors, strict=True) if rate == factor]
+        for decay, members in (
+            (params.weight_decay, [p for p in own if p.ndim >= 2]),
+            (0.0, [p for p in own if p.ndim < 2]),
+        ):
+            groups.append({"params": members, "weight_decay": decay, "rate_factor": factor})
+    groups = [group for group in groups if group["params"]]
     if params.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=params.learning_rate)
     return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use `rate` from the next step on."""
+    """Use `rate`, times each group's `rate_factor`, from the next step on."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
