@@ -37,9 +37,8 @@ def key_map(weights: Mapping[str, Tensors], config: Mapping[str, object]) -> dic
         found["lora_unet_" + layer.replace(".", "_")] = ("unet", name)
     for number, part in (("1", "text_encoder"), ("2", "text_encoder_2")):
         for name in weights[part]:
-            *_, layer, rest = ["", *name.rpartition(".layers.")[::2]]
-            index, _, module = rest.partition(".")
-            if layer and module.removesuffix(".weight") in _TEXT_LAYERS:
+            index, _, module = name.rpartition(".layers.")[2].partition(".")
+            if name.endswith(".weight") and module.removesuffix(".weight") in _TEXT_LAYERS:
                 own = f"text_model_encoder_layers_{index}_{module.removesuffix('.weight')}"
                 found[f"lora_te{number}_" + own.replace(".", "_")] = (part, name)
     return found

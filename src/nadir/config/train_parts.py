@@ -63,3 +63,10 @@ class AdapterParams(Section):
     """Also in the text encoders; `train.text_encoders` has their learning rates."""
     source: str | None = Field(alias="from")
     """An adapter to train on from: a file or folder that Nadir or another program wrote."""
+
+    @model_validator(mode="after")
+    def _blocks_can_turn(self) -> AdapterParams:
+        ranks = (self.rank, *(pattern.rank for pattern in self.patterns.values()))
+        if self.kind == "oft" and 1 in ranks:
+            raise ValueError("oft needs a rank of at least 2: a block of 1 cannot be rotated")
+        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,13 @@ def params_of(kind: str, *, layers: Any = None, **adapter: Any) -> TrainParams:
         "text_encoders": True,
         "from": None,
     } | adapter
-    rates = TextEncodersParams.model_validate_json(_json(RATES)) if value["text_encoders"] else None
+    rates = (
+        TextEncodersParams.model_validate_json(json.dumps(RATES))
+        if value["text_encoders"]
+        else None
+    )
     update = {
-        "adapter": AdapterParams.model_validate_json(_json(value)),
+        "adapter": AdapterParams.model_validate_json(json.dumps(value)),
         "text_encoders": rates,
         "layers": layers,
     }
@@ -55,7 +60,7 @@ def moved(params: TrainParams, base: Path) -> Any:
 def write(trainable: Any, folder: Path, base: Path) -> Path:
     """Its checkpoint."""
     noise = read_section("noise", NoiseParams, PARAMS).model_dump()
-    scaling = LatentScaling("sdxl", (0.0,) * 4, (7.68,) * 4)
+    scaling = LatentScaling("sdxl", scaling_factor=0.13025)
     trainable.write(folder, base=base, noise=noise, scaling=scaling, training={"steps": 3})
     return folder
 
@@ -67,9 +72,3 @@ def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
         (path,) = (folder / part).glob("*.safetensors")
         found[part] = load_file(path)
     return found
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)

@@ -28,6 +28,7 @@ LORA_NAMES = {
     "magnitude": "lora_magnitude_vector",
 }
 _PARTS = ("text_encoder", "text_encoder_2")
+TEXT_ROOT = "text_model."
 _TYPES = {"lokr": "LOKR", "loha": "LOHA"}
 
 
@@ -53,6 +54,10 @@ def _by_part(layers: Layers) -> dict[str, Layers]:
     for path, parts in layers.items():
         head, _, rest = path.partition(".")
         part, name = (head, rest) if head in _PARTS else ("unet", path)
+        if part == _PARTS[0]:
+            # What transformers 5 calls them since it dropped the first part. Earlier versions read
+            # kohya's file, whose names diffusers turns into theirs.
+            name = name.removeprefix(TEXT_ROOT)
         found.setdefault(part, {})[name] = parts
     return dict(found)
 
@@ -64,7 +69,9 @@ def _write_lora_file(path: Path, by_part: dict[str, Layers], facts: AdapterFacts
         for name, parts in layers.items():
             for ours, theirs in LORA_NAMES.items():
                 if ours in parts:
-                    tensors[f"{part}.{name}.{theirs}"] = parts[ours]
+                    # transformers, which loads those of text encoders, wants the weight's own name.
+                    end = ".weight" if ours == "magnitude" and part in _PARTS else ""
+                    tensors[f"{part}.{name}.{theirs}{end}"] = parts[ours]
         own = _config(layers, facts) | {
             "use_dora": facts.kind == "dora",
             "lora_alpha": facts.alpha,

@@ -11,7 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from nadir.ground.errors import NadirError
-from nadir.model.adapter_files.diffusers_form import DIFFUSERS_FILE, LORA_NAMES, METADATA_KEY
+from nadir.model.adapter_files.diffusers_form import (
+    DIFFUSERS_FILE,
+    LORA_NAMES,
+    METADATA_KEY,
+    TEXT_ROOT,
+)
 from nadir.model.adapter_files.metadata import DORA_KEY
 from nadir.model.adapter_files.names import (
     KOHYA_PARTS,
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIFFUSERS = re.compile(
-    r"(unet|text_encoder(?:_2)?)\.(.+)\.(lora_A\.weight|lora_B\.weight|lora_\w+)"
+    r"(unet|text_encoder(?:_2)?)\.(.+)\."
+    r"(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)(?:\.weight)?"
 )
 _INSIDE = (DIFFUSERS_FILE, KOHYA_FILE, f"adapter/{DIFFUSERS_FILE}", f"adapter/{KOHYA_FILE}")
 
@@ -125,7 +131,8 @@ def _diffusers(
     for key, tensor in tensors.items():
         found = _DIFFUSERS.fullmatch(key)
         place, name, part = found.groups() if found else ("", key, "")
-        path = name if place == "unet" else f"{place}.{name}"
+        inner = TEXT_ROOT + name.removeprefix(TEXT_ROOT)
+        path = name if place in ("unet", "") else f"{place}.{inner}"
         if path not in paths or part not in part_of:
             unknown.append(path)
             continue

@@ -10,6 +10,7 @@ import torch
 from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from nadir.ground.errors import NadirError
 from nadir.training.trainable.adapters.rotation import OutputRotation
 from nadir.training.trainable.layers import matches
 
@@ -79,6 +80,9 @@ def inject(
 
     Returns:
         The adapted layers by the name in the whole model, in the order of `names`.
+
+    Raises:
+        NadirError: DoRA cannot adapt a layer.
     """
     network.requires_grad_(requires_grad=False)
     sizes = {name: _size(path, params) for name, path in names.items()}
@@ -98,7 +102,7 @@ def inject(
             # Two whole matrices have no rank, and nobody who reads them scales them.
             module.scaling[_NAME], alpha = 1.0, float(rank)  # noqa: PLW2901
         adapted = AdaptedLayer(params.kind, module, alpha)
-        _make_whole(adapted)
+        _make_whole(names[name], adapted)
         layers[names[name]] = adapted
     return layers
 
@@ -136,12 +140,19 @@ def _config(params: AdapterParams, sizes: Mapping[str, tuple[int, float]]) -> An
 
 
 @torch.no_grad()
-def _make_whole(layer: AdaptedLayer) -> None:
+def _make_whole(path: str, layer: AdaptedLayer) -> None:
     """Weights in float32; a magnitude is measured anew, since peft does it in the base's dtype."""
     for name, parameter in layer.parts().items():
         parameter.data = parameter.data.float()
         if name == "magnitude":
             norm_O = torch.linalg.vector_norm(layer.weight.float().flatten(1), dim=1)
+            if not bool(norm_O.all()):
+                raise NadirError(
+                    f"{path} has an output whose weights are all zero, so it has no direction for "
+                    "DoRA to keep",
+                    where="params.yaml train.adapter",
+                    fix="give it rank 0 in train.adapter.patterns, or use another kind",
+                )
             parameter.copy_(norm_O.view_as(parameter))
 
 
