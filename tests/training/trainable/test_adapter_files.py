@@ -22,7 +22,13 @@ from nadir.training.trainable import make_trainable
 
 RANK_1 = {"rank": 1, "alpha": 0.5}
 PATTERNS = {"patterns": {"*.attn2.to_k": {"rank": 4, "alpha": 1.0}, "*.ff.*": RANK_1}}
-CASES = [(kind, {}) for kind in KINDS] + [("lora", PATTERNS), ("lokr", RANK_1), ("oft", {"rank": 4, "alpha": 0.1})]
+LIMITED = {"rank": 4, "alpha": 0.1}
+CASES = [
+    *((kind, {}) for kind in KINDS),
+    ("lora", PATTERNS),
+    ("lokr", RANK_1),
+    ("oft", LIMITED),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def test_comfyui_makes_of_the_file_what_the_merged_model_is(
     adapter = load_file(folder / "adapter/adapter.safetensors")
     patched = apply(adapter, before, config)
     assert patched.pop("unused") == set()
-    touched = {part: 0 for part in PARTS}
+    touched = dict.fromkeys(PARTS, 0)
     for part in PARTS:
         for name, old in before[part].items():
             new = after[part][name]
@@ -146,7 +152,7 @@ def test_an_adapter_of_another_make_is_one_clear_error(
 ) -> None:
     _, folder = written("lora")
     changes = {"kind": "lora", "from": str(folder / "adapter/adapter.safetensors")} | changes
-    with pytest.raises(NadirError, match="does not fit train.adapter") as caught:
+    with pytest.raises(NadirError, match="the adapter does not fit") as caught:
         make_trainable(params_of(**changes), base)
     assert said in caught.value.what
 

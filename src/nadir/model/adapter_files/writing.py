@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Layers = Mapping[str, Mapping[str, torch.Tensor]]
     """Weights of each adapted layer by their names in kohya's files, `alpha` among them."""
 
+ADAPTER_FOLDER = "adapter"
+"""The folder inside of a checkpoint that holds the adapter alone."""
+
 KOHYA_FILE = "adapter.safetensors"
 MAGNITUDE = "magnitude"
 """DoRA's magnitude as it is trained; kohya's files have `dora_scale` instead."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nadir.ground.errors import NadirError
-from nadir.model.adapter_files.writing import AdapterFacts, write_adapter
+from nadir.model.adapter_files.writing import ADAPTER_FOLDER, AdapterFacts, write_adapter
 from nadir.model.checkpoint.writing import save_checkpoint
 from nadir.model.sdxl.networks import load_text, load_unet
 from nadir.training.optim.weight_average import copy_weights
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.training.trainable.adapters.injection import AdaptedLayer
     from nadir.training.trainable.text import TrainedText
-
-ADAPTER = "adapter"
-"""The folder inside of a checkpoint that holds the adapter alone."""
 
 
 class Adapters:
@@ -139,7 +136,7 @@ class Adapters:
             noise=noise,
             training=training,
         )
-        write_adapter(folder / ADAPTER, tensors, facts)
+        write_adapter(folder / ADAPTER_FOLDER, tensors, facts)
 
 
 def _path(part: str, name: str) -> str:
