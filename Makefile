@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast evidence lint format bench servers schema deps lock clean
+.PHONY: help install run test test-fast durations evidence lint format bench servers schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,8 +36,11 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-fast: $(STAMP) ## The tests that need no whole pipeline
-	@$(BIN)/pytest -m "not system"
+test-fast: $(STAMP) ## The tests that take under a second, from every room: a minute
+	@$(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
+
+durations: $(STAMP) ## All tests; what each takes is written to tests/durations.json
+	@$(BIN)/pytest --record-durations -n auto --dist loadfile --no-loadscope-reorder
 
 evidence: $(STAMP) ## The long measurements behind the claims in docs/; after `make run`
 	$(BIN)/python -m bench.terminal_step

@@ -14,11 +14,12 @@ import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
-from nadir.pipeline.graph import stage_order
+from nadir.pipeline.graph import import_dvc, stage_order
 from nadir.pipeline.lock import WorkspaceTakenError
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.servers.proxies import without_unusable_proxies
@@ -26,7 +27,7 @@ from nadir.pipeline.servers.temporary_server import prefect_environment, tempora
 from nadir.pipeline.session import REGISTER, Session, open_session
 from nadir.pipeline.signals import interrupted_when_told_to_stop
 from nadir.pipeline.status import read_status, results_table
-from nadir.tracking.store.connection import is_transient
+from nadir.tracking.store.connection import import_mlflow, is_transient
 
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
 os.environ.update(prefect_environment())
@@ -59,7 +60,7 @@ mask_logs()
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
 
 _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
-SAMPLES = "reports/samples/grid.png"
+SAMPLES = artifacts.SAMPLES / "grid.png"
 
 
 def run_pipeline(until: str | None = None) -> dict[str, Any]:
@@ -234,7 +235,7 @@ def prefect_server(say: Callable[[str], None]) -> Iterator[None]:
             yield
             return
         with (
-            temporary_server(project_root(), say=say) as url,
+            temporary_server(project_root(), say=say, meanwhile=_import_the_rest) as url,
             temporary_settings({PREFECT_API_URL: url}),
         ):
             try:
@@ -242,6 +243,12 @@ def prefect_server(say: Callable[[str], None]) -> Iterator[None]:
             finally:
                 for worker in (EventsWorker, APILogWorker):
                     worker.drain_all(timeout=_DRAIN_S)
+
+
+def _import_the_rest() -> None:
+    """What a run needs sooner or later and takes seconds to import: DVC and MLflow."""
+    import_dvc()
+    import_mlflow()
 
 
 @contextlib.contextmanager

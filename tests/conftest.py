@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.durations import Durations, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +44,22 @@ def params_text() -> str:
     return (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run measure its tests."""
+    parser.addoption(
+        "--record-durations", action="store_true", help="write what tests take to durations.json"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure if asked to."""
+    if config.option.record_durations:
+        config.pluginmanager.register(Recorder())
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long forms out unless they are asked for; the longest file goes first."""
-    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    """Leave the long forms out unless they are asked for; mark what is slow, long files first."""
+    Durations().arrange(items)
     if "evidence" in str(config.option.markexpr):
         return
     long = [item for item in items if item.get_closest_marker("evidence")]

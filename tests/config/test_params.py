@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,19 @@ def test_a_missing_file_section_or_broken_yaml_is_one_clear_error(tmp_path: Path
     broken.write_text("just text\n", encoding="utf-8")
     with pytest.raises(NadirError, match="holds no sections"):
         read_yaml(broken)
+
+
+def test_a_file_is_parsed_once_and_again_when_its_text_changes(params_file: Path) -> None:
+    assert read_yaml(params_file) is read_yaml(params_file)
+    assert read_section("train", TrainParams, params_file).steps == 1700
+    times = params_file.stat()
+    edit(params_file, "  steps: 1700", "  steps: 1800")  # of the same size
+    os.utime(params_file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert read_section("train", TrainParams, params_file).steps == 1800
+
+
+def test_an_edit_that_is_refused_changes_nothing_that_was_read_before(params_file: Path) -> None:
+    before = read_section("train", TrainParams, params_file)
+    with pytest.raises(NadirError):
+        set_values(["train.steps=12", "train.seed=none"], params_file)
+    assert read_section("train", TrainParams, params_file) == before

@@ -42,7 +42,6 @@ def nadir(project: MiniProject, *arguments: str, **variables: str) -> tuple[int,
     return program(project, *start, *arguments, **variables)
 
 
-@pytest.mark.system
 def test_no_command_shows_or_keeps_the_password_of_a_server_that_is_away(
     trained: MiniProject,
 ) -> None:

@@ -16,8 +16,6 @@ from tests.support.servers import PATIENCE_S, free_port, running
 
 from nadir.pipeline.process import quiet_environment
 
-pytestmark = pytest.mark.system
-
 _DEPLOY = """
 import asyncio, sys
 from prefect.client.orchestration import get_client

@@ -20,8 +20,6 @@ from tests.support.servers import free_port, running
 
 from nadir.tracking.lock_file import load_yaml
 
-pytestmark = pytest.mark.system
-
 _PASSWORD = "se-cret_1"
 _NO_INDEX = ("Failed to establish a new connection", "Temporary failure in name resolution")
 

@@ -18,8 +18,6 @@ import pytest
 from mlflow import MlflowClient
 from tests.system.conftest import Project
 
-pytestmark = pytest.mark.system
-
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
     "latent_statistics", "train", "evaluate",

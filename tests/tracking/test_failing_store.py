@@ -17,6 +17,7 @@ from tests.support.servers import Proxy, mlflow_server, proxy_before
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import project_root
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.promotion import promote, rollback
@@ -27,8 +28,7 @@ from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
 from nadir.tracking.runs.training_run import open_run
 from nadir.tracking.store.connection import experiment_id
-
-pytestmark = pytest.mark.system
+from nadir.training.run_files import RUN
 
 # What a proxy, a rights management and a server under repair say, and an answer that got lost.
 ANSWERS = [
@@ -222,7 +222,7 @@ def test_a_training_run_is_taken_up_again_or_not_touched_and_no_second_one_is_ma
     work = trained.root / "work/training/abc"
     run_id = open_run(work, "abc", trained.root)["NADIR_TRAINING_RUN"]
     for failed in failures(proxy, lambda: open_run(work, "abc", trained.root)):
-        assert (work / "run_id").read_text().strip() == run_id, failed
+        assert read_run(work / RUN).run_id == run_id, failed
     assert open_run(work, "abc", trained.root)["NADIR_TRAINING_RUN"] == run_id
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 from tests.mini.project import MiniProject
 
 from nadir.ground.errors import NadirError
+from nadir.ground.run_record import read_run
 from nadir.tracking.runs.pipeline_run import (
     announce_pipeline,
     finish_pipeline_run,
-    known_pipeline_run,
     parent_from_environment,
     pipeline_run,
 )
@@ -103,7 +103,7 @@ def test_a_store_that_cannot_be_opened_is_named(
 def test_whoever_asks_first_makes_the_pipelines_run_and_others_get_it(
     announced: Path, client: MlflowClient
 ) -> None:
-    assert known_pipeline_run(announced) is None
+    assert read_run(announced).run_id is None
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda: found.append(pipeline_run(announced))) for _ in range(4)
@@ -117,7 +117,7 @@ def test_whoever_asks_first_makes_the_pipelines_run_and_others_get_it(
     run = client.get_run(found[0])
     assert run.info.run_name == "amber-fox"
     assert run.data.tags["prefect.flow_run_id"] == "abc"
-    assert known_pipeline_run(announced) == found[0]
+    assert read_run(announced).run_id == found[0]
 
 
 def test_a_pipelines_run_is_closed_with_durations_tags_and_files(

@@ -41,7 +41,7 @@ def test_each_optimizer_decays_matrices_alone_and_lowers_a_loss(
     params = train_params.model_copy(update={"optimizer": name, "weight_decay": 0.1})
     torch.manual_seed(0)
     layer = torch.nn.Linear(8, 8)
-    optimizer = make_optimizer(layer.parameters(), params)
+    optimizer = make_optimizer(dict(layer.named_parameters()), params)
     decays = [(group["params"][0].ndim, group["weight_decay"]) for group in optimizer.param_groups]
     assert decays == [(2, 0.1), (1, 0.0)]
     data = torch.randn(32, 8)
@@ -59,7 +59,7 @@ def test_each_optimizer_decays_matrices_alone_and_lowers_a_loss(
 def test_a_learning_rate_of_zero_changes_nothing(train_params: TrainParams) -> None:
     layer = torch.nn.Linear(4, 4)
     before = layer.weight.detach().clone()
-    optimizer = make_optimizer(layer.parameters(), train_params)
+    optimizer = make_optimizer(dict(layer.named_parameters()), train_params)
     set_learning_rate(optimizer, 0.0)
     layer(torch.ones(1, 4)).sum().backward()
     optimizer.step()

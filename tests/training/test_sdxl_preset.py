@@ -44,7 +44,7 @@ def test_the_preset_makes_a_training_step_of_the_real_unet(preset: Params) -> No
     if preset.train.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     unet.train()
-    optimizer = make_optimizer(unet.parameters(), preset.train)
+    optimizer = make_optimizer(dict(unet.named_parameters()), preset.train)
     assert sum(p.numel() for g in optimizer.param_groups for p in g["params"]) == UNET_PARAMETERS
     schedule = NoiseSchedule.from_settings(**preset.noise.model_dump())
     objective = Objective(schedule, preset.noise, preset.train.loss_weight)

@@ -21,10 +21,11 @@ def accept() -> None:
     Writes reference/dataset.json, which git tracks; commit it. Promotion does the same with the
     dataset of the promoted model.
     """
-    from nadir.data.gate.accepted_profile import PROFILE, REFERENCE, accept
+    from nadir.data.gate.accepted_profile import REFERENCE, accept
+    from nadir.ground import artifacts
     from nadir.ground.workspace import project_root
 
     root = project_root()
-    changed = accept(root / PROFILE, root)
+    changed = accept(root / artifacts.PROFILE, root)
     done = "now describes the present dataset; commit it" if changed else "describes it already"
     sys.stdout.write(f"{REFERENCE}: {done}\n")

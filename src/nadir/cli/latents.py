@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace, project_root
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check and tidy the latents of encoded images.")
 
-_OUTPUT = Path("data/latents")
 _STORE = Path("work/latents")
 _SHOWN = 10
 
@@ -51,7 +51,7 @@ def verify(
     root = project_root()
     store = LatentStore(main_workspace(root) / _STORE)
     with store.in_use():
-        found = read_again(store, root / _OUTPUT)
+        found = read_again(store, root / artifacts.LATENTS)
     sys.stdout.write(
         f"{found.shards} shards, {found.latents} latents, {readable_size(found.size)} were read\n"
     )
@@ -103,7 +103,7 @@ def compact(
     params = read_section("encode", EncodeParams, root / PARAMS_FILE)
     live = None
     if not keep_unused:
-        index = read_table(root / _OUTPUT / INDEX_NAME, LATENT_INDEX, ["key", "flip_key"])
+        index = read_table(root / artifacts.LATENTS / INDEX_NAME, LATENT_INDEX, ["key", "flip_key"])
         live = pa.chunked_array([*index["key"].chunks, *index["flip_key"].drop_null().chunks])
     done = rewrite(LatentStore(main_workspace(root) / _STORE), live, params.shard_bytes)
     sys.stdout.write(
@@ -114,8 +114,8 @@ def compact(
     if done.held_bytes:
         sys.stdout.write(
             f"{readable_size(done.held_bytes)} of the old shards are still linked from "
-            "data/latents or DVC's cache, until `encode` runs again and `nadir clean` removes "
-            "them\n"
+            f"{artifacts.LATENTS} or DVC's cache, until `encode` runs again and `nadir clean` "
+            "removes them\n"
         )
 
 

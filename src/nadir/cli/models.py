@@ -47,14 +47,14 @@ def model_path(model: str | None) -> Path:
 
 def _require_sound(path: Path) -> None:
     """Refuse the project's own checkpoint when it is not what was trained."""
+    from nadir.ground import artifacts
     from nadir.ground.workspace import project_root
-    from nadir.tracking.lineage import CHECKPOINT
 
     try:
         root = project_root(path)
     except NadirError:
         return
-    if path.resolve() == (root / CHECKPOINT).resolve():
+    if path.resolve() == (root / artifacts.CHECKPOINT).resolve():
         from nadir.pipeline.storage.cache import require_sound
 
         require_sound(root)

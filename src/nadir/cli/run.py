@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
@@ -47,10 +48,8 @@ def run(
     _write_params([*(set_ or []), *([source] if source else [])])
     _make_sample_if_missing()
     from nadir.cli.status import print_summary
-    from nadir.pipeline.status import read_status
 
-    _load_flow(root).run_pipeline(until=until)
-    print_summary(read_status(root))
+    print_summary(_load_flow(root).run_pipeline(until=until))
 
 
 def _check_stage(root: Path, until: str | None) -> None:
@@ -133,7 +132,7 @@ def _earlier_work(root: Path) -> str:
     from nadir.tracking.revision import GitError, git
     from nadir.tracking.store.connection import connect, store_exists, store_faults
 
-    for name in (LOCK_FILE, "data/listing.parquet", "models/run.json"):
+    for name in (LOCK_FILE, artifacts.LISTING, artifacts.TRAINING_RUN):
         if (root / name).is_file():
             return f"there is {name}"
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nadir.cli.pages import mlflow_page, prefect_page
+from nadir.ground import artifacts
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _commands(status: dict[str, Any]) -> Table:
     from rich.table import Table
 
     programs = _programs()
-    report = status["report"] or "reports/evaluation.html"
+    report = status["report"] or artifacts.EVALUATION_PAGE
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(style="cyan", no_wrap=True)
@@ -237,7 +238,7 @@ def _outputs(paths: list[str]) -> str:
 
 
 def _is_side_file(path: str) -> bool:
-    return path.startswith("reports/") and path.endswith((".json", ".csv"))
+    return path.startswith(f"{artifacts.REPORTS}/") and path.endswith((".json", ".csv"))
 
 
 def _duration(seconds: float | None) -> str:

@@ -145,6 +145,8 @@ class _Worker(Generic[Item]):
         waited_s = time.monotonic() - self._heard
         if waited_s < limit_s:
             return False
+        # At work beyond the limit, by its processor's clock; or, after ten times the limit on the
+        # wall's, waiting for what never comes.
         return self._processor_s() - self._worked_s > limit_s or waited_s > _WAITS * limit_s
 
     def _processor_s(self) -> float:
@@ -210,6 +212,7 @@ class _Pool(Generic[Item]):
         # has not begun an item. At work: its beats say at which item. Ended: its connection is
         # closed, which makes it "ready", and its answer is None.
         busy = {worker.connection: worker for worker in self._workers if worker.chunks}
+        # Short enough to see a limit pass in good time, and no shorter, for each look costs work.
         tick = max(0.05, min(1.0, self._limit_s / 4))
         for ready in connection.wait(list(busy), timeout=tick):
             worker = busy.pop(ready)  # type: ignore[call-overload]
@@ -244,6 +247,7 @@ class _Pool(Generic[Item]):
     ) -> Iterator[tuple[Sequence[Item], list[Any], Loss | None]]:
         """Take back what a worker held, all but the item it was at."""
         position = worker.at()
+        # Out of the list first: `hand_out` then starts another in its place.
         self._workers.remove(worker)
         worker.end()
         held = list(worker.chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import io
 from pathlib import Path
@@ -44,7 +45,7 @@ def set_values(assignments: Sequence[str], path: Path = Path(PARAMS_FILE)) -> li
         NadirError: Every assignment that is none or has no such key, or the file would no longer be
             valid.
     """
-    tree = read_yaml(path)
+    tree = copy.deepcopy(read_yaml(path))
     changes, faults = [], []
     for text in assignments:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import json
 import typing
 from pathlib import Path
@@ -29,6 +30,8 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_yaml(path: Path) -> Any:
     """Parse YAML keeping comments and line numbers; the root must be a mapping.
 
+    The tree is shared with whoever reads the same text later in this process: change a copy of it.
+
     Raises:
         NadirError: No such file, or no valid YAML mapping.
     """
@@ -37,9 +40,7 @@ def read_yaml(path: Path) -> Any:
             "no such parameter file", where=str(path), fix="copy presets/tiny.yaml to params.yaml"
         )
     try:
-        yaml = YAML()
-        yaml.preserve_quotes = True
-        tree = yaml.load(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
@@ -57,6 +58,18 @@ def read_yaml(path: Path) -> Any:
             "the file holds no sections", where=str(path), fix="copy presets/tiny.yaml over it"
         )
     return tree
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """Remembered, since one command reads many sections, each of which would parse the whole file.
+
+    By what the file holds and not by its time: a file may be written twice within a tick of the
+    clock.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    return yaml.load(text)
 
 
 def read_section(name: str, model: type[Model], path: Path = Path(PARAMS_FILE)) -> Model:

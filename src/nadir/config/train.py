@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.config.optimizers import OPTIMIZERS, OptimizerName
 from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
 from nadir.diffusion.names import LossWeightName, Scaling
 
@@ -61,8 +62,13 @@ class TrainParams(Section):
     """null: frozen."""
     adapter: AdapterParams | None
     """null: the weights themselves are trained."""
-    optimizer: Literal["adamw", "adafactor", "muon"]
-    """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew."""
+    optimizer: OptimizerName
+    """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew; the
+    table in docs/training.md has them all."""
+    optimizer_device: Literal["device", "host"]
+    """Where its state lies and its step is made."""
+    step_in_backward: bool
+    """Change each weight as soon as its gradient is there, which then needs no memory."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     learning_rate_schedule: Literal["constant", "cosine"]
@@ -77,6 +83,10 @@ class TrainParams(Section):
     """Gradient norm clip."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     """Decay of the weight average that is published; 0 publishes the last weights."""
+    ema_precision: Literal["fp32", "bf16"]
+    """Of the average; bf16 is rounded by chance."""
+    ema_device: Literal["device", "host"]
+    """Where the average lies."""
     loss_weight: LossWeightParams
     """Weight by SNR."""
     tag_weighting: bool
@@ -86,9 +96,13 @@ class TrainParams(Section):
     caption: CaptionParams
     """Tags to prompt."""
     mixed_precision: Literal["no", "fp16", "bf16"]
-    """Precision of the forward pass; weights stay fp32."""
+    """Precision of the forward pass."""
+    weights: Literal["fp32", "bf16"]
+    """Precision of the trained weights; bf16 is rounded by chance, so small updates count."""
     gradient_checkpointing: bool
     """Trade time for memory in the U-Net."""
+    activation_offload: bool
+    """Keep what the backward pass needs in the host's memory."""
     checkpoint_every: Annotated[int, Field(ge=1)]
     """Steps between resumable checkpoints."""
     keep_checkpoints: Annotated[int, Field(ge=1)]
@@ -113,7 +127,32 @@ class TrainParams(Section):
             "adapter.text_encoders and text_encoders go together: beside an adapter, text encoders "
             "are trained by adapters alone, at the rates of text_encoders": self.adapter
             and self.adapter.text_encoders != (self.text_encoders is not None),
-        }
+            "with an adapter, what is trained is always fp32: weights fp32": (
+                self.adapter and self.weights != "fp32"
+            ),
+        } | self._memory_faults()
         if any(faults.values()):
             raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))
         return self
+
+    @property
+    def changes_by_parameter(self) -> bool:
+        """Whether the optimizer sees one parameter at a time."""
+        return self.weights == "bf16" or self.step_in_backward or self.optimizer_device == "host"
+
+    def _memory_faults(self) -> dict[str, bool]:
+        """What cannot be combined, and whether it is."""
+        facts, by_parameter = OPTIMIZERS[self.optimizer], self.changes_by_parameter
+        return {
+            "weights bf16 needs mixed_precision bf16": self.weights == "bf16"
+            and self.mixed_precision != "bf16",
+            f"optimizer {self.optimizer} needs all parameters at once: weights fp32, "
+            "step_in_backward false, optimizer_device device": by_parameter
+            and not facts.by_parameter,
+            "mixed_precision fp16 scales the loss, which needs all gradients at once: "
+            "step_in_backward false, optimizer_device device": by_parameter
+            and self.mixed_precision == "fp16",
+            f"optimizer {self.optimizer} publishes its own average: ema_decay 0 and "
+            "learning_rate_schedule constant": facts.own_average
+            and (self.ema_decay > 0 or self.learning_rate_schedule != "constant"),
+        }

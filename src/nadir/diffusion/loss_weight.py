@@ -63,9 +63,8 @@ def loss_weight(
         return torch.ones_like(snr_B)
     snr = snr_B.double() * sigma_data**2
     if prediction == "v":
-        weight = X0_WEIGHTS[name](snr, gamma) / (snr + 1)
-        if name == "debiased":
-            weight = 1 / (snr.sqrt() + snr.rsqrt())  # the same without inf / inf
+        finite = snr.clamp(max=1e300)  # a weight that grows with SNR would be inf / inf
+        weight = X0_WEIGHTS[name](finite, gamma) / (finite + 1)
         if name == "min_snr_snr0_one":
             weight = torch.where(snr == 0, 1.0, weight)
     elif prediction == "epsilon":

@@ -22,6 +22,9 @@ class Stream(IntEnum):
     TIMESTEPS = 2
     FLIP = 4
     EPOCH = 5
+    WEIGHTS = 6
+    AVERAGE = 7
+    GRADIENTS = 8
 
 
 def fraction_of(text: str) -> float:

@@ -20,6 +20,9 @@ class NadirError(Exception):
         fix: What to do about it, imperative; empty only when nothing can be done.
     """
 
+    is_consequence = False
+    """Whether it only follows from the fault of another process, which is the one to show."""
+
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(masked(what))
         self.what = masked(what)

@@ -12,7 +12,7 @@ import torch
 from torch.optim.adamw import adamw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
     from torch.nn import Parameter
@@ -37,30 +37,25 @@ class MuonAdamW(torch.optim.Optimizer):
     those of large.
 
     Args:
-        parameters: All parameters of the network.
+        parameters: All parameters of the network, or groups of them with their own settings; of
+            `weight_decay` the optimizer's own holds.
         lr: Learning rate, of both parts.
         betas: AdamW's; Muon's momentum is 0.95.
         weight_decay: Decoupled decay of weights of two or more dimensions.
-        rate_factors: What the learning rate is multiplied by for each parameter, noted in its
-            group as `rate_factor`; None is 1 for all.
     """
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Iterable[dict[str, Any]],
         *,
         lr: float,
         betas: tuple[float, float],
         weight_decay: float,
-        rate_factors: Sequence[float] | None = None,
     ) -> None:
-        every = list(parameters)
-        factors = rate_factors or [1.0] * len(every)
-        groups: list[dict[str, Any]] = []
-        for factor in dict.fromkeys(factors):
-            own = [p for p, rate in zip(every, factors, strict=True) if rate == factor]
-            groups += [g | {"rate_factor": factor} for g in _groups(own, weight_decay)]
-        super().__init__([g for g in groups if g["params"]], {"lr": lr, "betas": betas})
+        given = list(parameters)
+        groups: Any = given if given and isinstance(given[0], dict) else [{"params": given}]
+        split = [part for group in groups for part in _split(group, weight_decay)]
+        super().__init__(split, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -120,21 +115,19 @@ class MuonAdamW(torch.optim.Optimizer):
         )
 
 
-def _groups(parameters: Iterable[Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters by how they are updated."""
-    matrices: list[Parameter] = []
-    thin: list[Parameter] = []
-    vectors: list[Parameter] = []
-    for parameter in parameters:
+def _split(group: dict[str, Any], weight_decay: float) -> Iterator[dict[str, Any]]:
+    """A group's matrices, which Muon changes, its thin matrices and its vectors."""
+    kinds: dict[str, list[Parameter]] = {"matrices": [], "thin": [], "vectors": []}
+    for parameter in group["params"]:
         if parameter.ndim < 2:
-            vectors.append(parameter)
+            kinds["vectors"].append(parameter)
         else:
-            (matrices if min(parameter.flatten(1).shape) >= _FEWEST else thin).append(parameter)
-    return [
-        {"params": matrices, "muon": True, "weight_decay": weight_decay},
-        {"params": thin, "muon": False, "weight_decay": weight_decay},
-        {"params": vectors, "muon": False, "weight_decay": 0.0},
-    ]
+            is_thin = min(parameter.flatten(1).shape) < _FEWEST
+            kinds["thin" if is_thin else "matrices"].append(parameter)
+    for kind, members in kinds.items():
+        decay = 0.0 if kind == "vectors" else weight_decay
+        if members:
+            yield group | {"params": members, "muon": kind == "matrices", "weight_decay": decay}
 
 
 def _alike(weights: list[Parameter]) -> Iterator[list[Parameter]]:

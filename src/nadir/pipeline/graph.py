@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import json
 import shutil
 import sqlite3
-import subprocess
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
-from nadir.pipeline.process import dvc_command, quiet_environment, require_user_name
+from nadir.pipeline.freshness import Change, change_by_dvc
+from nadir.pipeline.process import require_user_name
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dvc.repo import Repo
@@ -28,16 +29,36 @@ def stage_graph(root: Path) -> StageGraph:
     Raises:
         NadirError: No DVC project, or DVC cannot make sense of `dvc.yaml`.
     """
+    with open_repository(root) as repo:
+        return graph_of(repo)
+
+
+def graph_of(repo: Repo) -> StageGraph:
+    """`stage_graph` of a repository that is open."""
+    from dvc.stage import PipelineStage
+
+    graph = repo.index.graph
+    stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+    return {
+        stage.name: frozenset(needed.name for needed in graph.successors(stage)) for stage in stages
+    }
+
+
+@contextlib.contextmanager
+def open_repository(root: Path) -> Iterator[Repo]:
+    """DVC's repository, which waits for DVC's lock; reading its pipeline takes a second.
+
+    Raises:
+        NadirError: No DVC project, or what DVC could not do with it in the block.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.stage import PipelineStage
 
     require_user_name()
     require_repository(root)
     try:
-        with Repo(str(root)) as repo:
-            graph = repo.index.graph
-            stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            yield repo
     except DvcException as error:
         raise _unreadable(error, root) from error
     except sqlite3.DatabaseError as error:
@@ -46,9 +67,11 @@ def stage_graph(root: Path) -> StageGraph:
             where=closed_repository(root).site_cache_dir,
             fix="delete that folder; DVC finds out again what it held",
         ) from error
-    return {
-        stage.name: frozenset(needed.name for needed in graph.successors(stage)) for stage in stages
-    }
+
+
+def import_dvc() -> None:
+    """Import DVC, which takes a second that may be spent while something else is waited for."""
+    import dvc.repo  # noqa: F401
 
 
 def require_repository(root: Path) -> None:
@@ -145,31 +168,20 @@ def ancestors(graph: StageGraph, stage: str) -> set[str]:
     return found
 
 
-def changed_stages(root: Path) -> dict[str, bool]:
+def changed_stages(root: Path) -> dict[str, Change]:
     """Stages that `dvc status` calls changed: dependency, parameter, command or output.
 
     Returns:
-        By stage, whether its own outputs are among what changed.
+        By stage, what of it changed; a stage that is not named is unchanged.
 
     Raises:
         NadirError: DVC reports a fault.
     """
-    done = subprocess.run(
-        dvc_command("status", "--json"),
-        cwd=root,
-        env=quiet_environment(root),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise NadirError(
-            f"`dvc status` failed: {done.stderr.strip()}", where=str(root), fix="see its message"
-        )
-    return {
-        stage: any(isinstance(why, dict) and "changed outs" in why for why in reasons)
-        for stage, reasons in json.loads(done.stdout).items()
-    }
+    # In this process: one of its own would import DVC and read the pipeline once more.
+    with open_repository(root) as repo:
+        found = repo.status()
+    # Seen from another folder than the root, a stage is called `PATH/dvc.yaml:NAME`.
+    return {name.rpartition(":")[2]: change_by_dvc(reasons) for name, reasons in found.items()}
 
 
 def _unreadable(error: Exception, root: Path) -> NadirError:

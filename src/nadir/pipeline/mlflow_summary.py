@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nadir.ground import artifacts
 from nadir.tracking.runs.pipeline_run import RunStatus, finish_pipeline_run
 
 if TYPE_CHECKING:
@@ -65,4 +66,4 @@ def _validation(results: Mapping[str, StageResult], root: Path) -> tuple[Path, .
     result = results.get(_VALIDATE)
     if result is None or result.state == "unchanged":
         return ()
-    return tuple(root / "reports" / f"validation.{ending}" for ending in ("html", "json"))
+    return root / artifacts.VALIDATION_PAGE, root / artifacts.VALIDATION

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
@@ -21,12 +21,11 @@ from nadir.ground.inherited import PYTHON_SWITCHES
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
+from nadir.pipeline.freshness import StageState, state_by_dvc
 from nadir.pipeline.supervise import run_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-StageState = Literal["executed", "restored", "unchanged", "failed", "registered"]
 
 # `DO_NOT_TRACK=true` in this very spelling is the one that every tool here honours.
 _QUIET = {
@@ -213,10 +212,7 @@ class _Watch:
 
     def line(self, line: str) -> None:
         line = masked(line)
-        if " is cached - skipping run, checking out outputs" in line:
-            self.state = "restored"
-        if line.startswith("Running stage "):
-            self.state = "executed"
+        self.state = state_by_dvc(line) or self.state
         if line.startswith("ERROR: "):
             self._dvc_errors.append(line.removeprefix("ERROR: "))
         text = line.strip()

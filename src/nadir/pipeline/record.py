@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from nadir.ground.run_record import RunRecord
     from nadir.pipeline.process import StageResult
 
 
@@ -28,8 +29,7 @@ def write_record(
     *,
     status: str,
     started: float,
-    flow_run_id: str,
-    pipeline_run_id: str | None,
+    run: RunRecord,
     current: str | None = None,
 ) -> None:
     """Replace the record of the last run, and add to the one of executions.
@@ -39,8 +39,7 @@ def write_record(
         results: What became of each stage so far.
         status: `running`, `finished`, `failed` or `killed`.
         started: When the run began, in Unix seconds.
-        flow_run_id: Prefect's id of the flow run.
-        pipeline_run_id: Id of its MLflow run, if it has one.
+        run: Its ids.
         current: The stage that runs now.
     """
     stages = {
@@ -48,9 +47,8 @@ def write_record(
         for name, r in results.items()
     }
     record = {
+        **run.as_json(),
         "status": status,
-        "flow_run_id": flow_run_id,
-        "pipeline_run_id": pipeline_run_id,
         "current": current,
         "started": started,
         "duration_s": round(time.time() - started, 2),

@@ -7,12 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
+from nadir.pipeline.freshness import Change, StageState, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.mlflow_summary import close_in_mlflow
-from nadir.pipeline.process import StageResult, StageState, run_stage
+from nadir.pipeline.process import StageResult, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
 from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
@@ -29,7 +31,6 @@ from nadir.tracking.runs.pipeline_run import (
     close_abandoned,
     conclude_pipeline,
     forget_pipeline,
-    known_pipeline_run,
     pipeline_run,
 )
 from nadir.tracking.runs.training_run import close_run
@@ -81,7 +82,7 @@ class Session:
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
         self._current = ""
-        self._changed: dict[str, bool] | None = None
+        self._changed: dict[str, Change] | None = None
         self._ran_before_status: set[str] = set()
         self._started = time.time()
         self._run_file = _runs(root) / f"{flow_run_id}.json"
@@ -105,7 +106,7 @@ class Session:
             result = StageResult(stage, "unchanged")
         else:
             self._write_record("running", current=stage)
-            if (self._changed or {}).get(stage):
+            if Change.OUTPUTS in self._change(stage):
                 mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
             for _ in range(_ATTEMPTS):
                 result = run_stage(
@@ -177,7 +178,7 @@ class Session:
         if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
             self._write_record(status.lower())
-        run_id = known_pipeline_run(self._run_file)
+        run_id = read_run(self._run_file).run_id
         if run_id:
             close_in_mlflow(
                 run_id,
@@ -197,19 +198,29 @@ class Session:
 
         One question for all stages is quicker than one `dvc repro` for each.
         """
+        # DVC would call it changed each time, and it must be run to know.
         if stage in self._always:
             return False
+        # A restored stage counts as one that ran: its outputs are others than DVC looked at.
         ran = {name for name, result in self.results.items() if result.state != "unchanged"}
+        # What DVC said is stale for this stage once one that it depends on has run since: that may
+        # have written other outputs. Runs from before the question are in its answer already.
         stale = bool((ran - self._ran_before_status) & ancestors(self._graph, stage))
+        # Only "unchanged" has to be asked again. A stage that was called changed is given to `dvc
+        # repro` anyhow, which looks by itself and skips what turns out to be the same after all.
         if self._changed is None or (stale and stage not in self._changed):
+            # One question answers for all stages, so it is asked once where nothing is new.
             self._changed = changed_stages(self.root)
             self._ran_before_status = ran
-        return stage not in self._changed
+        return self._change(stage) is Change.NOTHING
+
+    def _change(self, stage: str) -> Change:
+        """What DVC last said of a stage; nothing before it was first asked."""
+        return (self._changed or {}).get(stage, Change.NOTHING)
 
     def _has_old_inputs(self, stage: str) -> bool:
         """Whether the stage would be run with what made its entry in `dvc.lock`."""
-        entry = read_lock(self.root).get(stage)
-        return entry is not None and stage_fingerprint(stage, self.root) == entry_fingerprint(entry)
+        return change_of_inputs(stage, self.root, read_lock(self.root).get(stage)) is Change.NOTHING
 
     def _is_damaged(self, stage: str, say: Callable[[str], None]) -> bool:
         """Whether the weights differ from what was trained although DVC sees no change.
@@ -246,8 +257,7 @@ class Session:
             {**self.results, **registering},
             status=status,
             started=self._started,
-            flow_run_id=self.flow_run_id,
-            pipeline_run_id=known_pipeline_run(self._run_file),
+            run=read_run(self._run_file),
             current=current,
         )
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json_object
+from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
-from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
-from nadir.pipeline.graph import StageGraph, order, stage_graph
+from nadir.pipeline.freshness import change_of_inputs
+from nadir.pipeline.graph import StageGraph, graph_of, open_repository, order
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.differences import differing_outputs
-from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG
-from nadir.tracking.lock_file import output_hashes, read_lock, stage_definitions
+from nadir.tracking.lineage import OUTPUT_TAG
+from nadir.tracking.lock_file import output_hash, read_lock, stage_definitions
 from nadir.tracking.registry.versions import (
     CHAMPION,
     Version,
@@ -33,8 +35,6 @@ from nadir.tracking.store.connection import connect, store_exists, store_faults,
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-REPORT = "reports/evaluation.html"
 
 
 def read_status(root: Path) -> dict[str, Any]:
@@ -56,9 +56,10 @@ def read_status(root: Path) -> dict[str, Any]:
     """
     rows, on_disk = _dvc_stages(root)
     model = _model(root, on_disk)
-    evaluation = _json(root / "reports" / "evaluation.json")
+    evaluation = _json(root / artifacts.EVALUATION)
     gate = evaluation.get("gate") or {}
-    run = _json(root / "models" / "run.json")
+    page = artifacts.EVALUATION_PAGE
+    run = RunRecord.of_json(_json(root / artifacts.TRAINING_RUN))
     found = {
         "stages": _stages(root, rows, model),
         "running": is_held(root),
@@ -66,11 +67,11 @@ def read_status(root: Path) -> dict[str, Any]:
         "buckets": _bucket_count(root),
         "training": _training(root),
         "model": model,
-        "report": REPORT if (root / REPORT).is_file() else None,
+        "report": str(page) if (root / page).is_file() else None,
         "verdict": gate.get("verdict"),
         "verdict_reason": gate.get("reason"),
         "metrics": dict(evaluation.get("cfg_scales") or {}),
-        "mlflow": {"uri": tracking_uri(root), "run_id": run.get("run_id")},
+        "mlflow": {"uri": tracking_uri(root), "run_id": run.run_id},
     }
     return dict(masked_tree(found))
 
@@ -97,10 +98,12 @@ def _stages(root: Path, rows: list[dict[str, Any]], model: dict[str, Any]) -> li
 def _dvc_stages(root: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A row for each stage of DVC, and the hash of each output that is not the lock file's."""
     definitions = stage_definitions(root)
-    graph, lock = stage_graph(root), read_lock(root)
+    with open_repository(root) as repo:
+        graph = graph_of(repo)
+        # While files are written they are nobody's.
+        found = {} if is_held(root) else differing_outputs(repo)
+    lock = read_lock(root)
     outdated = _outdated(graph, root, lock)
-    # While files are written they are nobody's.
-    found = {} if is_held(root) else differing_outputs(root)
     rows = []
     for name in order(graph):
         outputs = _outputs(definitions[name])
@@ -139,16 +142,9 @@ def _outdated(graph: StageGraph, root: Path, lock: dict[str, dict[str, Any]]) ->
     """Stages whose results were made of other inputs than `dvc.lock` and params.yaml hold now."""
     found: set[str] = set()
     for name in order(graph):
-        if name in lock and (graph[name] & found or _has_other_inputs(name, root, lock[name])):
+        if name in lock and (graph[name] & found or change_of_inputs(name, root, lock[name])):
             found.add(name)
     return found
-
-
-def _has_other_inputs(name: str, root: Path, entry: dict[str, Any]) -> bool:
-    try:
-        return stage_fingerprint(name, root) != entry_fingerprint(entry)
-    except NadirError:
-        return True  # an input is gone
 
 
 def _outputs(definition: dict[str, Any]) -> list[str]:
@@ -158,9 +154,9 @@ def _outputs(definition: dict[str, Any]) -> list[str]:
 
 def _images(root: Path) -> dict[str, Any]:
     """An image that fits no bucket is in the manifest, and yet no part of the training."""
-    manifest = root / "data/manifest.parquet"
+    manifest = root / artifacts.MANIFEST
     bad, homeless = (
-        _reasons(root / f"data/{name}.parquet") for name in ("quarantine", "bucket_quarantine")
+        _reasons(root / path) for path in (artifacts.QUARANTINE, artifacts.BUCKET_QUARANTINE)
     )
     used = None
     with _unread_when_damaged():
@@ -175,7 +171,7 @@ def _reasons(path: Path) -> Counter[str]:
 
 
 def _bucket_count(root: Path) -> int | None:
-    path = root / "data" / "buckets.parquet"
+    path = root / artifacts.BUCKETS
     columns = ["bucket_width", "bucket_height"]
     with _unread_when_damaged():
         return int(pq.read_table(path, columns=columns).group_by(columns).aggregate([]).num_rows)
@@ -188,7 +184,7 @@ def _unread_when_damaged() -> contextlib.suppress:
 
 
 def _training(root: Path) -> dict[str, Any]:
-    report = _json(root / "reports" / "training.json")
+    report = _json(root / artifacts.TRAINING)
     return {
         "steps": report.get("steps"),
         "images": report.get("images"),
@@ -203,7 +199,7 @@ def _model(root: Path, on_disk: dict[str, str]) -> dict[str, Any]:
     if not store_exists(root):
         return found
     try:
-        md5 = on_disk.get(CHECKPOINT) or output_hashes(read_lock(root)).get(CHECKPOINT)
+        md5 = on_disk.get(str(artifacts.CHECKPOINT)) or output_hash(root, artifacts.CHECKPOINT)
         own, newest = _versions(root, found["name"], md5)
         found["champion"] = _champion(root, found["name"])
     except NadirError as error:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from nadir.config.base_model import BaseModelParams
 from nadir.config.reader import read_section
+from nadir.ground import artifacts
 from nadir.ground.events import Progress, emit, say
 from nadir.model.fetch import TINY, fetch_base
 from nadir.stages.runner import run
-
-_FOLDER = Path("models/base")
 
 
 def work() -> None:
@@ -22,10 +19,10 @@ def work() -> None:
     params = read_section("base_model", BaseModelParams)
     if params.source == TINY:
         progress = Progress("base_model", params.tiny.vae_steps, "VAE steps")
-        facts = fetch_base(params, _FOLDER, on_step=lambda note: progress.advance(1, note))
+        facts = fetch_base(params, artifacts.BASE, on_step=lambda note: progress.advance(1, note))
     else:
         say(f"base_model: fetching {params.source}")
-        facts = fetch_base(params, _FOLDER)
+        facts = fetch_base(params, artifacts.BASE)
     counts = facts["parameters"]
     say(
         f"base_model: {facts['source']}, U-Net of {counts['unet'] / 1e6:,.1f} M parameters, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +12,17 @@ from nadir.config.reader import read_section
 from nadir.data.buckets.assignment import fit_images
 from nadir.data.quarantine import Reason
 from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json, write_text
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nadir.data.buckets.assignment import FittedImages
 
-_MANIFEST = Path("data/manifest.parquet")
 _PERCENTILES = (1, 5, 25, 50)
 _FIXES = {
     Reason.EXTREME_ASPECT: "crop the image, raise bucket.max_log_aspect_error, or allow longer "
@@ -37,7 +38,9 @@ def work() -> None:
     Raises:
         NadirError: No image fits a bucket.
     """
-    manifest = read_table(_MANIFEST, MANIFEST, columns=["sha256", "width", "height", "split"])
+    manifest = read_table(
+        artifacts.MANIFEST, MANIFEST, columns=["sha256", "width", "height", "split"]
+    )
     fitted = fit_images(manifest, read_section("bucket", BucketParams))
     if not fitted.table.num_rows:
         raise NadirError(
@@ -47,11 +50,11 @@ def work() -> None:
             fix="raise max_log_aspect_error, widen min_side_px to max_side_px, "
             "lower max_area_px, or set upscale: allow",
         )
-    write_table(fitted.table, Path("data/buckets.parquet"), BUCKETS)
-    write_table(_excluded(fitted, manifest), Path("data/bucket_quarantine.parquet"), QUARANTINE)
-    _write_uses(fitted, Path("reports/buckets.csv"))
+    write_table(fitted.table, artifacts.BUCKETS, BUCKETS)
+    write_table(_excluded(fitted, manifest), artifacts.BUCKET_QUARANTINE, QUARANTINE)
+    _write_uses(fitted, artifacts.BUCKET_USES)
     report = _report(fitted)
-    write_json(Path("reports/buckets.json"), report)
+    write_json(artifacts.BUCKET_NUMBERS, report)
     say(
         f"bucket: {report['images']:,} images in {report['buckets']} buckets, "
         f"{report['mean_retained_area']:.1%} of their area kept, {report['upscaled']:,} upscaled; "
@@ -81,7 +84,7 @@ def _excluded(fitted: FittedImages, manifest: pa.Table) -> pa.Table:
     rows = np.flatnonzero(fitted.too_far | fitted.too_small)
     if not len(rows):
         return QUARANTINE.empty_table()
-    paths = read_table(_MANIFEST, MANIFEST, columns=["path"])["path"].take(pa.array(rows))
+    paths = read_table(artifacts.MANIFEST, MANIFEST, columns=["path"])["path"].take(pa.array(rows))
     sizes = manifest.select(["width", "height"]).take(pa.array(rows))
     pairs = zip(*(column.to_pylist() for column in sizes.columns), strict=True)
     reasons = [

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.compute.accelerate_launch import accelerate_command, launch_environment
+from nadir.compute.child_fault import left_fault, no_reason
 from nadir.compute.devices import pick_device
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
@@ -24,21 +25,21 @@ from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.latents.store import INDEX_NAME, LatentStore
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
 from nadir.model.sdxl.autoencoder import DTYPES
 from nadir.model.sdxl.encoding import Recipe
 from nadir.model.sdxl.hashing import encoder_hash
 from nadir.model.sdxl.networks import load_vae
-from nadir.stages.encode_part import FAILURE, ROWS, encode_part
+from nadir.stages.encode_part import ROWS, encode_part
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-_LATENTS = Path("data/latents")
 _ENCODER = "encoder.json"
 
 
@@ -49,7 +50,7 @@ def work() -> None:
         NadirError: An image is gone or has changed since `validate`.
     """
     params = read_section("encode", EncodeParams)
-    vae = load_vae(Path("models/base"), dtype=DTYPES[params.precision])
+    vae = load_vae(artifacts.BASE, dtype=DTYPES[params.precision])
     encoder = encoder_hash(vae)
     identity = hashlib.sha256(f"{encoder}|{params.precision}|{params.store}".encode()).hexdigest()
     background = read_section("validate", ValidateParams).alpha_background
@@ -61,8 +62,8 @@ def work() -> None:
         shutil.rmtree(work_folder("encoding"))
     with store.in_use():
         # What a restored or earlier output holds need not be encoded again.
-        store.adopt(_LATENTS, rows["key"])
-        shutil.rmtree(_LATENTS, ignore_errors=True)
+        store.adopt(artifacts.LATENTS, rows["key"])
+        shutil.rmtree(artifacts.LATENTS, ignore_errors=True)
         missing = rows.filter(pa.array(store.places().find(rows["key"]) < 0))
         _encode(missing, vae)
         _publish(rows, store, encoder)
@@ -78,10 +79,8 @@ def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
 
     With `flip`, the mirrored image's row follows the image's own.
     """
-    manifest = read_table(
-        Path("data/manifest.parquet"), MANIFEST, ["sha256", "path", "width", "height"]
-    )
-    buckets = read_table(Path("data/buckets.parquet"), BUCKETS)
+    manifest = read_table(artifacts.MANIFEST, MANIFEST, ["sha256", "path", "width", "height"])
+    buckets = read_table(artifacts.BUCKETS, BUCKETS)
     rows = buckets.join(manifest, "sha256", join_type="inner").sort_by("sha256")
     if flip:
         rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), 2)))
@@ -110,15 +109,17 @@ def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
         status = subprocess.run(
             line, check=False, env=launch_environment(compute), preexec_fn=die_with_parent
         ).returncode
-        if (folder / FAILURE).is_file():
-            raise NadirError(**read_json(folder / FAILURE))
-        if status:
-            raise NadirError(
-                f"the encoding processes ended with status {status} and gave no reason",
+        fault = left_fault(folder)
+        if status and fault is None:
+            fault = no_reason(
+                "the encoding processes",
+                status,
                 where="encode",
-                fix="see the lines above; a kill by the system means too little memory (lower "
-                "compute.processes or encode.batch_size). The next run goes on from here",
+                fix=" (lower compute.processes or encode.batch_size). The next run goes on from "
+                "here",
             )
+        if fault is not None:
+            raise fault
 
 
 def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:
@@ -131,11 +132,11 @@ def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:
             where=str(store.root),
             fix="run the stage again; if it stays, `nadir latents verify` says what is damaged",
         )
-    store.link_into(_LATENTS, set(places.shards_of(np.unique(found))))
-    write_json(_LATENTS / _ENCODER, {"encoder_hash": encoder})
+    store.link_into(artifacts.LATENTS, set(places.shards_of(np.unique(found))))
+    write_json(artifacts.LATENTS / _ENCODER, {"encoder_hash": encoder})
     placed = rows.append_column("shard", pa.array(places.shards_of(found), pa.string()))
     placed = placed.append_column("row", pa.array(places.row[found], pa.int32()))
-    write_table(_index(placed), _LATENTS / INDEX_NAME, LATENT_INDEX)
+    write_table(_index(placed), artifacts.LATENTS / INDEX_NAME, LATENT_INDEX)
 
 
 def _index(placed: pa.Table) -> pa.Table:

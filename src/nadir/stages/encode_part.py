@@ -1,14 +1,13 @@
 """One encoding process; `accelerate launch -m nadir.stages.encode_part` starts as many as wanted.
 
 The job lies in a folder of its own: `rows.parquet` says what to encode, and a fault that the user
-can act on is left in `failure.json` for the stage to tell once.
+can act on is left there (`nadir.compute.child_fault`).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import torch
 
+from nadir.compute.child_fault import faults_left_in
 from nadir.compute.devices import pick_device
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
@@ -23,8 +23,7 @@ from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.latents.store import LatentStore
-from nadir.ground.errors import NadirError, disk_full_error
-from nadir.ground.files import write_json
+from nadir.ground import artifacts
 from nadir.ground.workspace import work_folder
 from nadir.model.sdxl.autoencoder import DTYPES
 from nadir.model.sdxl.encoding import ImageOpener, encode_missing
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 ROWS = "rows.parquet"
-FAILURE = "failure.json"
 
 # A process waits for the slowest one at the end; a large part may take days.
 _PATIENCE = timedelta(days=30)
@@ -82,24 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_cpu = name == "cpu" or not (torch.cuda.is_available() or torch.xpu.is_available())
     state = PartialState(cpu=several and on_cpu, timeout=_PATIENCE)
     try:
-        vae = load_vae(
-            Path("models/base"), dtype=DTYPES[read_section("encode", EncodeParams).precision]
-        )
-        encode_part(
-            pq.read_table(folder / ROWS, pre_buffer=False),
-            vae,
-            state.device if several else pick_device(name),
-            rank=state.process_index,
-            ranks=state.num_processes,
-        )
-        # The first machine ends the stage, so it must not be done before the others are.
-        state.wait_for_everyone()
-    except Exception as error:
-        fault = error if isinstance(error, NadirError) else disk_full_error(error, where="encode")
-        if fault is None:
-            raise
-        write_json(folder / FAILURE, {"what": fault.what, "where": fault.where, "fix": fault.fix})
-        sys.exit(1)
+        with faults_left_in(folder, where="encode"):
+            vae = load_vae(
+                artifacts.BASE, dtype=DTYPES[read_section("encode", EncodeParams).precision]
+            )
+            encode_part(
+                pq.read_table(folder / ROWS, pre_buffer=False),
+                vae,
+                state.device if several else pick_device(name),
+                rank=state.process_index,
+                ranks=state.num_processes,
+            )
+            # The first machine ends the stage, so it must not be done before the others are.
+            state.wait_for_everyone()
     finally:
         state.destroy_process_group()
 

@@ -19,6 +19,7 @@ from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
 from nadir.evaluation.subject import Subject
+from nadir.ground import artifacts
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
 from nadir.model.load import load_checkpoint_info, load_pipeline
@@ -29,42 +30,39 @@ from nadir.stages.runner import run
 if TYPE_CHECKING:
     from nadir.model.load import CheckpointInfo
 
-CHECKPOINT = Path("models/checkpoint")
-REPORTS = Path("reports")
-TAGS_TABLE = Path("data/tags.parquet")
 _WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 
 
 def work() -> None:
     """Write the table, the numbers, the plot data, the report and the samples."""
     params = read_section("evaluate", EvaluateParams)
-    info = load_checkpoint_info(CHECKPOINT)
+    info = load_checkpoint_info(artifacts.CHECKPOINT)
     evaluation = _evaluate(params, info)
-    checkpoint = file_hash(CHECKPOINT / _WEIGHTS)[:16]
+    checkpoint = file_hash(artifacts.CHECKPOINT / _WEIGHTS)[:16]
     write_table(
         to_table(
             evaluation.rows,
             protocol_id=evaluation.plan.protocol_id,
             checkpoint=checkpoint,
         ),
-        REPORTS / "evaluation.parquet",
+        artifacts.EVALUATION_TABLE,
         EVALUATION,
     )
-    write_json(REPORTS / "evaluation.json", evaluation.as_json())
-    write_text(REPORTS / "evaluation.csv", plot_data(evaluation))
+    write_json(artifacts.EVALUATION, evaluation.as_json())
+    write_text(artifacts.EVALUATION_CURVE, plot_data(evaluation))
     page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
-    write_text(REPORTS / "evaluation.html", page)
-    shutil.rmtree(REPORTS / "samples", ignore_errors=True)
-    write_samples(REPORTS / "samples", sample_sheets(evaluation))
+    write_text(artifacts.EVALUATION_PAGE, page)
+    shutil.rmtree(artifacts.SAMPLES, ignore_errors=True)
+    write_samples(artifacts.SAMPLES, sample_sheets(evaluation))
     _print_result(evaluation, params)
 
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
     prompt_format = PromptFormat.of(info.training)
     holdout = load_heldout(
-        manifest=Path("data/manifest.parquet"),
-        tags=TAGS_TABLE,
-        latents=Path("data/latents"),
+        manifest=artifacts.MANIFEST,
+        tags=artifacts.TAGS,
+        latents=artifacts.LATENTS,
         captions=prompt_format.captions,
         limit=max(params.loss_images, params.holdout_prompts),
     )
@@ -77,7 +75,7 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
     )
     device = pick_device(read_section("compute", ComputeParams).device)
     pipeline = load_pipeline(
-        CHECKPOINT, sampler=params.sampler, spacing=params.spacing, device=device
+        artifacts.CHECKPOINT, sampler=params.sampler, spacing=params.spacing, device=device
     )
     progress = Progress("evaluate", plan.images, "images")
     subject = Subject(
@@ -92,7 +90,7 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
             tags=prompt_format.tags,
         ),
         holdout=holdout,
-        known=known_tags(TAGS_TABLE),
+        known=known_tags(artifacts.TAGS),
     )
     return evaluate(subject, advance=progress.advance)
 
@@ -127,7 +125,7 @@ def _print_result(evaluation: Evaluation, params: EvaluateParams) -> None:
         "nonfinite": evaluation.health.nonfinite,
         "cfg_scales": evaluation.scales,
         **evaluation.checkpoint_json(),
-        "report": str(REPORTS / "evaluation.html"),
+        "report": str(artifacts.EVALUATION_PAGE),
     }
     emit("result", stage="evaluate", **result)
 

@@ -6,7 +6,6 @@ What it writes holds nothing of where the source lies, so moving it changes noth
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ from nadir.config.reader import read_section
 from nadir.data.tables import LISTING, TAG_CLASSES, TAG_RULES, write_table
 from nadir.data.tags.supplied_classes import load_tag_classes
 from nadir.data.tags.supplied_rules import load_tag_rules
+from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json
 from nadir.stages.runner import run
@@ -23,11 +23,6 @@ from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
     from nadir.data.sources.interfaces import Listing
-
-OUTPUT = Path("data/listing.parquet")
-FORMAT = Path("data/source.json")
-TAG_TABLE = Path("data/tag_classes.parquet")
-RULES = Path("data/tag_rules.parquet")
 
 
 def work() -> None:
@@ -42,10 +37,10 @@ def work() -> None:
         params.tag_aliases, params.tag_implications, endpoint_url=params.endpoint_url
     )
     listing = source_of(params).list_images()
-    write_table(listing.table, OUTPUT, LISTING)
-    write_json(FORMAT, {"format": listing.format})
-    write_table(classes, TAG_TABLE, TAG_CLASSES)
-    write_table(rules, RULES, TAG_RULES)
+    write_table(listing.table, artifacts.LISTING, LISTING)
+    write_json(artifacts.SOURCE_FORMAT, {"format": listing.format})
+    write_table(classes, artifacts.TAG_CLASSES, TAG_CLASSES)
+    write_table(rules, artifacts.TAG_RULES, TAG_RULES)
     for note in listing.notes:
         say(f"ingest: {note}")
     for warning in listing.warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from nadir.config.reader import read_section
 from nadir.data.latents.moments import ChannelMoments, ImageMoments, standard_errors
 from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, read_table
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, read_json, write_json
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MANIFEST = Path("data/manifest.parquet")
-_LATENTS = Path("data/latents")
 _IMAGES_AT_ONCE = 256
 
 
@@ -36,7 +34,7 @@ def work() -> None:
     """
     params = read_section("latent_statistics", LatentStatisticsParams)
     split = params.split
-    reader = LatentReader(_LATENTS)
+    reader = LatentReader(artifacts.LATENTS)
     population = _positions(reader, split)
     # sha256 does not know what an image shows, so its first ones are a random sample, and one that
     # hardly changes when images are added.
@@ -44,15 +42,16 @@ def work() -> None:
     if not len(positions):
         raise NadirError(
             f"no latents of split `{split}`",
-            where=str(_LATENTS),
-            fix="reports/buckets.json says what was excluded; latent_statistics.split may be `all`",
+            where=str(artifacts.LATENTS),
+            fix=f"{artifacts.BUCKET_NUMBERS} says what was excluded; "
+            "latent_statistics.split may be `all`",
         )
     sampled = len(positions) < len(population)
     moments, errors = measure(reader, positions, len(population) if sampled else None)
     if not (moments.std > 0).all():
         raise NadirError(
             f"latent channels {np.flatnonzero(moments.std <= 0).tolist()} never vary",
-            where=str(_LATENTS),
+            where=str(artifacts.LATENTS),
             fix="check the VAE of base_model.source; its encoder gives constant output",
         )
     statistics = {
@@ -63,10 +62,10 @@ def work() -> None:
         "of_images": len(population),
         "pixels": moments.pixels,
         "vae_hash": _encoder_hash(),
-        "manifest_hash": file_hash(_MANIFEST),
+        "manifest_hash": file_hash(artifacts.MANIFEST),
         "split": split,
     }
-    write_json(Path("data/latent_statistics.json"), statistics)
+    write_json(artifacts.LATENT_STATISTICS, statistics)
     say(
         f"latent_statistics: {moments.images} images, mean {np.round(moments.mean, 3).tolist()}, "
         f"std {np.round(moments.std, 3).tolist()}"
@@ -127,13 +126,13 @@ def _positions(reader: LatentReader, split: str) -> NDArray[np.int64]:
     """Rows of the index whose image is in the split."""
     if split == "all":
         return np.arange(len(reader))
-    images = read_table(_MANIFEST, MANIFEST, columns=["sha256", "split"])
+    images = read_table(artifacts.MANIFEST, MANIFEST, columns=["sha256", "split"])
     chosen = images.filter(pc.equal(images["split"], split))["sha256"].to_pandas()
     return np.flatnonzero(reader.index["sha256"].isin(chosen).to_numpy())
 
 
 def _encoder_hash() -> str:
-    path = _LATENTS / "encoder.json"
+    path = artifacts.LATENTS / "encoder.json"
     if not path.is_file():
         raise NadirError(
             "the latents do not say which encoder made them",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.data.tags.charts import draw_use, draw_weights
 from nadir.data.tags.rules import TagRules
 from nadir.data.tags.weights import effective_sample_share, tag_statistics
+from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_path, write_json
 from nadir.ground.workspace import work_folder
@@ -34,35 +34,37 @@ from nadir.model.sdxl.token_counts import token_counter
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from nadir.data.tags.weights import Measure, TagStatistics
 
-_MANIFEST = Path("data/manifest.parquet")
-_RULES = Path("data/tag_rules.parquet")
-_TOKENIZERS = (Path("models/base/tokenizer"), Path("models/base/tokenizer_2"))
+_TOKENIZERS = (artifacts.BASE / "tokenizer", artifacts.BASE / "tokenizer_2")
 _PLOTTED_RANKS = 1000
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def work() -> None:
     """Write the tables of tags and pairs, metrics and plots."""
-    check_table(_MANIFEST, MANIFEST)
-    rules = TagRules.of_table(read_table(_RULES, TAG_RULES))
+    check_table(artifacts.MANIFEST, MANIFEST)
+    rules = TagRules.of_table(read_table(artifacts.TAG_RULES, TAG_RULES))
     scratch = work_folder("tag_statistics")
     try:
         params = read_section("tag_statistics", TagStatisticsParams)
-        found = tag_statistics(_MANIFEST, params, rules=rules, scratch=scratch, measure=_captions())
+        found = tag_statistics(
+            artifacts.MANIFEST, params, rules=rules, scratch=scratch, measure=_captions()
+        )
     finally:
         # With what a killed run may have left.
         shutil.rmtree(scratch, ignore_errors=True)
-    write_table(found.tags, Path("data/tags.parquet"), TAGS)
-    write_table(found.pairs, Path("data/tag_pairs.parquet"), TAG_PAIRS)
-    _write_ranks(found.tags, Path("reports/tags.csv"))
-    draw_use(found.tags, Path("reports/tag_use.png"))
-    draw_weights(found.tags, found.weights, Path("reports/tag_weights.png"))
+    write_table(found.tags, artifacts.TAGS, TAGS)
+    write_table(found.pairs, artifacts.TAG_PAIRS, TAG_PAIRS)
+    _write_ranks(found.tags, artifacts.TAG_RANKS)
+    draw_use(found.tags, artifacts.TAG_USE_CHART)
+    draw_weights(found.tags, found.weights, artifacts.TAG_WEIGHTS_CHART)
     report = _report(found)
-    write_json(Path("reports/tags.json"), report)
+    write_json(artifacts.TAG_NUMBERS, report)
     say(
         f"tag_statistics: {report['tags']:,} tags, {report['uses']:,} uses; weighting by them "
         f"leaves {report['effective_sample_size_share']:.0%} of the effective sample size"

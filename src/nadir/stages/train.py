@@ -9,13 +9,16 @@ from pathlib import Path
 from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
+from nadir.ground import artifacts
 from nadir.ground.events import emit, say
-from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json, write_json
+from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json
 from nadir.ground.locks import is_held
+from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.pipeline.freshness import Change, change_of_training
 from nadir.stages.runner import run
-from nadir.training.launcher import is_finished, launch
+from nadir.training.launcher import launch
 from nadir.training.reporter import load_attribute
 from nadir.training.run_files import (
     CHECKPOINTS,
@@ -25,6 +28,7 @@ from nadir.training.run_files import (
     MODEL,
     OUTPUT,
     RUN,
+    is_finished,
 )
 from nadir.training.stop_request import exclusive
 
@@ -44,14 +48,14 @@ def work() -> None:
     fingerprint = stage_fingerprint("train", Path.cwd())
     folder = work_folder("training") / fingerprint
     with exclusive(folder / LAUNCHER_LOCK):
-        if is_finished(folder):
+        if change_of_training(folder) is Change.OUTPUTS:
             say("train: finished before; publishing that result again")
             say(f"train: to train anew, delete {folder}")
         else:
             _drop_finished(folder.parent)
             _train(folder, fingerprint)
         _publish(folder)
-    metrics, run_id = read_json(folder / OUTPUT / METRICS), read_json(folder / RUN)["run_id"]
+    metrics, run_id = read_json(folder / OUTPUT / METRICS), read_run(folder / RUN).run_id
     say(f"train: {metrics['steps']} steps, loss {metrics['loss_last_100']:.4f} over the last 100")
     emit("result", stage="train", **metrics, run_id=run_id)
 
@@ -61,7 +65,7 @@ def _train(folder: Path, fingerprint: str) -> None:
     compute = read_section("compute", ComputeParams)
     environment = _open_run(folder, fingerprint)
     run_id = environment.get(_RUN_ID_VARIABLE)
-    write_json(folder / RUN, {"run_id": run_id, "fingerprint": fingerprint})
+    write_run(folder / RUN, RunRecord(run_id=run_id, fingerprint=fingerprint))
     launch(
         folder,
         fingerprint,
@@ -87,12 +91,12 @@ def _publish(folder: Path) -> None:
     commit costs no training.
     """
     output = folder / OUTPUT
-    with atomic_folder(Path("models/checkpoint")) as temporary:
+    with atomic_folder(artifacts.CHECKPOINT) as temporary:
         link_tree(output / MODEL, temporary)
     for source, target in (
-        (output / METRICS, Path("reports/training.json")),
-        (output / LOSS, Path("reports/loss.csv")),
-        (folder / RUN, Path("models/run.json")),
+        (output / METRICS, artifacts.TRAINING),
+        (output / LOSS, artifacts.LOSS_CURVE),
+        (folder / RUN, artifacts.TRAINING_RUN),
     ):
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)

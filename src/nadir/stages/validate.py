@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.gate.accepted_profile import PROFILE, read_reference
+from nadir.data.gate.accepted_profile import read_reference
 from nadir.data.gate.expectations import run_gate, suite
 from nadir.data.gate.page import validation_page
 from nadir.data.gate.summary import (
@@ -24,6 +23,7 @@ from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_listing
 from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
 from nadir.data.vocabulary import load_vocabulary
+from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import read_json, write_json, write_text
 from nadir.ground.workspace import work_folder
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
     from nadir.data.inspection.listing import ListingFacts
     from nadir.data.sources.interfaces import Source
 
-LISTING_FILE = Path("data/listing.parquet")
-SOURCE_FILE = Path("data/source.json")
-TAG_TABLE = Path("data/tag_classes.parquet")
-MANIFEST_FILE = Path("data/manifest.parquet")
-QUARANTINE_FILE = Path("data/quarantine.parquet")
-PAGE = Path("reports/validation.html")
-METRICS = Path("reports/validation.json")
-
 
 def work() -> None:
     """Write manifest, quarantine, page and metrics; then let the gate decide.
@@ -54,21 +46,23 @@ def work() -> None:
             so that the page shows what is wrong.
     """
     params = read_section("validate", ValidateParams)
-    source = source_of(layout=read_json(SOURCE_FILE)["format"])
+    source = source_of(layout=read_json(artifacts.SOURCE_FORMAT)["format"])
     dataset = _examine(source, params)
-    write_table(dataset.manifest, MANIFEST_FILE, MANIFEST)
-    write_table(dataset.quarantine, QUARANTINE_FILE, QUARANTINE)
-    write_json(PROFILE, dataset.profile)
-    outcomes = run_gate(suite(params), manifest=MANIFEST_FILE, totals=dataset.totals)
-    write_text(PAGE, validation_page(dataset, outcomes, source=source, params=params))
+    write_table(dataset.manifest, artifacts.MANIFEST, MANIFEST)
+    write_table(dataset.quarantine, artifacts.QUARANTINE, QUARANTINE)
+    write_json(artifacts.PROFILE, dataset.profile)
+    outcomes = run_gate(suite(params), manifest=artifacts.MANIFEST, totals=dataset.totals)
+    write_text(
+        artifacts.VALIDATION_PAGE, validation_page(dataset, outcomes, source=source, params=params)
+    )
     numbers = metrics(dataset, outcomes)
-    write_json(METRICS, numbers)
+    write_json(artifacts.VALIDATION, numbers)
     _tell(dataset, outcomes, numbers)
-    stop_on_critical(outcomes, dataset.quarantine, str(PAGE))
+    stop_on_critical(outcomes, dataset.quarantine, str(artifacts.VALIDATION_PAGE))
 
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
-    listing = read_table(LISTING_FILE, LISTING)
+    listing = read_table(artifacts.LISTING, LISTING)
     # What was found is let go of before the split: with millions of images it is gigabytes.
     screened = screen(
         listing, _look(listing, source, params), params, [*_supplied(), *load_vocabulary()]
@@ -95,7 +89,7 @@ def _look(listing: pa.Table, source: Source, params: ValidateParams) -> ListingF
 
 def _supplied() -> list[tuple[str, str]]:
     """(tag, class) of the supplied tag table, which goes before the vocabulary."""
-    table = read_table(TAG_TABLE, TAG_CLASSES)
+    table = read_table(artifacts.TAG_CLASSES, TAG_CLASSES)
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 

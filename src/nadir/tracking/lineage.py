@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nadir.ground import artifacts
 from nadir.ground.files import file_hash, read_json
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lock_file import LOCK_FILE, output_hashes, read_lock
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from nadir.tracking.revision import Experiment
 
-CHECKPOINT = "models/checkpoint"
-DATASET = "data/latents"
 FINGERPRINT_TAG = "dvc.stage_fingerprint"
 OUTPUT_TAG = "out.md5"
 
@@ -47,13 +46,13 @@ def lineage_tags(
         FINGERPRINT_TAG: fingerprint,
         "params.sha256": _hash_if_there(root / PARAMS_FILE),
         "env.lock_sha256": _hash_if_there(root / "requirements.lock"),
-        "data.md5": hashes.get(DATASET, ""),
+        "data.md5": hashes.get(str(artifacts.LATENTS), ""),
         "base_model.revision": base_revision(root),
         "prefect.flow_run_id": flow_run_id,
     }
     if output:
         tags |= {
-            OUTPUT_TAG: hashes.get(CHECKPOINT, ""),
+            OUTPUT_TAG: hashes.get(str(artifacts.CHECKPOINT), ""),
             "dvc.lock_sha256": _hash_if_there(root / LOCK_FILE),
             "dvc.exp_rev": experiment.commit if experiment else "",
             "dvc.exp_name": experiment.name if experiment else "",
@@ -65,7 +64,7 @@ def lineage_tags(
 
 def base_revision(root: Path) -> str:
     """`source@revision` of the base model; the hash of its U-Net where there is no revision."""
-    path = root / "models" / "base" / "base.json"
+    path = root / artifacts.BASE / "base.json"
     if not path.is_file():
         return ""
     base = read_json(path)

@@ -82,6 +82,11 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     return dict((load_yaml(path) or {}).get("stages", {}))
 
 
+def output_hash(root: Path, artifact: Path) -> str | None:
+    """DVC's md5 of one output (`nadir.ground.artifacts`); None before it was first made."""
+    return output_hashes(read_lock(root)).get(artifact.as_posix())
+
+
 def output_hashes(lock: dict[str, dict[str, Any]]) -> dict[str, str]:
     """DVC's md5 of every output of every stage, by path; directories end in `.dir`."""
     outputs = (out for entry in lock.values() for out in entry.get("outs", []))

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from nadir.compute.accelerate_launch import accelerate_command, launch_environment
-from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json
+from nadir.compute.child_fault import forget_fault, left_fault, no_reason
 from nadir.ground.locks import is_held
-from nadir.training.run_files import FAILURE, OUTPUT, TRAINER_LOCK
+from nadir.training.run_files import TRAINER_LOCK, is_finished
 from nadir.training.stop_request import StopRequest, exclusive, stopped_early
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.config.compute import ComputeParams
+    from nadir.ground.errors import NadirError
 
 _POLL_S = 0.2
 _REPEAT_S = 1.0
@@ -53,7 +53,7 @@ def launch(
     """
     lock = work / TRAINER_LOCK
     with exclusive(lock):  # a trainer may outlive its launcher
-        (work / FAILURE).unlink(missing_ok=True)
+        forget_fault(work)
     status = _supervise(
         command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
         {**launch_environment(compute), **_defaults(), **environment},
@@ -105,11 +105,6 @@ def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> i
         return child.returncode
 
 
-def is_finished(work: Path) -> bool:
-    """Whether the training of this folder has ended and left its outputs."""
-    return (work / OUTPUT).is_dir()
-
-
 def _ignore_signals() -> None:
     """In the child before exec: accelerate would leave at a signal without waiting for trainers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -144,13 +139,10 @@ def _end_alone(child: subprocess.Popen[bytes]) -> bool:
 
 def _failure(work: Path, status: int | None) -> NadirError:
     """What the trainer left as its reason, or that it left none."""
-    if (work / FAILURE).is_file():
-        return NadirError(**read_json(work / FAILURE))
-    if status is None:
-        return stopped_early()
-    return NadirError(
-        f"the training process ended with status {status} and gave no reason",
+    fault = left_fault(work) or (stopped_early() if status is None else None)
+    return fault or no_reason(
+        "the training process",
+        status,
         where="train",
-        fix="see the lines above; a kill by the system means too little memory. Running the same "
-        "command again goes on from the last checkpoint",
+        fix=". Running the same command again goes on from the last checkpoint",
     )

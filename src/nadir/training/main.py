@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from nadir.compute.child_fault import faults_left_in, leave_fault
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
@@ -22,9 +22,9 @@ from nadir.config.train import TrainParams
 from nadir.data.latents.store import LatentReader
 from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground import artifacts
 from nadir.ground.events import say
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import read_json
 from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
@@ -33,9 +33,8 @@ from nadir.training.objective import Objective
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
-from nadir.training.run_files import FAILURE, TRAINER_LOCK
+from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.stop_request import (
-    StoppedError,
     StopRequest,
     ends_at_a_stop,
     exclusive,
@@ -52,16 +51,13 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.loader import Samples
 
-BASE = Path("models/base")
-DATA = Path("data")
 _PATIENCE = timedelta(hours=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train in the project at the working directory; exits 1 on a fault or a requested stop.
 
-    A fault that the user can act on is left in `failure.json` of the work folder, for the
-    launcher to tell once.
+    A fault that the user can act on is left for the launcher (`nadir.compute.child_fault`).
     """
     parser = argparse.ArgumentParser(description="one training process")
     parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
@@ -73,19 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with StopRequest() as stop:
         train_params = read_section("train", TrainParams)
         # It waits for all other processes, for ever if one never comes.
-        with ends_at_a_stop(stop, lambda: write_failure(options.work, stopped_early())):
+        with ends_at_a_stop(stop, lambda: leave_fault(options.work, stopped_early())):
             accelerator = make_accelerator(train_params)
         try:
-            with exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process):
+            with (
+                faults_left_in(options.work, where="train"),
+                exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process),
+            ):
                 run_training(options.work, options.fingerprint, train_params, accelerator, stop)
-        except Exception as error:
-            fault = (
-                error if isinstance(error, NadirError) else disk_full_error(error, where="train")
-            )
-            if fault is None:
-                raise
-            write_failure(options.work, fault)
-            sys.exit(1)
         finally:
             accelerator.end_training()
 
@@ -125,7 +116,7 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = make_trainable(train, BASE, run.text)
+        trainable = make_trainable(train, artifacts.BASE, run.text)
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
@@ -145,16 +136,16 @@ def prepare_run(
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
-    reader = LatentReader(DATA / "latents")
+    reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
     samples = load_samples(
         reader.index,
-        manifest=DATA / "manifest.parquet",
-        tags=DATA / "tags.parquet",
+        manifest=artifacts.MANIFEST,
+        tags=artifacts.TAGS,
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
     )
-    text = load_text(BASE, dtype=text_precision(train)).to(device)
+    text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = None
@@ -163,7 +154,7 @@ def prepare_run(
             train,
             samples,
             text=text,
-            vae=load_vae(BASE),
+            vae=load_vae(artifacts.BASE),
             scaling=scaling,
             schedule=schedule,
             prediction=noise.prediction,
@@ -179,7 +170,7 @@ def prepare_run(
     )
     return Run(
         work=work,
-        base=BASE,
+        base=artifacts.BASE,
         fingerprint=fingerprint,
         train=train,
         noise=noise,
@@ -204,19 +195,11 @@ def warn_of_cut_captions(samples: Samples, text: TextEncoder, captions: CaptionP
 def latent_scaling(kind: str) -> LatentScaling:
     """What `train.latent_scaling` names: the base's own scaling, or the dataset's statistics."""
     if kind == "sdxl":
-        return LatentScaling.from_vae_config(read_json(BASE / "vae" / "config.json"))
-    statistics = read_json(DATA / "latent_statistics.json")
+        return LatentScaling.from_vae_config(read_json(artifacts.BASE / "vae" / "config.json"))
+    statistics = read_json(artifacts.LATENT_STATISTICS)
     return LatentScaling(
         kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
     )
-
-
-def write_failure(work: Path, fault: NadirError) -> None:
-    """Leave a fault for the launcher; a real one goes before the stop that it brings to others."""
-    if isinstance(fault, StoppedError) and (work / FAILURE).is_file():
-        return
-    value = {"what": fault.what, "where": fault.where, "fix": fault.fix}
-    write_json(work / FAILURE, value)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,12 @@
 """Names of what lies in a run's own folder, `work/training/<fingerprint>`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CHECKPOINTS = "checkpoints"
 """Resumable checkpoints, while the run goes on."""
 
@@ -9,11 +16,13 @@ OUTPUT = "output"
 MODEL, METRICS, LOSS = "checkpoint", "training.json", "loss.csv"
 """What `output` holds: diffusers folder, metrics, plot data."""
 
-FAILURE = "failure.json"
-"""Why the trainer ended early, for the launcher to tell."""
-
 TRAINER_LOCK, LAUNCHER_LOCK = "trainer.lock", "launcher.lock"
 """Held by the first training process, and by what started it."""
 
 RUN = "run.json"
 """Tracker's run id and the fingerprint."""
+
+
+def is_finished(work: Path) -> bool:
+    """Whether the training of this folder has ended and left its outputs."""
+    return (work / OUTPUT).is_dir()

@@ -47,6 +47,8 @@ def exclusive(path: Path, *, when: bool = True) -> Iterator[None]:
 class StoppedError(NadirError):
     """Training ended early because it was asked to; its state is saved."""
 
+    is_consequence = True  # the others of several processes are stopped when one has failed
+
 
 def stopped_early() -> StoppedError:
     """The end of a training that was asked to stop while it waited for other processes."""

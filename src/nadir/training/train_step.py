@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.text import encode_tokens
-from nadir.training.optim.optimizers import learning_rate, make_optimizer, set_learning_rate
+from nadir.training.optim.by_parameter import ByParameterUpdate
+from nadir.training.optim.optimizers import learning_rate
+from nadir.training.optim.update import Update, WholeUpdate
 from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.state import Snapshot
 
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
     from nadir.training.stop_request import StopRequest
     from nadir.training.trainable import Trainable
 
+PRECISIONS = {
+    "no": torch.float32,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 _SUPPORTED = {"NO", "MULTI_CPU", "MULTI_GPU", "MPS"}
 
 
@@ -75,17 +83,14 @@ class TrainStep:
         self._objective = objective
         self._accelerator = accelerator
         self.trainable = trainable
-        network = trainable.network.train()
+        network = trainable.network.train().to(accelerator.device)
+        if trainable.text:
+            trainable.text.models.to(accelerator.device)
         if params.gradient_checkpointing:
             network.enable_gradient_checkpointing()
-        optimizer = make_optimizer(
-            trainable.weights().values(), params, list(trainable.rate_factors().values())
-        )
-        self._model, self._optimizer = accelerator.prepare(network, optimizer)
-        self._encoders = self._prepare_encoders()
-        # After `prepare`, which moves the weights to the device.
         self._weights = trainable.weights()
-        self._average = WeightAverage(self._weights, params.ema_decay) if params.ema_decay else None
+        self._average = make_average(self._weights, params) if params.ema_decay else None
+        self._update = make_update(trainable, params, accelerator, self._average)
 
     def step(self, number: int, batch: Batch, stop: StopRequest) -> StepResult:
         """Make optimizer step `number` (from 0) with this process' part of the batch.
@@ -102,50 +107,30 @@ class TrainStep:
             steps=self._params.steps,
             schedule=self._params.learning_rate_schedule,
         )
-        set_learning_rate(self._optimizer, rate)
-        losses, norm = self._optimize(batch)
-        if self._average:
-            self._average.update()
+        self._update.begin(number, rate)
+        losses = torch.zeros(2, device=self._accelerator.device)
+        parts = batch.parts(self._params.gradient_accumulation)
+        for index, part in enumerate(parts, start=1):
+            with self._update.part(last=index == len(parts)), self._saved_activations():
+                result = self._objective(self._predict, self._conditioned(part))
+                self._update.backward(result.loss)
+            losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
+        norm = self._update.finish()
         facts = torch.cat([losses, losses.new_tensor([float(stop.requested)])])
         loss, unweighted, stops = self._accelerator.reduce(facts, reduction="mean").tolist()
         return StepResult(loss, unweighted, norm, rate, stops > 0)
 
-    def _optimize(self, batch: Batch) -> tuple[torch.Tensor, float]:
-        """Gradients of the batch, then the optimizer's step: (loss, unweighted) and norm."""
-        parts = batch.parts(self._params.gradient_accumulation)
-        losses, norm = torch.zeros(2, device=self._accelerator.device), math.nan
-        for part in parts:
-            with self._accelerator.accumulate(self._model, *self._encoders):
-                result = self._objective(self._predict, self._conditioned(part))
-                self._accelerator.backward(result.loss)
-                if self._accelerator.sync_gradients:
-                    norm = self._clip()
-                self._optimizer.step()
-                self._optimizer.zero_grad()
-            losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
-        return losses, norm
-
-    def _clip(self) -> float:
-        """Clip the gradients; their norm before."""
-        parameters, limit = self._weights.values(), self._params.max_gradient_norm
-        return float(self._accelerator.clip_grad_norm_(parameters, limit))
-
-    def _prepare_encoders(self) -> list[Any]:
-        """Both text encoders ready for training, frozen ones as they are; none if both are."""
-        text = self.trainable.text
-        if text is None:
-            return []
-        trained = text.trained()
-        return [
-            self._accelerator.prepare(encoder) if part in trained else encoder
-            for part, encoder in text.encoders().items()
-        ]
+    def _saved_activations(self) -> contextlib.AbstractContextManager[object]:
+        """Where the tensors that the backward pass needs wait for it."""
+        if self._params.activation_offload:
+            return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
+        return contextlib.nullcontext()
 
     def _conditioned(self, part: Batch) -> Batch:
         """The batch with text states of the present text encoders, where those are trained."""
         if part.tokens_BECS is None:
             return part
-        first, second = self._encoders
+        first, second = self._update.encoders
         hidden_BSD, pooled_BP = encode_tokens(first, second, part.tokens_BECS)
         return replace(part, hidden_BSD=hidden_BSD, pooled_BP=pooled_BP)
 
@@ -158,7 +143,7 @@ class TrainStep:
         time_ids_B6: torch.Tensor,
     ) -> torch.Tensor:
         """The U-Net's output [B, C, H, W]."""
-        output_BCHW: torch.Tensor = self._model(
+        output_BCHW: torch.Tensor = self._update.model(
             noisy_BCHW,
             timesteps_B,
             encoder_hidden_states=hidden_BSD,
@@ -170,21 +155,17 @@ class TrainStep:
     @contextlib.contextmanager
     def published(self) -> Iterator[Trainable]:
         """Inside the block it holds the weights to publish: the average, if there is one."""
-        with self._average.applied() if self._average else contextlib.nullcontext():
+        with self._average.applied() if self._average else self._update.published():
             yield self.trainable
 
     def snapshot(self, step: int, facts: dict[str, Any]) -> Snapshot:
         """What a checkpoint after `step` steps holds."""
-        scaler = self._accelerator.scaler
         return Snapshot(
             step=step,
             weights=dict(self._weights),
             average=self._average.shadow if self._average else None,
             average_updates=self._average.updates if self._average else 0,
-            optimizer={
-                "optimizer": self._optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler else None,
-            },
+            optimizer=self._update.state_dict(),
             facts=facts,
         )
 
@@ -193,9 +174,41 @@ class TrainStep:
         copy_weights(snapshot.weights, self._weights)
         if self._average and snapshot.average is not None:
             self._average.load(snapshot.average, snapshot.average_updates)
-        self._optimizer.load_state_dict(snapshot.optimizer["optimizer"])
-        if self._accelerator.scaler and snapshot.optimizer["scaler"]:
-            self._accelerator.scaler.load_state_dict(snapshot.optimizer["scaler"])
+        self._update.load_state_dict(snapshot.optimizer)
+
+
+def make_average(weights: dict[str, torch.nn.Parameter], params: TrainParams) -> WeightAverage:
+    """The moving average as `train.ema_*` want it.
+
+    Args:
+        weights: On the device.
+        params: `params.yaml` train.
+    """
+    return WeightAverage(
+        weights,
+        params.ema_decay,
+        dtype=PRECISIONS[params.ema_precision],
+        device=torch.device("cpu") if params.ema_device == "host" else None,
+        seed=params.seed,
+    )
+
+
+def make_update(
+    trainable: Trainable,
+    params: TrainParams,
+    accelerator: Accelerator,
+    average: WeightAverage | None,
+) -> Update:
+    """What changes the weights: the usual way, or parameter by parameter where that saves memory.
+
+    Sums over rows and columns are kept in less memory that way, too; the loss scaler of fp16 wants
+    all gradients at once.
+    """
+    saves_memory = params.changes_by_parameter or (
+        OPTIMIZERS[params.optimizer].factored and params.mixed_precision != "fp16"
+    )
+    kind = ByParameterUpdate if saves_memory else WholeUpdate
+    return kind(trainable, params, accelerator, average)
 
 
 def check_layout(params: TrainParams, accelerator: Accelerator) -> None:

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from nadir.cli import app
-from nadir.data.gate.accepted_profile import PROFILE, REFERENCE, accept, read_reference
+from nadir.data.gate.accepted_profile import REFERENCE, accept, read_reference
 from nadir.data.gate.profile import changed_tags, distance, drift, profile
 from nadir.data.tables import MANIFEST
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
 
@@ -100,10 +101,10 @@ def test_the_tags_that_changed_most_come_first() -> None:
 
 def test_accepting_writes_the_reference_once(tmp_path: Path) -> None:
     found = profile(manifest(150))
-    write_json(tmp_path / PROFILE, found)
-    assert accept(tmp_path / PROFILE, tmp_path)
+    write_json(tmp_path / artifacts.PROFILE, found)
+    assert accept(tmp_path / artifacts.PROFILE, tmp_path)
     assert read_reference(tmp_path) == found
-    assert not accept(tmp_path / PROFILE, tmp_path)
+    assert not accept(tmp_path / artifacts.PROFILE, tmp_path)
     assert len((tmp_path / REFERENCE).read_text().splitlines()) > 20
 
 
@@ -133,7 +134,7 @@ def test_the_command_accepts_the_present_dataset(
     done = CliRunner().invoke(app, ["data", "accept"])
     assert isinstance(done.exception, NadirError)
     assert "there is no dataset to accept yet" in str(done.exception)
-    write_json(tmp_path / PROFILE, profile(manifest(150)))
+    write_json(tmp_path / artifacts.PROFILE, profile(manifest(150)))
     done = CliRunner().invoke(app, ["data", "accept"])
     assert "reference/dataset.json: now describes the present dataset; commit it" in done.output
     done = CliRunner().invoke(app, ["data", "accept"])

@@ -123,6 +123,29 @@ def test_text_encoders_are_trained_at_their_own_rates(
         assert not moved(before[part], frozen[part])
 
 
+@pytest.mark.parametrize("adapter", [None, LORA | {"text_encoders": True}])
+def test_steps_inside_backward_keep_the_rates_of_layers_and_encoders(
+    project: Path, tmp_path: Path, adapter: dict[str, Any] | None
+) -> None:
+    shared = {"steps": 1, "weight_decay": 0.0, "max_gradient_norm": 1e9, "adapter": adapter}
+    shared |= {"layer_rates": {"mid": 0.5}, "text_encoders": RATES}
+    whole = trained(tmp_path / "whole", **shared)
+    inside = trained(tmp_path / "inside", step_in_backward=True, **shared)
+    for part, own in whole.items():
+        for name, tensor in own.items():
+            assert torch.allclose(tensor, inside[part][name], atol=1e-6), name
+
+
+def test_weights_in_bf16_are_those_of_the_text_encoders_too(
+    project: Path, base: Path, tmp_path: Path
+) -> None:
+    shared = {"mixed_precision": "bf16", "weights": "bf16", "text_encoders": RATES}
+    after = trained(tmp_path / "w", **shared)
+    for part, own in after.items():
+        assert {tensor.dtype for tensor in own.values()} == {torch.bfloat16}, part
+    assert moved(weights(base)["text_encoder"], after["text_encoder"])
+
+
 def test_a_text_encoder_of_rate_zero_stays_frozen(
     project: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +264,10 @@ def test_settings_that_contradict_are_refused(project: Path, tmp_path: Path) -> 
     for changes, said in (
         ({"adapter": LORA | {"text_encoders": True}}, "go together"),
         ({"adapter": LORA, "text_encoders": RATES}, "go together"),
+        (
+            {"adapter": LORA, "weights": "bf16", "mixed_precision": "bf16"},
+            "what is trained is always fp32",
+        ),
         ({"adapter": LORA | {"kind": "oft", "rank": 1}}, "a block of 1 cannot be rotated"),
         ({"adapter": LORA | {"patterns": {"mid": {"rang": 1}}}}, "did you mean rank"),
         (
@@ -248,7 +275,7 @@ def test_settings_that_contradict_are_refused(project: Path, tmp_path: Path) -> 
             "set text_encoders: null",
         ),
     ):
-        rest = {"adapter": None, "text_encoders": None}
+        rest = {"adapter": None, "text_encoders": None, "weights": "fp32"}
         with pytest.raises(NadirError) as caught:
             train(tmp_path / "w", **rest | changes)
         assert said in caught.value.what

@@ -13,8 +13,6 @@ from typing import Any
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_text
 
-PROFILE = Path("data/profile.json")
-"""The present dataset, an output of `validate`."""
 REFERENCE = Path("reference/dataset.json")
 """The accepted one; `{}` until there is one."""
 _KEYS = {"images", "tags", "sizes", "luminance"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.schedule import NoiseSchedule
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.model.checkpoint.scheduler import noise_of_scheduler
@@ -78,7 +79,7 @@ def folder_info(folder: Path) -> CheckpointInfo:
             f"no diffusers model here (no {missing[0].name})",
             where=str(folder),
             fix="name a checkpoint folder or a .safetensors file; `nadir run` makes "
-            "models/checkpoint",
+            f"{artifacts.CHECKPOINT}",
         )
     stock = noise_of_scheduler(read_json(scheduler), where=str(scheduler))
     if not (folder / NADIR_FILE).is_file():

@@ -49,12 +49,15 @@ _APP = ("--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.
 
 
 @contextlib.contextmanager
-def temporary_server(root: Path, *, say: Callable[[str], None]) -> Iterator[str]:
+def temporary_server(
+    root: Path, *, say: Callable[[str], None], meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[str]:
     """Start Prefect's server on a free port of loopback; end it with the block.
 
     Args:
         root: The project's root.
         say: Told what is waited for when it takes long.
+        meanwhile: Called once while the server starts, which takes seconds.
 
     Yields:
         The address of its API.
@@ -66,7 +69,7 @@ def temporary_server(root: Path, *, say: Callable[[str], None]) -> Iterator[str]
     folder = prefect_folder(environment)
     log = main_workspace(root) / "work" / "logs" / "prefect.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    child, url = _start(folder, environment, log, say)
+    child, url = _start(folder, environment, log, say, meanwhile)
     try:
         yield url
     finally:
@@ -124,11 +127,17 @@ def _environment(root: Path) -> dict[str, str]:
 
 
 def _start(
-    folder: Path, environment: dict[str, str], log: Path, say: Callable[[str], None]
+    folder: Path,
+    environment: dict[str, str],
+    log: Path,
+    say: Callable[[str], None],
+    meanwhile: Callable[[], None],
 ) -> tuple[subprocess.Popen[bytes], str]:
-    for _ in range(_PORTS):
+    for attempt in range(_PORTS):
         child, url = _launch(folder, environment, log)
         try:
+            if not attempt:
+                meanwhile()
             if _answers(child, url, float(environment[_TIMEOUT_VARIABLE]), say):
                 return child, url
         except BaseException:

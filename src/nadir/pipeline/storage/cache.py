@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import link_or_copy
 from nadir.ground.workspace import main_workspace, project_root
@@ -20,12 +21,10 @@ from nadir.pipeline.storage.objects import (
     wrong_files,
 )
 from nadir.pipeline.storage.remote import fetch, remote_holds
-from nadir.tracking.lineage import CHECKPOINT
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.versions import Version, resolve_version
 from nadir.tracking.revision import GitError, git
 
-_RUN = "models/run.json"
 _STATE_FILES = ("params.yaml", "dvc.yaml", "dvc.lock", "src")
 
 
@@ -70,7 +69,7 @@ def materialise(md5: str, root: Path, *, version: Version | None = None) -> Path
         NadirError: Neither cache nor remote has it whole.
     """
     cache = cache_folder(root)
-    current = root / CHECKPOINT
+    current = root / artifacts.CHECKPOINT
     if _locked(root) == md5 and current.is_dir() and not wrong_files(current, md5, cache):
         return current
     damaged = drop_damaged_objects(md5, root, cache)
@@ -95,11 +94,12 @@ def require_sound(root: Path) -> None:
         NadirError: A file is not what `dvc.lock` says.
     """
     hashes = output_hashes(read_lock(root))
-    md5, current, run = hashes.get(CHECKPOINT), root / CHECKPOINT, hashes.get(_RUN)
+    current = root / artifacts.CHECKPOINT
+    md5, run = (hashes.get(str(path)) for path in (artifacts.CHECKPOINT, artifacts.TRAINING_RUN))
     if md5 is None:
         return  # nothing says what it should be; a folder without DVC has no such record
     cache = cache_folder(root)
-    if run and wrong_files(root / _RUN, run, cache):
+    if run and wrong_files(root / artifacts.TRAINING_RUN, run, cache):
         return
     wrong = [path for path in wrong_files(current, md5, cache) if path.is_file()]
     if not wrong:
@@ -122,7 +122,7 @@ def require_weights(version: Version, root: Path) -> None:
     """
     md5 = _named(version, f"models:/{version.name}/{version.version}")
     cache = cache_folder(root)
-    if _locked(root) == md5 and not wrong_files(root / CHECKPOINT, md5, cache):
+    if _locked(root) == md5 and not wrong_files(root / artifacts.CHECKPOINT, md5, cache):
         return
     damaged = drop_damaged_objects(md5, root, cache)
     if not cached_whole(md5, cache) and not remote_holds(md5, root, cache):
@@ -138,7 +138,8 @@ def weights_place(md5: str, root: Path) -> Literal["here", "remote", "missing"]:
     cache = cache_folder(root)
     if cached_whole(md5, cache):
         return "here"
-    if _folder(md5, root).is_dir() or (_locked(root) == md5 and (root / CHECKPOINT).is_dir()):
+    current = root / artifacts.CHECKPOINT
+    if _folder(md5, root).is_dir() or (_locked(root) == md5 and current.is_dir()):
         return "here"
     return "remote" if remote_holds(md5, root, cache) else "missing"
 
@@ -157,7 +158,7 @@ def _folder(md5: str, root: Path) -> Path:
 
 
 def _locked(root: Path) -> str | None:
-    return output_hashes(read_lock(root)).get(CHECKPOINT)
+    return output_hash(root, artifacts.CHECKPOINT)
 
 
 def _link_from_cache(md5: str, cache: Path, target: Path) -> bool:

@@ -5,33 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from dvc.repo import Repo
 
 
-def differing_outputs(root: Path) -> dict[str, dict[str, str]]:
+def differing_outputs(repo: Repo) -> dict[str, dict[str, str]]:
     """By stage, outputs that are there and have other contents than `dvc.lock` says.
 
     DVC remembers the hash of a file by its place, size and time, so only what changed is read.
 
     Args:
-        root: The project's root.
+        repo: The project's, open.
 
     Returns:
         For each path the hash of what is there; empty when DVC cannot tell.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
     found: dict[str, dict[str, str]] = {}
     try:
-        with Repo(str(root)) as repo:
-            stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-            for stage in stages:
-                for out in stage.outs:
-                    there = out.get_hash() if out.hash_info and out.exists else out.hash_info
-                    if there != out.hash_info:
-                        found.setdefault(stage.name, {})[str(out.def_path)] = str(there.value)
+        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
+        for stage in stages:
+            for out in stage.outs:
+                there = out.get_hash() if out.hash_info and out.exists else out.hash_info
+                if there != out.hash_info:
+                    found.setdefault(stage.name, {})[str(out.def_path)] = str(there.value)
     except (DvcException, OSError):
         return {}
     return found

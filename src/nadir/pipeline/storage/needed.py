@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json_object
+from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, objects_of
 from nadir.pipeline.storage.remote import fetch
-from nadir.tracking.lineage import CHECKPOINT
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.all_versions import knows_run, local_store, registered_versions
 from nadir.tracking.revision import GitError, git
 from nadir.tracking.store.connection import connect, tracking_uri
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.versions import Version
 
 _HASH = re.compile(r"^\s*(?:- )?md5: ['\"]?([0-9a-f]{32}(?:\.dir)?)['\"]?\s*$", re.MULTILINE)
-_NOT_TRACKED = {".git", ".dvc", ".venv", "data", "models", "reports", "work"}
+_NOT_TRACKED = {".git", ".dvc", ".venv", "work", *artifacts.FOLDERS}
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,10 @@ def _all_versions(root: Path) -> list[Version]:
     """
     clients = [connect(root), *filter(None, [local_store(root)])]
     versions = [v for client in clients for v in registered_versions(root, client=client)]
-    path, md5 = root / "models" / "run.json", output_hashes(read_lock(root)).get(CHECKPOINT)
-    run_id = read_json_object(path).get("run_id") if path.is_file() else None
+    run_id = read_run(root / artifacts.TRAINING_RUN).run_id
+    md5 = output_hash(root, artifacts.CHECKPOINT)
     known = md5 in {version.md5 for version in versions}
-    if run_id and not known and not any(knows_run(client, str(run_id)) for client in clients):
+    if run_id and not known and not any(knows_run(client, run_id) for client in clients):
         raise NadirError(
             "this registry does not know the training of models/checkpoint, so it may be another "
             "one than the project's",

@@ -6,11 +6,11 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.pipeline.storage.cache import cached_whole
 from nadir.pipeline.storage.objects import cache_folder, damaged_objects, objects_of
 from nadir.pipeline.storage.remote import Remote, default_remote, send, without_credentials
-from nadir.tracking.lineage import CHECKPOINT, DATASET
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.registry.all_versions import registered_versions, tag_version
 from nadir.tracking.revision import GitError, git
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_TAG = "nadir.weights_at"
 COMMIT_TAG = "nadir.commit_at"
-_BASE = "models/base"
+_NOT_SENT = {str(path) for path in (artifacts.CHECKPOINT, artifacts.LATENTS, artifacts.BASE)}
 _PUSH_TIMEOUT_S = 120
 
 
@@ -121,7 +121,7 @@ def _lineage_objects(root: Path, cache: Path) -> set[str]:
     """
     found: set[str] = set()
     for path, md5 in output_hashes(read_lock(root)).items():
-        if path not in {CHECKPOINT, DATASET, _BASE} and cached_whole(md5, cache):
+        if path not in _NOT_SENT and cached_whole(md5, cache):
             found |= set((objects_of(md5, cache) or {}).values())
     return found
 

@@ -52,7 +52,7 @@ def move_aliases(
     """
     try:
         for alias in _IN_ORDER:
-            _point(client, name, alias, before.get(alias), wanted.get(alias))
+            point(client, name, alias, before.get(alias), wanted.get(alias))
         after = alias_table(client, name)
     except Exception as error:
         _undo(client, name, before, error)
@@ -66,9 +66,16 @@ def move_aliases(
         )
 
 
-def _point(
-    client: MlflowClient, name: str, alias: str, now: str | None, wanted: str | None
-) -> None:
+def point(client: MlflowClient, name: str, alias: str, now: str | None, wanted: str | None) -> None:
+    """Make an alias name a version, or none: the one place where any alias is set or removed.
+
+    Args:
+        client: Of the store.
+        name: The registered model.
+        alias: Such as `champion`.
+        now: The version it names; where that is `wanted` already, nothing is sent.
+        wanted: The version it shall name; None removes the alias.
+    """
     if wanted == now:
         return
     if wanted is None:
@@ -82,7 +89,7 @@ def _undo(client: MlflowClient, name: str, before: Mapping[str, str], cause: Exc
     try:
         now = alias_table(client, name)
         for alias in reversed(_IN_ORDER):
-            _point(client, name, alias, now.get(alias), before.get(alias))
+            point(client, name, alias, now.get(alias), before.get(alias))
     except Exception as error:
         raise NadirError(
             f"the MLflow store failed while the aliases of `{name}` moved, and they could not be "

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nadir.data.gate.accepted_profile import PROFILE, accept
+from nadir.data.gate.accepted_profile import accept
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
@@ -160,8 +161,12 @@ def _dataset_of(client: MlflowClient, run_id: str) -> Iterator[Path | None]:
     """The profile of the dataset that a run was trained on; None of a run that kept none."""
     with tempfile.TemporaryDirectory() as folder:
         kept = {file.path for file in client.list_artifacts(run_id)}
-        there = PROFILE.name in kept
-        yield Path(client.download_artifacts(run_id, PROFILE.name, folder)) if there else None
+        there = artifacts.PROFILE.name in kept
+        yield (
+            Path(client.download_artifacts(run_id, artifacts.PROFILE.name, folder))
+            if there
+            else None
+        )
 
 
 def _outcome(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Promotion:

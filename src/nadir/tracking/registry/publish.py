@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.ground.files import file_hash, read_json, read_json_object
+from nadir.ground import artifacts
+from nadir.ground.files import file_hash, read_json
+from nadir.ground.run_record import read_run
+from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import FINGERPRINT_TAG
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lock_file import output_hash
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.runs.training_run import now_ms
 from nadir.tracking.store.connection import experiment_id, missing_is_none
@@ -17,22 +20,18 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-EVALUATION = "reports/evaluation.json"
-_TABLE = "reports/evaluation.parquet"
-VALIDATION = "reports/validation.json"
-PROFILE = "data/profile.json"
 _FILES = (
-    "reports/evaluation.html",
-    "reports/validation.html",
-    EVALUATION,
-    VALIDATION,
-    PROFILE,
-    "reports/tags.json",
-    "reports/tag_use.png",
-    "reports/tag_weights.png",
-    "reports/buckets.json",
-    "reports/buckets.csv",
-    "params.yaml",
+    artifacts.EVALUATION_PAGE,
+    artifacts.VALIDATION_PAGE,
+    artifacts.EVALUATION,
+    artifacts.VALIDATION,
+    artifacts.PROFILE,
+    artifacts.TAG_NUMBERS,
+    artifacts.TAG_USE_CHART,
+    artifacts.TAG_WEIGHTS_CHART,
+    artifacts.BUCKET_NUMBERS,
+    artifacts.BUCKET_USES,
+    PARAMS_FILE,
 )
 # What the evaluation report says besides metrics; all else in it is a metric of the checkpoint.
 EVALUATION_FACTS = ("protocol_id", "sampling", "images", "nonfinite", "cfg_scales", "gate")
@@ -47,11 +46,10 @@ def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
     The store may be another than the one the model was trained with, and a training by
     `dvc repro` with tracking switched off has no run at all.
     """
-    path = root / "models" / "run.json"
-    named = read_json_object(path).get("run_id") if path.is_file() else None
-    if named and _is_there(client, str(named)):
-        return str(named)
-    return _stand_in(client, root, str(named or ""), fingerprint)
+    named = read_run(root / artifacts.TRAINING_RUN).run_id
+    if named and _is_there(client, named):
+        return named
+    return _stand_in(client, root, named or "", fingerprint)
 
 
 def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
@@ -61,19 +59,19 @@ def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
         Whether anything was logged: false when this very evaluation already is on the run.
     """
     # The verdict hangs on the limits as well, which only the report knows.
-    table = output_hashes(read_lock(root)).get(_TABLE, "none")
-    md5 = f"{table}/{file_hash(root / EVALUATION)[:16]}"
+    table = output_hash(root, artifacts.EVALUATION_TABLE) or "none"
+    md5 = f"{table}/{file_hash(root / artifacts.EVALUATION)[:16]}"
     if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == md5:
         return False
-    report = read_json(root / EVALUATION)
+    report = read_json(root / artifacts.EVALUATION)
     _log_metrics(client, run_id, evaluation_metrics(report))
-    if (root / VALIDATION).is_file():
-        _log_metrics(client, run_id, validation_metrics(read_json(root / VALIDATION)))
+    if (root / artifacts.VALIDATION).is_file():
+        _log_metrics(client, run_id, validation_metrics(read_json(root / artifacts.VALIDATION)))
     for name in _FILES:
         if (root / name).is_file():
             client.log_artifact(run_id, str(root / name))
-    if (root / "reports" / "samples").is_dir():
-        client.log_artifacts(run_id, str(root / "reports" / "samples"), "samples")
+    if (root / artifacts.SAMPLES).is_dir():
+        client.log_artifacts(run_id, str(root / artifacts.SAMPLES), "samples")
     tags = {_PUBLISHED_TAG: md5, "nadir.gate": gate_verdict(report)}
     set_tags(client, run_id, {key: value for key, value in tags.items() if value})
     return True

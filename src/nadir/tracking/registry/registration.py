@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.ground.workspace import project_root
-from nadir.tracking.lineage import CHECKPOINT, OUTPUT_TAG, lineage_tags
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lineage import OUTPUT_TAG, lineage_tags
+from nadir.tracking.lock_file import output_hash
+from nadir.tracking.registry.aliases import point
 from nadir.tracking.registry.publish import (
-    EVALUATION,
     gate_verdict,
     publish_evaluation,
     training_run_id,
@@ -77,7 +78,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         NadirError: There is no trained and evaluated checkpoint, or no store.
     """
     root = root or project_root()
-    report_path = root / EVALUATION
+    report_path = root / artifacts.EVALUATION
     if not report_path.is_file():
         raise NadirError(
             "there is no evaluated checkpoint to register",
@@ -92,7 +93,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         _settle(client, run_id)
         published = publish_evaluation(client, run_id, root)
         name = model_name(root)
-        md5 = output_hashes(read_lock(root)).get(CHECKPOINT, "")
+        md5 = output_hash(root, artifacts.CHECKPOINT) or ""
         version = find_version(client, name, md5=md5, fingerprint=fingerprint)
         created = version is None
         if version is None:
@@ -167,7 +168,7 @@ def _save_pointer(folder: Path, model_id: str, md5: str, root: Path) -> Path:
     from mlflow.models import Model
 
     pointer = folder / "pointer.json"
-    write_json(pointer, {"path": CHECKPOINT, "md5": md5})
+    write_json(pointer, {"path": str(artifacts.CHECKPOINT), "md5": md5})
     for name in ("mlflow.pyfunc", "mlflow.models"):
         logging.getLogger(name).setLevel(logging.ERROR)  # advice that no user here can follow
     mlflow.pyfunc.save_model(
@@ -195,11 +196,11 @@ def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Versio
     number = str(version.version)
     pending = _PENDING_TAG in version.tags
     if pending:
-        client.set_registered_model_alias(version.name, CHALLENGER, number)
+        point(client, version.name, CHALLENGER, None, number)
     # Where there is a `previous`, somebody took the champion away, and somebody names the next.
     taken = {CHAMPION, PREVIOUS} & alias_table(client, version.name).keys()
     if not taken and verdict == "promote":
-        client.set_registered_model_alias(version.name, CHAMPION, number)
+        point(client, version.name, CHAMPION, None, number)
     if pending:
         client.delete_model_version_tag(version.name, number, _PENDING_TAG)
     return with_aliases(client, version)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import DamagedJsonError
 from nadir.ground.locks import waiting_lock
+from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import project_root
 from nadir.tracking.revision import git_state
@@ -41,7 +43,7 @@ def announce_pipeline(path: Path, *, flow_run_id: str, name: str) -> None:
         flow_run_id: Prefect's id of the flow run.
         name: Name of the run.
     """
-    write_json(path, {"flow_run_id": flow_run_id, "name": name, "run_id": None})
+    write_run(path, RunRecord(flow_run_id=flow_run_id, name=name))
 
 
 def pipeline_run(path: Path, root: Path | None = None) -> str:
@@ -52,23 +54,17 @@ def pipeline_run(path: Path, root: Path | None = None) -> str:
         root: The project's root.
     """
     with waiting_lock(path.with_suffix(".lock")):
-        record = read_json(path)
-        if record["run_id"] is None:
+        record = read_run(path)
+        if record.run_id is None:
             root = root or project_root()
-            record |= {"run_id": _create(record, root), "store": store_name(root)}
-            write_json(path, record)
-    return str(record["run_id"])
-
-
-def known_pipeline_run(path: Path) -> str | None:
-    """Id of the pipeline's MLflow run, if it has been made."""
-    run_id = read_json(path)["run_id"] if path.is_file() else None
-    return str(run_id) if run_id else None
+            record = replace(record, run_id=_create(record, root), store=store_name(root))
+            write_run(path, record)
+    return str(record.run_id)
 
 
 def conclude_pipeline(path: Path, status: RunStatus) -> None:
     """Note what became of the pipeline, for the case that the store cannot be told now."""
-    write_json(path, {**read_json(path), "status": status})
+    write_run(path, replace(read_run(path), status=status))
 
 
 def forget_pipeline(path: Path) -> None:
@@ -96,21 +92,19 @@ def close_abandoned(folder: Path, root: Path) -> list[str]:
     closed: list[str] = []
     for path in sorted(folder.glob("*.json")):
         record = _read_record(path)
-        if record["run_id"] is not None:
-            if record.get("store", store_name(root)) != store_name(root):
+        if record.run_id is not None:
+            if record.store not in {None, store_name(root)}:
                 continue
-            closed += _close(record["run_id"], record.get("status", "KILLED"), root)
+            closed += _close(record.run_id, record.status or "KILLED", root)
         forget_pipeline(path)
     return closed
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> RunRecord:
     """One that a power cut left broken names no run, and must not stop all runs to come."""
-    with contextlib.suppress(ValueError):
-        record = read_json(path)
-        if isinstance(record, dict) and "run_id" in record:
-            return record
-    return {"run_id": None}
+    with contextlib.suppress(DamagedJsonError):
+        return read_run(path)
+    return RunRecord()
 
 
 def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:
@@ -118,7 +112,7 @@ def parent_from_environment(root: Path | None = None) -> tuple[str | None, str]:
     named = os.environ.get(PIPELINE_VARIABLE)
     if not named or not Path(named).is_file():
         return None, ""
-    return pipeline_run(Path(named), root), str(read_json(Path(named))["flow_run_id"])
+    return pipeline_run(Path(named), root), read_run(Path(named)).flow_run_id or ""
 
 
 @store_faults()
@@ -192,7 +186,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @store_faults()
-def _close(run_id: str, status: RunStatus, root: Path) -> list[str]:
+def _close(run_id: str, status: str, root: Path) -> list[str]:
     """Close a run and its children, as far as they are still called running."""
     client = connect(root)
     run = None
@@ -214,16 +208,16 @@ def _parts(items: list[Any]) -> Iterator[list[Any]]:
 
 
 @store_faults()
-def _create(record: dict[str, Any], root: Path) -> str:
+def _create(record: RunRecord, root: Path) -> str:
     client = connect(root)
     tags = {
         "nadir.kind": "pipeline",
-        "prefect.flow_run_id": record["flow_run_id"],
+        "prefect.flow_run_id": record.flow_run_id,
         **git_state(root).tags(),
     }
     run = client.create_run(
         experiment_id(client, root),
-        run_name=record["name"],
+        run_name=record.name,
         tags={key: value for key, value in tags.items() if value},
     )
     return str(run.info.run_id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.config.edit import read_params
-from nadir.ground.files import write_text
+from nadir.ground import artifacts
+from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import PARAMS_FILE, project_root
-from nadir.tracking.lineage import DATASET, lineage_tags
-from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.lineage import lineage_tags
+from nadir.tracking.lock_file import output_hash
 from nadir.tracking.runs.pipeline_run import (
     RunStatus,
     flatten,
@@ -25,6 +27,7 @@ from nadir.tracking.store.connection import (
     store_faults,
     tracking_uri,
 )
+from nadir.training.run_files import RUN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
 RUN_VARIABLE = "NADIR_TRAINING_RUN"
 _REPORTER = "nadir.tracking.runs.reporter:MlflowReporter"
-_RUN_FILE = "run_id"
 # Sections that shape no weights: where results are filed, how fast it goes, what is drawn.
 _NOT_TRAINING = {"register", "compute", "evaluate"}
 
@@ -46,7 +48,7 @@ def open_run(work_dir: Path, fingerprint: str, root: Path | None = None) -> dict
     gets every parameter that shapes the weights, the lineage tags and the dataset.
 
     Args:
-        work_dir: The training's own folder, one per fingerprint; holds `run_id`.
+        work_dir: The training's own folder, one per fingerprint; holds `run.json`.
         fingerprint: Of the `train` stage.
         root: The project's root.
 
@@ -60,7 +62,7 @@ def open_run(work_dir: Path, fingerprint: str, root: Path | None = None) -> dict
     root = root or project_root()
     client = connect(root)
     parent, flow_run_id = parent_from_environment(root)
-    run_id = _kept_run(client, work_dir) or _create(client, work_dir, root)
+    run_id = _kept_run(client, work_dir) or _create(client, work_dir, fingerprint, root)
     tags = lineage_tags(root, fingerprint=fingerprint, flow_run_id=flow_run_id, output=False)
     tags |= {"nadir.kind": "training"} | ({"mlflow.parentRunId": parent} if parent else {})
     set_tags(client, run_id, tags)
@@ -76,7 +78,7 @@ def open_run(work_dir: Path, fingerprint: str, root: Path | None = None) -> dict
 @store_faults()
 def close_run(work_dir: Path, status: RunStatus, root: Path | None = None) -> None:
     """Close the run kept in `work_dir` if its training could not do so itself (it was killed)."""
-    if not (work_dir / _RUN_FILE).is_file():
+    if read_run(work_dir / RUN).run_id is None:
         return
     client = connect(root)
     run_id = _kept_run(client, work_dir, reopen=False)
@@ -86,10 +88,9 @@ def close_run(work_dir: Path, status: RunStatus, root: Path | None = None) -> No
 
 def _kept_run(client: MlflowClient, work_dir: Path, *, reopen: bool = True) -> str | None:
     """The run of an earlier attempt, when this store still has it."""
-    path = work_dir / _RUN_FILE
-    if not path.is_file():
+    run_id = read_run(work_dir / RUN).run_id
+    if run_id is None:
         return None
-    run_id = path.read_text(encoding="utf-8").strip()
     run = None
     with missing_is_none():
         run = client.get_run(run_id)
@@ -100,10 +101,11 @@ def _kept_run(client: MlflowClient, work_dir: Path, *, reopen: bool = True) -> s
     return run_id
 
 
-def _create(client: MlflowClient, work_dir: Path, root: Path) -> str:
+def _create(client: MlflowClient, work_dir: Path, fingerprint: str, root: Path) -> str:
     run = client.create_run(experiment_id(client, root), run_name="train")
-    write_text(work_dir / _RUN_FILE, run.info.run_id + "\n")
-    return str(run.info.run_id)
+    run_id = str(run.info.run_id)
+    write_run(work_dir / RUN, RunRecord(run_id=run_id, fingerprint=fingerprint))
+    return run_id
 
 
 def _training_params(root: Path) -> dict[str, Any]:
@@ -115,11 +117,14 @@ def _log_dataset(client: MlflowClient, run_id: str, root: Path) -> None:
     """The latents as the run's input; a DVC directory hash is just as long as a digest may be."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    digest = output_hashes(read_lock(root)).get(DATASET)
+    digest = output_hash(root, artifacts.LATENTS)
     if not digest:
         return
     dataset = Dataset(
-        name="latents", digest=digest[:36], source_type="dvc", source=f'{{"path": "{DATASET}"}}'
+        name="latents",
+        digest=digest[:36],
+        source_type="dvc",
+        source=json.dumps({"path": str(artifacts.LATENTS)}),
     )
     context = InputTag("mlflow.data.context", "training")
     client.log_inputs(run_id, [DatasetInput(dataset, [context])])

@@ -90,15 +90,9 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
     Raises:
         NadirError: The store cannot be reached, or was moved without its artifacts.
     """
-    # Before the import: MLflow reads it while it loads.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    bound_waits()
-    ask_loopback_directly(os.environ)
+    import_mlflow()
     from mlflow import MlflowClient
 
-    _quiet_logs()
     uri = tracking_uri(root)
     # Two processes that meet an empty database would both create its tables.
     lock = main_workspace(root or project_root()) / "work" / "mlflow" / "create.lock"
@@ -121,6 +115,19 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
             raise
         raise store_error(error, what="cannot open the MLflow store", where=uri) from error
     return client
+
+
+def import_mlflow() -> None:
+    """Import MLflow, which takes a second that may be spent while something else is waited for."""
+    # Before the import: MLflow reads it while it loads.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    bound_waits()
+    ask_loopback_directly(os.environ)
+    import mlflow  # noqa: F401
+
+    _quiet_logs()
 
 
 def _nobody_else(uri: str, lock: Path) -> contextlib.AbstractContextManager[None]:

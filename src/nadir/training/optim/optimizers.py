@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from nadir.model.muon import MuonAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Mapping
 
+    from nadir.config.optimizers import OptimizerName
     from nadir.config.train import TrainParams
+
+    Group = dict[str, Any]
+
+_RATE_FACTOR = "rate_factor"
 
 
 def learning_rate(
@@ -37,9 +43,9 @@ def learning_rate(
 
 
 def make_optimizer(
-    parameters: Iterable[torch.nn.Parameter],
+    weights: Mapping[str, torch.nn.Parameter],
     params: TrainParams,
-    rate_factors: Sequence[float] | None = None,
+    factors: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer that `train.optimizer` names, over matrices with decay and vectors without.
 
@@ -49,36 +55,113 @@ def make_optimizer(
     orthogonalises its steps, which takes more time per step; its learning rate is AdamW's or twice.
 
     Args:
-        parameters: What is trained.
+        weights: The parameters to train, by name.
         params: `params.yaml` train.
-        rate_factors: What the learning rate is multiplied by for each parameter; None is 1 for all.
-            Each factor makes groups of its own, which have it as `rate_factor`.
+        factors: Of the learning rate by name; 1 for those that are not there.
     """
-    every = list(parameters)
-    factors = rate_factors or [1.0] * len(every)
-    if params.optimizer == "muon":
-        return MuonAdamW(
-            every,
-            rate_factors=factors,
-            lr=params.learning_rate,
-            betas=params.betas,
-            weight_decay=params.weight_decay,
-        )
-    groups = []
-    for factor in dict.fromkeys(factors):
-        own = [p for p, rate in zip(every, factors, strict=True) if rate == factor]
-        for decay, members in (
-            (params.weight_decay, [p for p in own if p.ndim >= 2]),
-            (0.0, [p for p in own if p.ndim < 2]),
-        ):
-            groups.append({"params": members, "weight_decay": decay, "rate_factor": factor})
-    groups = [group for group in groups if group["params"]]
-    if params.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups, lr=params.learning_rate)
-    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+    factors = factors or {}
+    groups: dict[tuple[bool, float], Group] = {}
+    for name, weight in weights.items():
+        is_matrix, factor = weight.ndim >= 2, factors.get(name, 1.0)
+        group = groups.setdefault((is_matrix, factor), {"params": [], _RATE_FACTOR: factor})
+        group["params"].append(weight)
+        group["weight_decay"] = params.weight_decay if is_matrix else 0.0
+    # Matrices first, as optimizer states of earlier versions have them.
+    ordered = [groups[key] for key in sorted(groups, reverse=True)]
+    return _MAKERS[params.optimizer](ordered, params)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use `rate`, times each group's `rate_factor`, from the next step on."""
+    """Use `rate` from the next step on, times each group's factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("rate_factor", 1.0)
+        own = rate * group.get(_RATE_FACTOR, 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(own)
+        else:
+            group["lr"] = own
+
+
+def _adamw(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+
+
+def _low_bit(kind: str) -> Callable[[list[Group], TrainParams], torch.optim.Optimizer]:
+    def make(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+        # It warns of each of its compiled kernels that was built for another GPU.
+        logging.getLogger("torchao").setLevel(logging.ERROR)
+        import torchao.optim
+
+        made: torch.optim.Optimizer = getattr(torchao.optim, kind)(
+            groups, lr=params.learning_rate, betas=params.betas
+        )
+        return made
+
+    return make
+
+
+def _adafactor(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(groups, lr=params.learning_rate)
+
+
+def _came(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    from came_pytorch import CAME
+
+    made: torch.optim.Optimizer = CAME(
+        groups, lr=params.learning_rate, betas=(*params.betas, _CAME_CONFIDENCE)
+    )
+    return made
+
+
+def _lion(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    from optimi import Lion
+
+    made: torch.optim.Optimizer = Lion(groups, lr=params.learning_rate, betas=params.betas)
+    return made
+
+
+def _muon(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    return MuonAdamW(
+        groups,
+        lr=params.learning_rate,
+        betas=params.betas,
+        weight_decay=params.weight_decay,
+    )
+
+
+def _prodigy(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    from prodigyopt import Prodigy
+
+    made: torch.optim.Optimizer = Prodigy(
+        groups,
+        lr=params.learning_rate,
+        betas=params.betas,
+        use_bias_correction=True,
+        safeguard_warmup=True,
+    )
+    return made
+
+
+def _schedule_free(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:
+    from schedulefree import AdamWScheduleFree
+
+    made: torch.optim.Optimizer = AdamWScheduleFree(
+        groups, lr=params.learning_rate, betas=params.betas
+    )
+    made.train()  # type: ignore[attr-defined]
+    return made
+
+
+# CAME's third beta, its authors' value (Luo et al. 2307.02047, section 4).
+_CAME_CONFIDENCE = 0.9999
+_MAKERS: dict[OptimizerName, Callable[[list[Group], TrainParams], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "adamw_8bit": _low_bit("AdamW8bit"),
+    "adamw_4bit": _low_bit("AdamW4bit"),
+    "adamw_fp8": _low_bit("AdamWFp8"),
+    "adafactor": _adafactor,
+    "came": _came,
+    "lion": _lion,
+    "muon": _muon,
+    "prodigy": _prodigy,
+    "schedule_free": _schedule_free,
+}

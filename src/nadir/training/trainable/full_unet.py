@@ -22,7 +22,7 @@ class FullUNet:
     """The U-Net's weights themselves.
 
     Args:
-        network: In float32.
+        network: In the precision that its weights are kept in.
         layers: Patterns of the layers that are trained; None trains all.
         layer_rates: Pattern and factor of the learning rate.
         text: Text encoders that are trained too; None leaves them out.

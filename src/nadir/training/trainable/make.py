@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from nadir.model.sdxl.networks import load_text, load_unet
+from nadir.training.train_step import PRECISIONS
 from nadir.training.trainable.adapters.adapted import Adapters
 from nadir.training.trainable.full_unet import FullUNet
 from nadir.training.trainable.text import TrainedText
@@ -14,11 +13,11 @@ from nadir.training.trainable.text import TrainedText
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from nadir.config.train import TrainParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.trainable.protocol import Trainable
-
-PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def make_trainable(params: TrainParams, base: Path, text: TextEncoder | None = None) -> Trainable:
@@ -41,12 +40,15 @@ def make_trainable(params: TrainParams, base: Path, text: TextEncoder | None = N
         network = load_unet(base, dtype=PRECISIONS[params.mixed_precision])
         return Adapters(network, params, params.adapter, text=trained)
     return FullUNet(
-        load_unet(base), layers=params.layers, layer_rates=params.layer_rates, text=trained
+        load_unet(base, dtype=PRECISIONS[params.weights]),
+        layers=params.layers,
+        layer_rates=params.layer_rates,
+        text=trained,
     )
 
 
 def text_precision(params: TrainParams) -> torch.dtype:
-    """Precision of the text encoders' own weights: whole while they are trained themselves."""
+    """Precision of the text encoders' own weights: that of all weights that are trained."""
     if params.text_encoders and not params.adapter:
-        return torch.float32
+        return PRECISIONS[params.weights]
     return PRECISIONS[params.mixed_precision]

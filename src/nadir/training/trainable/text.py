@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from nadir.config.train_parts import EncoderFactors
@@ -37,6 +39,11 @@ class TrainedText:
     def trained(self) -> dict[str, Any]:
         """Those with a rate."""
         return {name: model for name, model in self.encoders().items() if self._factors[name]}
+
+    def wrapped(self, wrap: Callable[[Any], Any]) -> list[Any]:
+        """Both encoders as they are called in training: those that are trained through `wrap`."""
+        trained = self.trained()
+        return [wrap(m) if part in trained else m for part, m in self.encoders().items()]
 
     def unfreeze(self) -> None:
         """Let every weight that changes the conditioning take gradients.
