@@ -16,9 +16,11 @@ from nadir.ground.errors import NadirError
 from nadir.model.sdxl.networks import load_text
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.training.loader import BatchLoader, Samples, batch_plan, load_samples
+from nadir.training.objective import Batch
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams
+from nadir.config.train_parts import EncoderFactors, TextEncodersParams
 
 SCALING = LatentScaling(kind="per_channel", mean=(1.0,) * 4, std=(3.0,) * 4)
 
@@ -42,6 +44,14 @@ def loader_of(project: Path, params: TrainParams, samples: Samples | None = None
         num_timesteps=1000,
         device=torch.device("cpu"),
     )
+
+
+def tensors(batch: Batch) -> dict[str, torch.Tensor]:
+    """What a batch holds; tokens only where text encoders are trained."""
+    return {name: tensor for name, tensor in vars(batch).items() if tensor is not None}
+
+
+TRAINED_TEXT = TextEncodersParams(learning_rate_factor=EncoderFactors(first=1.0, second=1.0))
 
 
 @pytest.fixture
@@ -122,14 +132,15 @@ def test_a_batch_is_one_shape_normalised_and_conditioned(
     assert shapes == {(8, 4, 8, 8), (8, 4, 6, 10)}
 
 
+@pytest.mark.parametrize("text_encoders", [None, TRAINED_TEXT])
 def test_the_parts_of_two_processes_make_up_the_batch_of_one(
-    project: Path, params: TrainParams
+    project: Path, params: TrainParams, text_encoders: TextEncodersParams | None
 ) -> None:
-    loader = loader_of(project, params)
+    loader = loader_of(project, params.model_copy(update={"text_encoders": text_encoders}))
     for step in range(4):
         whole = loader.batch(step)
         parts = [loader.batch(step, rank=rank, ranks=2) for rank in range(2)]
-        for name, tensor in vars(whole).items():
+        for name, tensor in tensors(whole).items():
             joined = torch.cat([getattr(part, name) for part in parts])
             if tensor.dtype == torch.int64:
                 assert torch.equal(joined, tensor)
@@ -143,7 +154,7 @@ def test_a_batch_depends_on_its_step_alone_not_on_what_was_drawn_before(
     loader, fresh = loader_of(project, params), loader_of(project, params)
     for step in range(5):
         loader.batch(step)
-    for name, tensor in vars(loader.batch(5)).items():
+    for name, tensor in tensors(loader.batch(5)).items():
         assert torch.equal(tensor, getattr(fresh.batch(5), name)), name
 
 

@@ -22,7 +22,7 @@ from nadir.training.reporter import NoReporter
 from nadir.training.run import Run
 from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep
-from nadir.training.trainable import FullUNet
+from nadir.training.trainable import FullUNet, make_trainable
 from nadir.training.trainer import Trainer
 
 FINGERPRINT = "f" * 64
@@ -69,9 +69,8 @@ def train(work: Path, *, stop_at: int = 0, **changes: Any) -> Recorder:
     stop = StopRequest()
     recorder = Recorder(stop, stop_at)
     run = prepare_run(work, FINGERPRINT, params, accelerator, recorder)
-    train_step = TrainStep(
-        FullUNet(load_unet(Path("models/base"))), params, run.objective, accelerator
-    )
+    trainable = make_trainable(params, Path("models/base"), run.text)
+    train_step = TrainStep(trainable, params, run.objective, accelerator)
     Trainer(run, train_step, accelerator, stop).train()
     return recorder
 

@@ -21,14 +21,20 @@ def export(
         Literal["fp16", "bf16", "fp32"], typer.Option(help="Of all weights.")
     ] = "fp16",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Only the adapter (LoRA …) that was trained.")
+    ] = False,
 ) -> None:
     """Write a model as one file for ComfyUI, Forge and others.
 
     The file carries the markers by which they recognise v-prediction and zero terminal SNR, latent
     scaling is folded into its VAE, and its metadata say how the model wants to be asked.
 
+    With --adapter it is the LoRA or its like alone, in the names that these programs read.
+
     Examples:
       nadir export nadir.safetensors
+      nadir export style.safetensors --adapter --model models/checkpoint
       nadir export newest.safetensors --model models/checkpoint --precision bf16
     """
     file = file.expanduser()
@@ -37,9 +43,14 @@ def export(
     if not folder.is_dir():
         raise NadirError("this is a single file already", where=str(folder), fix="copy it")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from nadir.model.adapter_files.exporting import export_adapter
     from nadir.model.single_file.writing import export_single_file
 
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    if adapter:
+        export_adapter(folder, file, precision=precision, date=today)
+        sys.stdout.write(f"{file}\n")
+        return
     size = export_single_file(folder, file, precision=precision, date=today)
     sys.stdout.write(f"{file}\n")
     if size:

@@ -191,9 +191,9 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Names of the fields that may stand at `location` in `model`."""
     current: Any = model
     for part in location:
-        if isinstance(part, int):
-            continue
         fields = {(f.alias or n): f for n, f in current.model_fields.items()}
+        if part not in fields:  # a place in a list, or a key that is the user's own
+            continue
         current = _model_inside(fields[part].annotation)
     return [field.alias or name for name, field in current.model_fields.items()]
 

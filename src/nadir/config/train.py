@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nadir.config.base import Section
 from nadir.config.optimizers import OPTIMIZERS, OptimizerName
+from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
 from nadir.diffusion.names import LossWeightName, Scaling
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -51,6 +52,16 @@ class TrainParams(Section):
     """Tag and how often images with it are shown in an epoch; of several tags the most counts."""
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] | None
+    """null: the whole U-Net. A list of glob patterns of module names, or of the groups attention,
+    cross_attention, down, mid and up: only these are trained."""
+    layer_rates: dict[str, Factor]
+    """Pattern or group as in `layers`, and what the learning rate is multiplied by there; where
+    several match, the first counts."""
+    text_encoders: TextEncodersParams | None
+    """null: frozen."""
+    adapter: AdapterParams | None
+    """null: the weights themselves are trained."""
     optimizer: OptimizerName
     """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew; the
     table in docs/training.md has them all."""
@@ -113,6 +124,12 @@ class TrainParams(Section):
             "warmup_steps must be less than steps": self.warmup_steps >= self.steps,
             "preview_every needs at least one entry in preview_prompts": self.preview_every
             and not self.preview_prompts,
+            "adapter.text_encoders and text_encoders go together: beside an adapter, text encoders "
+            "are trained by adapters alone, at the rates of text_encoders": self.adapter
+            and self.adapter.text_encoders != (self.text_encoders is not None),
+            "with an adapter, what is trained is always fp32: weights fp32": (
+                self.adapter and self.weights != "fp32"
+            ),
         } | self._memory_faults()
         if any(faults.values()):
             raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))

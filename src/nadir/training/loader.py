@@ -170,7 +170,7 @@ class BatchLoader:
         samples: What to train on.
         reader: The latents.
         scaling: Normalises latents.
-        text: Frozen text encoders, on the training device.
+        text: Text encoders, on the training device.
         params: Batch size, captions, seed.
         num_timesteps: T of the noise schedule.
         device: Where batches go.
@@ -214,10 +214,8 @@ class BatchLoader:
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
         size = self._plan.batch_sizes[bucket]
         timesteps = randomness.stratified_timesteps(seed, step, size, self._num_timesteps)
-        hidden_BSD, pooled_BP = self._text.encode(
-            self.captions(step, rows_B, places), self._params.caption.token_chunks
-        )
         device = self._device
+        hidden_BSD, pooled_BP, tokens_BECS = self._conditioning(self.captions(step, rows_B, places))
         return Batch(
             latents_BCHW=self._scaling.normalise(latents_BCHW.to(device).float()),
             noise_BCHW=randomness.noise(seed, step, places, shape).to(device),
@@ -226,7 +224,18 @@ class BatchLoader:
             pooled_BP=pooled_BP,
             time_ids_B6=torch.from_numpy(time_ids_B6).to(device),
             weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
+            tokens_BECS=tokens_BECS,
         )
+
+    def _conditioning(
+        self, captions: list[str]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Text states and pooled vectors, or the tokens alone where text encoders are trained."""
+        chunks = self._params.caption.token_chunks
+        if self._params.text_encoders is None:
+            return *self._text.encode(captions, chunks), None
+        none_B0 = torch.zeros(len(captions), 0)
+        return none_B0, none_B0, self._text.tokens(captions, chunks).to(self._device)
 
     @property
     def epoch_images(self) -> int:

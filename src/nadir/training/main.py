@@ -25,7 +25,7 @@ from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
 from nadir.ground.files import read_json
-from nadir.model.sdxl.networks import load_text, load_unet, load_vae
+from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
 from nadir.training.loader import BatchLoader, load_samples
@@ -40,8 +40,8 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
-from nadir.training.train_step import PRECISIONS, TrainStep
-from nadir.training.trainable import FullUNet
+from nadir.training.train_step import TrainStep
+from nadir.training.trainable import make_trainable, text_precision
 from nadir.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = FullUNet(load_unet(artifacts.BASE, dtype=PRECISIONS[train.weights]))
+        trainable = make_trainable(train, artifacts.BASE, run.text)
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
@@ -145,7 +145,7 @@ def prepare_run(
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
     )
-    text = load_text(artifacts.BASE, dtype=PRECISIONS[train.mixed_precision]).to(device)
+    text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = None
@@ -178,6 +178,7 @@ def prepare_run(
         samples=samples,
         loader=loader,
         scaling=scaling,
+        text=text,
         previews=previews,
         reporter=reporter,
     )

@@ -36,6 +36,8 @@ class Batch:
         time_ids_B6: Micro-conditioning (SDXL, 2307.01952 §2.2): original height and width, crop
             top and left, target height and width, in pixels.
         weights_B: Tag weights, mean 1 over the dataset.
+        tokens_BECS: Captions' tokens where text encoders are trained, of which the step makes the
+            text states; `hidden_BSD` and `pooled_BP` are then [B, 0]. Else None.
     """
 
     latents_BCHW: torch.Tensor
@@ -45,10 +47,14 @@ class Batch:
     pooled_BP: torch.Tensor
     time_ids_B6: torch.Tensor
     weights_B: torch.Tensor
+    tokens_BECS: torch.Tensor | None = None
 
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts, for gradient accumulation."""
-        split = [tensor.chunk(count) for tensor in vars(self).values()]
+        split = [
+            [None] * count if tensor is None else tensor.chunk(count)
+            for tensor in vars(self).values()
+        ]
         return [Batch(*tensors) for tensors in zip(*split, strict=True)]
 
 

@@ -37,7 +37,7 @@ class Previews:
     Args:
         params: Prompts, captions and seed.
         samples: The training images, for a canvas and an original size that the network knows.
-        text: The frozen text encoders.
+        text: The text encoders, which may change between two drawings.
         vae: The base model's VAE, which is changed in place.
         scaling: From the U-Net's latents to the VAE's.
         schedule: The training schedule.
@@ -58,7 +58,7 @@ class Previews:
         self._requests = [(prompt, params.seed) for prompt in params.preview_prompts]
         self._size = (samples.canvas[1], samples.canvas[0])
         height, width = samples.typical_original
-        self._encodings = PromptEncodings(text, params.caption, (width, height))
+        self._original_size, self._captions = (width, height), params.caption
         self._text = text
         fold_scaling(vae, scaling)
         vae.register_to_config(**STOCK_SCALING.vae_config())
@@ -77,7 +77,7 @@ class Previews:
         drawings = generate(
             self._pipeline(unet),
             self._requests,
-            encodings=self._encodings,
+            encodings=PromptEncodings(self._text, self._captions, self._original_size),
             cfg_scale=CFG_SCALE,
             steps=STEPS,
             size=self._size,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nadir.config.noise import NoiseParams
     from nadir.config.train import TrainParams
     from nadir.model.sdxl.scaling import LatentScaling
+    from nadir.model.sdxl.text import TextEncoder
     from nadir.training.history import History
     from nadir.training.loader import BatchLoader, Samples
     from nadir.training.objective import Objective
@@ -36,6 +37,7 @@ class Run:
         samples: The training images.
         loader: Makes batches.
         scaling: Latent scaling, stored in the checkpoint.
+        text: The text encoders that loader and previews use, on the training device.
         previews: Draws previews; None draws none.
         reporter: Told what happens, by the main process alone.
     """
@@ -49,6 +51,7 @@ class Run:
     samples: Samples
     loader: BatchLoader
     scaling: LatentScaling
+    text: TextEncoder
     previews: Previews | None
     reporter: TrainingReporter
 

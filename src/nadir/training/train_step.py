@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
+from nadir.model.sdxl.text import encode_tokens
 from nadir.training.optim.by_parameter import ByParameterUpdate
 from nadir.training.optim.optimizers import learning_rate
 from nadir.training.optim.update import Update, WholeUpdate
@@ -83,6 +84,8 @@ class TrainStep:
         self._accelerator = accelerator
         self.trainable = trainable
         network = trainable.network.train().to(accelerator.device)
+        if trainable.text:
+            trainable.text.models.to(accelerator.device)
         if params.gradient_checkpointing:
             network.enable_gradient_checkpointing()
         self._weights = trainable.weights()
@@ -109,7 +112,7 @@ class TrainStep:
         parts = batch.parts(self._params.gradient_accumulation)
         for index, part in enumerate(parts, start=1):
             with self._update.part(last=index == len(parts)), self._saved_activations():
-                result = self._objective(self._predict, part)
+                result = self._objective(self._predict, self._conditioned(part))
                 self._update.backward(result.loss)
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
         norm = self._update.finish()
@@ -122,6 +125,14 @@ class TrainStep:
         if self._params.activation_offload:
             return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
         return contextlib.nullcontext()
+
+    def _conditioned(self, part: Batch) -> Batch:
+        """The batch with text states of the present text encoders, where those are trained."""
+        if part.tokens_BECS is None:
+            return part
+        first, second = self._update.encoders
+        hidden_BSD, pooled_BP = encode_tokens(first, second, part.tokens_BECS)
+        return replace(part, hidden_BSD=hidden_BSD, pooled_BP=pooled_BP)
 
     def _predict(
         self,

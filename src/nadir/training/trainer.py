@@ -100,10 +100,13 @@ class Trainer:
         run = self._run
         shares = weight_shares(run.objective.schedule, run.objective.weights_T)
         epochs = run.loader.images_before(run.train.steps) / run.loader.epoch_images
-        parameters = sum(p.numel() for p in self._train_step.trainable.network.parameters())
+        trainable = self._train_step.trainable
+        parameters = sum(p.numel() for p in trainable.network.parameters())
+        trained = sum(weight.numel() for weight in trainable.weights().values())
         self._say(
-            f"train: {parameters / 1e6:.2f} M parameters, {len(run.samples)} images in "
-            f"{len(run.samples.buckets)} buckets, {epochs:.1f} epochs, "
+            f"train: {parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained, "
+            f"{len(run.samples)} images in {len(run.samples.buckets)} buckets, "
+            f"{epochs:.1f} epochs, "
             f"{self._accelerator.num_processes} x {self._accelerator.device.type}"
         )
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
@@ -113,6 +116,7 @@ class Trainer:
             "training_images": len(run.samples),
             "epochs": epochs,
             "unet_parameters": parameters,
+            "trained_parameters": trained,
             "processes": self._accelerator.num_processes,
             "device": self._accelerator.device.type,
             "noise_schedule": run.objective.schedule.fingerprint,

@@ -20,9 +20,11 @@ from nadir.model.checkpoint.portable import make_portable
 from nadir.model.checkpoint.scheduler import stock_scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
+    from transformers import PreTrainedModel
 
     from nadir.model.sdxl.scaling import LatentScaling
 
@@ -42,6 +44,7 @@ def save_checkpoint(
     noise: dict[str, Any],
     scaling: LatentScaling,
     training: dict[str, Any],
+    encoders: Mapping[str, PreTrainedModel] | None = None,
 ) -> None:
     """Write a checkpoint; the folder is replaced as a whole.
 
@@ -55,14 +58,19 @@ def save_checkpoint(
         noise: `NoiseParams.model_dump()`.
         scaling: What turned the training latents into the U-Net's input.
         training: Facts about the training, plain JSON values.
+        encoders: Text encoders that were trained too, by their folder's name, in the precision to
+            store.
     """
+    trained = encoders or {}
     with atomic_folder(folder) as new:
         for part in (*TEXT_ENCODERS, *TOKENIZERS):
-            link_tree(base / part, new / part)
+            if part not in trained:
+                link_tree(base / part, new / part)
         write_vae(base / "vae", new / "vae", scaling)
-        unet.save_pretrained(new / "unet", safe_serialization=True, max_shard_size=ONE_FILE)
-        edit_json(new / "unet" / "config.json")
-        make_readable(new / "unet")
+        for part, model in {"unet": unet, **trained}.items():
+            model.save_pretrained(new / part, safe_serialization=True, max_shard_size=ONE_FILE)
+            edit_json(new / part / "config.json")
+            make_readable(new / part)
         scheduler = stock_scheduler(noise)
         scheduler.save_pretrained(new / "scheduler")
         index = _INDEX | {"scheduler": ["diffusers", type(scheduler).__name__]}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """SDXL's pair of tokenizers and frozen text encoders (paper §4.2).
+    """SDXL's pair of tokenizers and text encoders (paper §4.2).
 
     A prompt's tokens are cut into chunks of 75. Each chunk, wrapped in start and end token and
     padded to 77, is encoded on its own; the hidden states of the last but one layer are joined
@@ -66,9 +66,30 @@ class TextEncoder:
         Returns:
             `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
         """
-        first_BSD, _ = _encode(self.text_encoder, self.tokenizer, prompts, chunks)
-        second_BSD, pooled_BP = _encode(self.text_encoder_2, self.tokenizer_2, prompts, chunks)
-        return torch.cat([first_BSD, second_BSD], dim=-1), pooled_BP
+        return encode_tokens(self.text_encoder, self.text_encoder_2, self.tokens(prompts, chunks))
+
+    def tokens(self, prompts: Sequence[str], chunks: int = 1) -> torch.Tensor:
+        """Token ids of prompts for both encoders, `tokens_BECS` [B, 2, chunks, 77], on the CPU."""
+        tokenizers = (self.tokenizer, self.tokenizer_2)
+        return torch.stack([token_chunks(t, prompts, chunks) for t in tokenizers], dim=1)
+
+
+def encode_tokens(
+    encoder: CLIPTextModel, encoder_2: CLIPTextModelWithProjection, tokens_BECS: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `TextEncoder.encode` makes of tokens, with gradients where they are wanted.
+
+    Args:
+        encoder: First encoder; as its module or wrapped, say for data parallel training.
+        encoder_2: Second encoder, likewise.
+        tokens_BECS: From `TextEncoder.tokens`.
+
+    Returns:
+        `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
+    """
+    first_BSD, _ = _encode(encoder, tokens_BECS[:, 0])
+    second_BSD, pooled_BP = _encode(encoder_2, tokens_BECS[:, 1])
+    return torch.cat([first_BSD, second_BSD], dim=-1), pooled_BP
 
 
 def token_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], chunks: int) -> torch.Tensor:
@@ -113,14 +134,11 @@ def _chunk_ids(tokenizer: CLIPTokenizer, prompt: str, chunks: int) -> list[list[
 
 
 def _encode(
-    encoder: CLIPTextModel | CLIPTextModelWithProjection,
-    tokenizer: CLIPTokenizer,
-    prompts: Sequence[str],
-    chunks: int,
+    encoder: CLIPTextModel | CLIPTextModelWithProjection, ids_BCS: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Penultimate states [B, 77 * chunks, d] and the first output of the first chunk [B, ...]."""
-    ids_BCS = token_chunks(tokenizer, prompts, chunks)
-    count, _, length = ids_BCS.shape
-    output = encoder(ids_BCS.flatten(0, 1).to(encoder.device), output_hidden_states=True)
+    count, chunks, length = ids_BCS.shape
+    device = next(encoder.parameters()).device
+    output = encoder(ids_BCS.flatten(0, 1).to(device), output_hidden_states=True)
     hidden_BSD = output.hidden_states[-2].reshape(count, chunks * length, -1)
     return hidden_BSD, output[0][::chunks]

@@ -8,6 +8,7 @@ which a gradient is gone; and optimizer states on the host.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -85,7 +86,10 @@ class ByParameterUpdate:
         self._params, self._accelerator, self._average = params, accelerator, average
         # Not wrapped for data parallelism, which would want all gradients at the end.
         self.model = accelerator.prepare_model(trainable.network, evaluation_mode=True)
-        self._weights = trainable.weights()
+        text = trainable.text
+        wrap = functools.partial(accelerator.prepare_model, evaluation_mode=True)
+        self.encoders = text.wrapped(wrap) if text else []
+        self._weights, self._factors = trainable.weights(), trainable.rate_factors()
         self._place = {name: index for index, name in enumerate(self._weights)}
         self._sums: dict[str, torch.Tensor] = {}
         self._step = _Pending()
@@ -147,7 +151,7 @@ class ByParameterUpdate:
         weights = [self._weights[name] for name in names]
         device = torch.device("cpu") if self._on_host else self._accelerator.device
         seen = [torch.nn.Parameter(_hollow(self._as_seen(weight), device)) for weight in weights]
-        optimizer = make_optimizer(dict(zip(names, seen, strict=True)), self._params)
+        optimizer = make_optimizer(dict(zip(names, seen, strict=True)), self._params, self._factors)
         return _Unit(names, weights, seen, optimizer)
 
     @property

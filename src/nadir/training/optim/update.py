@@ -31,6 +31,9 @@ class Update(Protocol):
     model: torch.nn.Module
     """The network as it is called: on the device, in the run's precision."""
 
+    encoders: list[Any]
+    """Likewise both text encoders, where one is trained; else none."""
+
     def begin(self, step: int, rate: float) -> None:
         """Start optimizer step `step` (from 0) with learning rate `rate`."""
         ...
@@ -81,8 +84,9 @@ class WholeUpdate:
         self._kind = params.optimizer
         self._limit = params.max_gradient_norm
         self._weights = trainable.weights()
-        optimizer = make_optimizer(self._weights, params)
+        optimizer = make_optimizer(self._weights, params, trainable.rate_factors())
         self.model, self._optimizer = accelerator.prepare(trainable.network, optimizer)
+        self.encoders = trainable.text.wrapped(accelerator.prepare) if trainable.text else []
         self._average = average
         self._norm = math.nan
 
@@ -92,7 +96,9 @@ class WholeUpdate:
 
     def part(self, *, last: bool) -> AbstractContextManager[None]:  # noqa: ARG002
         """See `Update.part`; accelerate counts the parts itself."""
-        context: AbstractContextManager[None] = self._accelerator.accumulate(self.model)
+        context: AbstractContextManager[None] = self._accelerator.accumulate(
+            self.model, *self.encoders
+        )
         return context
 
     def backward(self, loss: torch.Tensor) -> None:

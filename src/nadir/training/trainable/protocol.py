@@ -1,10 +1,8 @@
-"""What is trained: the network that predicts, its weights by name, and how they are published."""
+"""What the training loop knows about what it trains."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
-
-from nadir.model.checkpoint.writing import save_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +11,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from nadir.model.sdxl.scaling import LatentScaling
+    from nadir.training.trainable.text import TrainedText
 
 
 class Trainable(Protocol):
@@ -27,8 +26,17 @@ class Trainable(Protocol):
         """The U-Net that predicts; the weights it holds now are the ones that are drawn with."""
         ...
 
+    @property
+    def text(self) -> TrainedText | None:
+        """The text encoders that are trained beside it; None while both are frozen."""
+        ...
+
     def weights(self) -> dict[str, torch.nn.Parameter]:
-        """The trained parameters by name, always in the same order."""
+        """The trained parameters by name, always in the same order; all others are frozen."""
+        ...
+
+    def rate_factors(self) -> dict[str, float]:
+        """What the learning rate is multiplied by for each of `weights`; 1 is the usual."""
         ...
 
     def write(
@@ -50,32 +58,3 @@ class Trainable(Protocol):
             training: Facts about the training, plain JSON values.
         """
         ...
-
-
-class FullUNet:
-    """The whole U-Net, and nothing else of the model.
-
-    Args:
-        network: In float32.
-    """
-
-    def __init__(self, network: UNet2DConditionModel) -> None:
-        self.network = network
-
-    def weights(self) -> dict[str, torch.nn.Parameter]:
-        """Every parameter of the U-Net."""
-        return dict(self.network.named_parameters())
-
-    def write(
-        self,
-        folder: Path,
-        *,
-        base: Path,
-        noise: dict[str, Any],
-        scaling: LatentScaling,
-        training: dict[str, Any],
-    ) -> None:
-        """See `Trainable.write`."""
-        save_checkpoint(
-            folder, base=base, unet=self.network, noise=noise, scaling=scaling, training=training
-        )
