@@ -7,18 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
-from nadir.diffusion.names import LossWeightName, Scaling
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class LossWeightParams(Section):
-    """Weight of the loss by signal-to-noise ratio (paper §2.4)."""
-
-    name: LossWeightName
-    """`snr_plus_one` trains the terminal step; the literal `min_snr` gives it weight 0."""
-    gamma: Annotated[float, Field(gt=0)]
-    """Clamp of the SNR; the paper uses 5."""
+from nadir.config.learning_rate import LearningRateParams
+from nadir.config.objective import (
+    LossParams,
+    LossWeightParams,
+    RegularisationParams,
+    Share,
+    TimestepParams,
+)
+from nadir.diffusion.names import Scaling
 
 
 class CaptionParams(Section):
@@ -54,8 +51,8 @@ class TrainParams(Section):
     """`adamw` is the usual one, `adafactor` needs least memory, `muon` is for training anew."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    learning_rate_schedule: Literal["constant", "cosine"]
-    """After warm-up: constant, or cosine to zero."""
+    learning_rate_schedule: LearningRateParams
+    """Course of the learning rate after warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)]
     """Steps of linear warm-up."""
     betas: tuple[float, float]
@@ -66,8 +63,14 @@ class TrainParams(Section):
     """Gradient norm clip."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     """Decay of the weight average that is published; 0 publishes the last weights."""
+    timesteps: TimestepParams
+    """Which noise levels are drawn how often; always one from each stratum of a batch."""
+    loss: LossParams
+    """Error that is minimised, before its weights."""
     loss_weight: LossWeightParams
     """Weight by SNR."""
+    regularisation: RegularisationParams
+    """Images that count with a loss weight of their own."""
     tag_weighting: bool
     """Weight samples by the rarity of their tags (paper §4.3)."""
     latent_scaling: Scaling

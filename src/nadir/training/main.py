@@ -41,6 +41,7 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
+from nadir.training.timesteps import TimestepSampler
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
@@ -146,6 +147,7 @@ def prepare_run(
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
+    timesteps = TimestepSampler(train.timesteps, schedule)
     reader = LatentReader(DATA / "latents")
     scaling = latent_scaling(train.latent_scaling)
     samples = load_samples(
@@ -154,6 +156,7 @@ def prepare_run(
         tags=DATA / "tags.parquet",
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
+        regularisation=train.regularisation,
     )
     text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
     if accelerator.is_main_process:
@@ -175,7 +178,7 @@ def prepare_run(
         scaling=scaling,
         text=text,
         params=train,
-        num_timesteps=schedule.num_timesteps,
+        timesteps=timesteps,
         device=device,
     )
     return Run(
@@ -184,7 +187,7 @@ def prepare_run(
         fingerprint=fingerprint,
         train=train,
         noise=noise,
-        objective=Objective(schedule, noise, train.loss_weight),
+        objective=Objective(schedule, noise, train.loss_weight, loss=train.loss, device=device),
         samples=samples,
         loader=loader,
         scaling=scaling,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nadir.ground.errors import NadirError
-from nadir.training.optim.optimizers import learning_rate, make_optimizer, set_learning_rate
+from nadir.training.optim.optimizers import make_optimizer, set_learning_rate
+from nadir.training.optim.schedules import learning_rate
 from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.state import Snapshot
 
@@ -100,6 +101,7 @@ class TrainStep:
         )
         set_learning_rate(self._optimizer, rate)
         losses, norm = self._optimize(batch)
+        self._objective.finish_step(lambda part: self._accelerator.reduce(part, reduction="mean"))
         if self._average:
             self._average.update()
         facts = torch.cat([losses, losses.new_tensor([float(stop.requested)])])
@@ -163,11 +165,13 @@ class TrainStep:
                 "scaler": scaler.state_dict() if scaler else None,
             },
             facts=facts,
+            extra=self._objective.state(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a checkpoint; bit by bit what an uninterrupted run would do."""
         copy_weights(snapshot.weights, self._weights)
+        self._objective.load(snapshot.extra)
         if self._average and snapshot.average is not None:
             self._average.load(snapshot.average, snapshot.average_updates)
         self._optimizer.load_state_dict(snapshot.optimizer["optimizer"])
