@@ -234,3 +234,28 @@ def test_an_edit_that_is_refused_changes_nothing_that_was_read_before(params_fil
     with pytest.raises(NadirError):
         set_values(["train.steps=12", "train.seed=none"], params_file)
     assert read_section("train", TrainParams, params_file) == before
+
+
+def test_faults_in_a_section_of_several_forms_have_their_line_and_remedy(params_file: Path) -> None:
+    edit(params_file, "distribution: uniform, min: 0.0", "distribution: uniform, mim: 0.0")
+    edit(params_file, "kind: mse", "kind: hubert")
+    edit(params_file, "{name: cosine, final: 0.0}", "{final: 0.0}")
+    with pytest.raises(NadirError) as caught:
+        read_params(params_file)
+    text = str(caught.value)
+    line = line_of(params_file, "mim: 0.0")
+    assert f"params.yaml:{line} train.timesteps.mim - unknown key; did you mean min?" in text
+    assert "train.timesteps.min - missing" in text
+    line = line_of(params_file, "kind: hubert")
+    assert f"params.yaml:{line} train.loss - 'hubert' is none of mse, huber, smooth_l1" in text
+    assert "train.learning_rate_schedule - 'name' is missing" in text
+
+
+def test_a_setting_that_the_chosen_form_does_not_use_is_refused(params_file: Path) -> None:
+    for key, value in (
+        ("train.timesteps", "{distribution: uniform, min: 0, max: 1, shift: null, mean: 0}"),
+        ("train.loss", "{kind: mse, delta: 0.1}"),
+        ("train.learning_rate_schedule", "{name: constant, final: 0.1}"),
+    ):
+        with pytest.raises(NadirError, match="unknown key"):
+            set_values([f"{key}={value}"], params_file)

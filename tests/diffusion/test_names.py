@@ -8,7 +8,8 @@ from typing import get_args
 
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.noise import NoiseParams
-from nadir.config.train import LossWeightParams, TrainParams
+from nadir.config.objective import LossWeightParams
+from nadir.config.train import TrainParams
 from nadir.diffusion import names
 
 

@@ -50,7 +50,11 @@ def test_json_has_equally_long_lists_and_the_settings(root: Path) -> None:
     assert found["settings"]["steps"] == 28
     assert found["settings"]["spacing"] == "native"
     assert found["settings"]["noise"]["prediction"] == "v"
-    assert found["settings"]["loss_weight"] == {"name": "snr_plus_one", "gamma": 5.0}
+    assert found["settings"]["loss_weight"] == {
+        "name": "snr_plus_one",
+        "gamma": 5.0,
+        "learned": None,
+    }
     assert found["canvas"] is None
     assert sum(found["weight_shares"].values()) - found["weight_shares"]["sigma_inf"] == (
         pytest.approx(1)

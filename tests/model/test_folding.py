@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from tests.model.conftest import NOISE, SCALING, write_checkpoint
 from tests.model.test_checkpoint import draw
 
 from nadir.config.base_model import BaseModelParams, TinyParams
+from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
-from nadir.model.checkpoint.folding import STOCK_SCALING
+from nadir.model.checkpoint.folder_checks import load_checked
+from nadir.model.checkpoint.folding import STOCK_SCALING, write_vae
 from nadir.model.fetch import fetch_base
 from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
 from nadir.model.sdxl.networks import load_unet, load_vae
@@ -71,6 +75,44 @@ def test_another_factor_is_folded_as_well(base: Path, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", base, scaling=scaling)
     assert read_json(folder / "vae/config.json")["scaling_factor"] == 0.13025
     assert load_checkpoint_info(folder).latent_scaling == scaling
+
+
+def test_a_shift_and_eight_channels_are_folded_as_well(tmp_path: Path) -> None:
+    config = {"scaling_factor": 0.1406, "shift_factor": -0.4743, "latent_channels": 8}
+    torch.manual_seed(0)
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, **config).save_pretrained(
+        tmp_path / "base/vae"
+    )
+    plain = load_vae(tmp_path / "base")
+    write_vae(tmp_path / "base/vae", tmp_path / "new/vae", LatentScaling.from_vae_config(config))
+    published = load_vae(tmp_path / "new")
+    with torch.no_grad():
+        normal = (plain.encode(picture()).latent_dist.mean + 0.4743) * 0.1406
+        found = published.encode(picture()).latent_dist.mean * 0.13025
+        torch.testing.assert_close(found, normal, rtol=1e-4, atol=1e-5)
+        expected = plain.decode(normal / 0.1406 - 0.4743).sample
+        again = published.decode(normal / 0.13025).sample
+        torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
+    assert published.config.shift_factor is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"padding_mode": "reflect"}, "pads its convolutions by 'reflect'"),
+        ({"_class_name": "AutoencoderKLFlux2"}, "is an AutoencoderKLFlux2"),
+        ({"use_quant_conv": False}, "has no quant_conv"),
+        ({"latent_channels": 16}, "its U-Net takes 4 channels and the VAE gives 16"),
+    ],
+)
+def test_a_vae_of_another_kind_is_refused_by_name(
+    base: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    config = tmp_path / "base/vae/config.json"
+    write_json(config, read_json(config) | changes)
+    with pytest.raises(NadirError, match=said):
+        load_checked(tmp_path / "base", where="here")
 
 
 def test_the_vae_keeps_its_precision(base: Path, tmp_path: Path) -> None:

@@ -38,6 +38,22 @@ def test_a_factor_beside_mean_and_std_becomes_part_of_the_std() -> None:
     assert LatentScaling.from_vae_config(config) == LatentScaling("per_channel", (1.0,), (2.0,))
 
 
+def test_a_shift_is_taken_off_before_the_factor_in_every_channel() -> None:
+    config = {"scaling_factor": 0.1406, "shift_factor": -0.4743, "latent_channels": 8}
+    scaling = LatentScaling.from_vae_config(config)
+    raw = torch.randn(1, 8, 3, 5, dtype=torch.float64)
+    torch.testing.assert_close(scaling.normalise(raw), (raw + 0.4743) * 0.1406)
+    assert scaling.vae_config()["shift_factor"] is None
+    for none in (None, 0.0):
+        assert LatentScaling.from_vae_config(config | {"shift_factor": none}).kind == "sdxl"
+
+
+def test_a_shift_beside_a_mean_is_refused() -> None:
+    config = {"latents_mean": [1.0], "latents_std": [0.5], "scaling_factor": 1, "shift_factor": 0.1}
+    with pytest.raises(NadirError, match="both shift_factor and latents_mean"):
+        LatentScaling.from_vae_config(config)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -219,6 +219,22 @@ def test_two_processes_train_what_one_does(whole: Path, make_project: MakeProjec
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_two_processes_learn_one_loss_weight(make_project: MakeProject) -> None:
+    learned = {"channels": 32, "learning_rate": 0.3}
+    weight = {"name": "snr_plus_one", "gamma": 5.0, "learned": learned}
+    found = []
+    for processes in (1, 2):
+        project = make_project(steps=12, warmup_steps=1, loss_weight=weight)
+        params = project / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        params.write_text(text.replace("processes: 1", f"processes: {processes}"), encoding="utf-8")
+        status, log = run(project)
+        assert status == 0, log
+        rows = (project / "reports/loss.csv").read_text(encoding="utf-8").splitlines()[1:]
+        found.append([float(row.split(",")[2]) for row in rows])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_other_parameters_train_anew_and_forget_the_finished_run(
     make_project: MakeProject,
 ) -> None:

@@ -12,11 +12,13 @@ from tests.support.training_project import BUCKETS, HOLDOUT, IMAGES
 
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
+from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.networks import load_text
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.training.loader import BatchLoader, Samples, batch_plan, load_samples
 from nadir.training.objective import Batch
+from nadir.training.timesteps import TimestepSampler
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams
@@ -41,7 +43,7 @@ def loader_of(project: Path, params: TrainParams, samples: Samples | None = None
         scaling=SCALING,
         text=load_text(project / "models/base"),
         params=params,
-        num_timesteps=1000,
+        timesteps=TimestepSampler(params.timesteps, NoiseSchedule.scaled_linear().zero_terminal()),
         device=torch.device("cpu"),
     )
 

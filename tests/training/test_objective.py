@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nadir.config.noise import NoiseParams
-from nadir.config.train import LossWeightParams
+from nadir.config.objective import LossWeightParams
 from nadir.diffusion.prediction import target, to_x0
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.training.objective import Batch, Objective
@@ -26,7 +26,8 @@ def noise_params(prediction: str = "v", *, zero_terminal: bool = True) -> NoiseP
 
 def make_objective(noise: NoiseParams, weight: str = "none") -> Objective:
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
-    return Objective(schedule, noise, LossWeightParams.model_validate({"name": weight, "gamma": 5}))
+    settings = {"name": weight, "gamma": 5, "learned": None}
+    return Objective(schedule, noise, LossWeightParams.model_validate(settings))
 
 
 def make_batch(timesteps: list[int], weights: list[float] | None = None) -> Batch:

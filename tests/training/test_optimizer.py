@@ -4,34 +4,7 @@ import pytest
 import torch
 
 from nadir.config.train import TrainParams
-from nadir.training.optim.optimizers import learning_rate, make_optimizer, set_learning_rate
-
-
-def rates(schedule: str, *, warmup: int = 4, steps: int = 20) -> list[float]:
-    return [
-        learning_rate(step, peak=1.0, warmup_steps=warmup, steps=steps, schedule=schedule)
-        for step in range(steps)
-    ]
-
-
-def test_the_rate_warms_up_linearly_to_its_peak() -> None:
-    assert rates("constant")[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-
-
-def test_a_constant_rate_stays_at_its_peak() -> None:
-    assert set(rates("constant")[4:]) == {1.0}
-
-
-def test_a_cosine_rate_falls_all_the_way_and_is_half_in_the_middle() -> None:
-    falling = rates("cosine")[4:]
-    assert falling == sorted(falling, reverse=True)
-    assert falling[0] == 1.0
-    assert falling[8] == pytest.approx(0.5)
-    assert 0 < falling[-1] < 0.02
-
-
-def test_without_warm_up_the_first_step_has_the_peak_rate() -> None:
-    assert rates("cosine", warmup=0)[0] == 1.0
+from nadir.training.optim.optimizers import make_optimizer, set_learning_rate
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])

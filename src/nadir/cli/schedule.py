@@ -15,7 +15,7 @@ from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from nadir.config.noise import NoiseParams
-    from nadir.config.train import LossWeightParams
+    from nadir.config.objective import LossWeightParams
     from nadir.diffusion.resolution import CanvasAdvice
     from nadir.diffusion.schedule import NoiseSchedule
 

@@ -121,7 +121,7 @@ def _sound_sections(model: type[Model], tree: Any) -> Model:
     for name, field in model.model_fields.items():
         with contextlib.suppress(ValidationError, KeyError):
             section = json.dumps(tree[field.alias or name], default=str)
-            sound[name] = _model_inside(field.annotation).model_validate_json(section)
+            sound[name] = _models_inside(field.annotation)[0].model_validate_json(section)
     return model.model_construct(**sound)
 
 
@@ -166,16 +166,20 @@ def _describe(
     prefix: Location,
     path: Path,
 ) -> str:
-    location = fault["loc"]
+    location, keys = _in_file(model, fault["loc"])
     place = _place(tree, (*prefix, *location), path)
     if fault["type"] == "extra_forbidden":
-        return f"{place} - unknown key{_suggest(str(location[-1]), _keys_at(model, location[:-1]))}"
+        return f"{place} - unknown key{_suggest(str(location[-1]), keys)}"
     if fault["type"] == "missing":
         return f"{place} - missing; presets/tiny.yaml shows a value"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
-    if fault["type"] == "literal_error":
-        allowed = [v.strip(" '") for v in fault["ctx"]["expected"].replace(" or ", ",").split(",")]
+    if fault["type"] == "union_tag_not_found":
+        return f"{place} - {fault['ctx']['discriminator']} is missing"
+    if fault["type"] in ("literal_error", "union_tag_invalid"):
+        choices = fault["ctx"].get("expected") or fault["ctx"]["expected_tags"]
+        given = fault["ctx"].get("tag", given)
+        allowed = [v.strip(" '") for v in choices.replace(" or ", ",").split(",")]
         hint = _suggest(str(given), allowed)
         return f"{place} - {given!r} is none of {', '.join(allowed)}{hint}"
     shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
@@ -187,26 +191,36 @@ def _suggest(word: str, known: list[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
 
 
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
-    """Names of the fields that may stand at `location` in `model`."""
+def _in_file(model: type[BaseModel], location: Location) -> tuple[Location, list[str]]:
+    """A fault's location as the file has it, and the keys of the section that it lies in.
+
+    Where a section has several forms, pydantic puts the name of the form into the location.
+    """
     current: Any = model
-    for part in location:
-        fields = {(f.alias or n): f for n, f in current.model_fields.items()}
-        if part not in fields:  # a place in a list, or a key that is the user's own
+    found: list[int | str] = []
+    keys: list[str] = []
+    parts = iter(location)
+    for part in parts:
+        found.append(part)
+        if isinstance(part, int) or current is None:
             continue
-        current = _model_inside(fields[part].annotation)
-    return [field.alias or name for name, field in current.model_fields.items()]
+        fields = {(field.alias or name): field for name, field in current.model_fields.items()}
+        keys = list(fields)
+        field = fields.get(part)
+        forms = _models_inside(field.annotation) if field else []
+        current = forms[0] if forms else None
+        if field and field.discriminator:
+            form = next(parts, None)
+            kinds = {m: m.model_fields[str(field.discriminator)].annotation for m in forms}
+            current = next((m for m in forms if form in typing.get_args(kinds[m])), None)
+    return tuple(found), keys
 
 
-def _model_inside(annotation: Any) -> Any:
-    """The model in an annotation such as `tuple[Model, ...]`."""
+def _models_inside(annotation: Any) -> list[Any]:
+    """The models in an annotation such as `tuple[Model, ...]` or `Model | Other`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        found = _model_inside(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [model for argument in typing.get_args(annotation) for model in _models_inside(argument)]
 
 
 def line_of(tree: Any, location: Location) -> int | None:

@@ -7,20 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.config.learning_rate import LearningRateParams
+from nadir.config.objective import (
+    LossParams,
+    LossWeightParams,
+    RegularisationParams,
+    Share,
+    TimestepParams,
+)
 from nadir.config.optimizers import OPTIMIZERS, OptimizerName
 from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
-from nadir.diffusion.names import LossWeightName, Scaling
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class LossWeightParams(Section):
-    """Weight of the loss by signal-to-noise ratio (paper §2.4)."""
-
-    name: LossWeightName
-    """`snr_plus_one` trains the terminal step; the literal `min_snr` gives it weight 0."""
-    gamma: Annotated[float, Field(gt=0)]
-    """Clamp of the SNR; the paper uses 5."""
+from nadir.diffusion.names import Scaling
 
 
 class CaptionParams(Section):
@@ -71,8 +68,8 @@ class TrainParams(Section):
     """Change each weight as soon as its gradient is there, which then needs no memory."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    learning_rate_schedule: Literal["constant", "cosine"]
-    """After warm-up: constant, or cosine to zero."""
+    learning_rate_schedule: LearningRateParams
+    """Course of the learning rate after warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)]
     """Steps of linear warm-up."""
     betas: tuple[float, float]
@@ -87,8 +84,14 @@ class TrainParams(Section):
     """Of the average; bf16 is rounded by chance."""
     ema_device: Literal["device", "host"]
     """Where the average lies."""
+    timesteps: TimestepParams
+    """Which noise levels are drawn how often; always one from each stratum of a batch."""
+    loss: LossParams
+    """Error that is minimised, before its weights."""
     loss_weight: LossWeightParams
     """Weight by SNR."""
+    regularisation: RegularisationParams
+    """Images that count with a loss weight of their own."""
     tag_weighting: bool
     """Weight samples by the rarity of their tags (paper §4.3)."""
     latent_scaling: Scaling
@@ -154,5 +157,5 @@ class TrainParams(Section):
             and self.mixed_precision == "fp16",
             f"optimizer {self.optimizer} publishes its own average: ema_decay 0 and "
             "learning_rate_schedule constant": facts.own_average
-            and (self.ema_decay > 0 or self.learning_rate_schedule != "constant"),
+            and (self.ema_decay > 0 or self.learning_rate_schedule.name != "constant"),
         }

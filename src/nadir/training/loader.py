@@ -18,6 +18,7 @@ from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
 from nadir.training.objective import Batch
+from nadir.training.regularisation import regularisation_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from nadir.config.objective import RegularisationParams
     from nadir.config.train import TrainParams
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
+    from nadir.training.timesteps import TimestepSampler
 
 _TIME_IDS = (
     "original_height",
@@ -51,7 +54,8 @@ class Samples:
         tags: Of all training images of the manifest.
         tag_images_N: Which of those each row is.
         tag_names: (name, class) of each tag.
-        weights_N: Tag weights, mean 1 over the training images; all 1 without tag weighting.
+        weights_N: Tag weights, mean 1 over the training images (all 1 without tag weighting),
+            times the weight of regularisation images.
         time_ids_N6: Micro-conditioning in pixels.
         buckets: Rows of this table in each bucket, buckets by name.
         repeats_N: How often an epoch shows each; None shows all once.
@@ -83,6 +87,11 @@ class Samples:
         height, width = np.median(self.time_ids_N6[:, :2], axis=0)
         return round(float(height)), round(float(width))
 
+    def area_px(self, rows_B: NDArray[np.int64]) -> int:
+        """Width times height of the bucket that some rows belong to."""
+        height, width = self.time_ids_N6[rows_B[0], 4:]
+        return int(height) * int(width)
+
     def prompt_tags(self, row: int) -> list[tuple[str, str]]:
         """(name, class) of each tag of one image, aliases and implications applied."""
         return [self.tag_names[tag] for tag in self.tags.of(int(self.tag_images_N[row]))]
@@ -95,6 +104,7 @@ def load_samples(
     tags: Path,
     tag_weighting: bool,
     repeats: Mapping[str, int] | None = None,
+    regularisation: RegularisationParams | None = None,
 ) -> Samples:
     """Join the latent index with the manifest's training split.
 
@@ -104,9 +114,10 @@ def load_samples(
         tags: data/tags.parquet.
         tag_weighting: Weigh samples by the rarity of their tags.
         repeats: `train.repeats`.
+        regularisation: `train.regularisation`.
 
     Raises:
-        NadirError: No training image has a latent, or none has a tag to repeat.
+        NadirError: No training image has a latent, or none has a tag or folder that is named.
     """
     images = read_table(manifest, MANIFEST, ["sha256", "split"])
     train = pc.equal(images["split"], "train").to_numpy()
@@ -124,6 +135,9 @@ def load_samples(
     # The tags are of training images alone, so those before an image say which of them it is.
     rows = (np.cumsum(train) - 1)[row_of[positions]]
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
+    if regularisation and (regularisation.tags or regularisation.folders):
+        paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
+        weights = weights * regularisation_weights(regularisation, uses, table, paths)
     return Samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
@@ -172,8 +186,11 @@ class BatchLoader:
         scaling: Normalises latents.
         text: Text encoders, on the training device.
         params: Batch size, captions, seed.
-        num_timesteps: T of the noise schedule.
+        timesteps: Draws the noise levels.
         device: Where batches go.
+
+    Attributes:
+        timesteps: Draws the noise levels.
     """
 
     def __init__(
@@ -184,7 +201,7 @@ class BatchLoader:
         scaling: LatentScaling,
         text: TextEncoder,
         params: TrainParams,
-        num_timesteps: int,
+        timesteps: TimestepSampler,
         device: torch.device,
     ) -> None:
         self._samples = samples
@@ -192,7 +209,7 @@ class BatchLoader:
         self._scaling = scaling
         self._text = text
         self._params = params
-        self._num_timesteps = num_timesteps
+        self.timesteps = timesteps
         self._device = device
         self._plan = batch_plan(samples, params)
 
@@ -213,13 +230,13 @@ class BatchLoader:
         latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
         size = self._plan.batch_sizes[bucket]
-        timesteps = randomness.stratified_timesteps(seed, step, size, self._num_timesteps)
+        timesteps_B = self.timesteps.draw(seed, step, size, self._samples.area_px(rows_B))
         device = self._device
         hidden_BSD, pooled_BP, tokens_BECS = self._conditioning(self.captions(step, rows_B, places))
         return Batch(
             latents_BCHW=self._scaling.normalise(latents_BCHW.to(device).float()),
             noise_BCHW=randomness.noise(seed, step, places, shape).to(device),
-            timesteps_B=timesteps[places.start : places.stop],
+            timesteps_B=timesteps_B[places.start : places.stop],
             hidden_BSD=hidden_BSD,
             pooled_BP=pooled_BP,
             time_ids_B6=torch.from_numpy(time_ids_B6).to(device),

@@ -40,6 +40,7 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
+from nadir.training.timesteps import TimestepSampler
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import make_trainable, text_precision
 from nadir.training.trainer import Trainer
@@ -136,6 +137,7 @@ def prepare_run(
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
+    timesteps = TimestepSampler(train.timesteps, schedule)
     reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
     samples = load_samples(
@@ -144,6 +146,7 @@ def prepare_run(
         tags=artifacts.TAGS,
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
+        regularisation=train.regularisation,
     )
     text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:
@@ -165,7 +168,7 @@ def prepare_run(
         scaling=scaling,
         text=text,
         params=train,
-        num_timesteps=schedule.num_timesteps,
+        timesteps=timesteps,
         device=device,
     )
     return Run(
@@ -174,7 +177,7 @@ def prepare_run(
         fingerprint=fingerprint,
         train=train,
         noise=noise,
-        objective=Objective(schedule, noise, train.loss_weight),
+        objective=Objective(schedule, noise, train.loss_weight, loss=train.loss, device=device),
         samples=samples,
         loader=loader,
         scaling=scaling,

@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from nadir.config.objective import SquaredLoss
 from nadir.diffusion.loss_weight import loss_weight_table
 from nadir.diffusion.prediction import add_noise, target
+from nadir.training.error_functions import error_function
+from nadir.training.learned_weight import LearnedWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
-
     from nadir.config.noise import NoiseParams
-    from nadir.config.train import LossWeightParams
+    from nadir.config.objective import LossParams, LossWeightParams
     from nadir.diffusion.schedule import NoiseSchedule
 
     UNet = Callable[
         [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
     ]
     """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
+
+
+_LEARNED = "loss_weight."
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,30 @@ class Objective:
     Args:
         schedule: Made from `params.noise`; weights use its own SNR, after any rescale.
         noise: Says what the network predicts.
-        weight: Loss weight by SNR.
+        weight: Loss weight by SNR, and what is learned on top of it.
+        loss: The error of an element; squared when left out.
+        device: Where batches are.
 
     Attributes:
         schedule: What the batches are noised by.
-        weights_T: Loss weight of every timestep, float64.
+        weights_T: Loss weight of every timestep, float64; what is learned comes on top.
     """
 
     def __init__(
-        self, schedule: NoiseSchedule, noise: NoiseParams, weight: LossWeightParams
+        self,
+        schedule: NoiseSchedule,
+        noise: NoiseParams,
+        weight: LossWeightParams,
+        *,
+        loss: LossParams | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.schedule = schedule
+        self._error = error_function(loss or SquaredLoss(kind="mse"), schedule)
+        self._learned = None
+        if weight.learned:
+            device = device or torch.device("cpu")
+            self._learned = LearnedWeight(weight.learned, schedule, device)
         self._prediction = noise.prediction
         self.weights_T = loss_weight_table(
             schedule, weight.name, prediction=noise.prediction, gamma=weight.gamma
@@ -96,9 +115,9 @@ class Objective:
     def __call__(self, unet: UNet, batch: Batch) -> Loss:
         """Loss of a batch.
 
-        Each sample's squared error is averaged over its latent, then multiplied by the SNR weight
-        and the tag weight. The batch's mean is not divided by the sum of weights (Hang et al.
-        2303.09556), so a weighting below 1 lowers the effective learning rate.
+        Each sample's error is averaged over its latent, then multiplied by the SNR weight and the
+        tag weight. The batch's mean is not divided by the sum of weights (Hang et al. 2303.09556),
+        so a weighting below 1 lowers the effective learning rate.
         """
         clean_BCHW, noise_BCHW = batch.latents_BCHW, batch.noise_BCHW
         alphas_B = self.schedule.alphas_cumprod[batch.timesteps_B]
@@ -108,7 +127,39 @@ class Objective:
         output_BCHW = unet(
             noisy_BCHW, timesteps_B, batch.hidden_BSD, batch.pooled_BP, batch.time_ids_B6
         )
-        error_B = (output_BCHW.float() - wanted_BCHW.float()).square().mean(dim=(1, 2, 3))
-        by_snr_B = self.weights_T[batch.timesteps_B].to(error_B)
-        loss = (error_B * by_snr_B * batch.weights_B).mean()
-        return Loss(loss, error_B.detach().mean())
+        difference_BCHW = output_BCHW.float() - wanted_BCHW.float()
+        error_B = self._error(difference_BCHW, batch.timesteps_B).mean(dim=(1, 2, 3))
+        weighted_B = error_B * self.weights_T[batch.timesteps_B].to(error_B)
+        if self._learned:
+            weighted_B = self._by_uncertainty(self._learned, weighted_B, batch)
+        loss = (weighted_B * batch.weights_B).mean()
+        return Loss(loss, difference_BCHW.detach().square().mean(dim=(1, 2, 3)).mean())
+
+    def _by_uncertainty(
+        self, learned: LearnedWeight, error_B: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        """exp(-u) error + u; where gradients are wanted, u learns from it, too."""
+        if torch.is_grad_enabled():
+            learned.observe(batch.timesteps_B, error_B.detach(), batch.weights_B)
+        u_B = learned.uncertainty(batch.timesteps_B)
+        return error_B * (-u_B).exp() + u_B
+
+    def finish_step(self, mean: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Train what the objective learns itself, once for each optimizer step.
+
+        Args:
+            mean: Averages a tensor over all processes.
+        """
+        if self._learned:
+            self._learned.step(mean)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a resumed training needs of what the objective learns; empty when it is nothing."""
+        state = self._learned.state() if self._learned else {}
+        return {f"{_LEARNED}{name}": tensor for name, tensor in state.items()}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from `state`."""
+        if self._learned:
+            own = {n.removeprefix(_LEARNED): t for n, t in state.items() if n.startswith(_LEARNED)}
+            self._learned.load(own)

@@ -50,10 +50,15 @@ def stratified_timesteps(seed: int, step: int, batch_size: int, timesteps: int) 
     Returns:
         timesteps_B, int64.
     """
+    place = stratified_uniforms(seed, step, batch_size) * timesteps
+    return torch.from_numpy(np.minimum(place.astype(np.int64), timesteps - 1))
+
+
+def stratified_uniforms(seed: int, step: int, batch_size: int) -> np.ndarray:
+    """One number from each of `batch_size` equal strata of 0 to 1, in random order; float64."""
     rng = generator(seed, Stream.TIMESTEPS, step)
     strata = rng.permutation(batch_size)
-    place = (strata + rng.random(batch_size)) / batch_size * timesteps
-    return torch.from_numpy(np.minimum(place.astype(np.int64), timesteps - 1))
+    return np.asarray((strata + rng.random(batch_size)) / batch_size)
 
 
 def flips(seed: int, step: int, positions: Sequence[int]) -> np.ndarray:

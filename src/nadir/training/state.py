@@ -3,6 +3,7 @@
 One folder per checkpoint, `step-000200`, below the run's own folder:
 
 - `weights.safetensors`, `average.safetensors` (absent when `ema_decay` is 0): what is trained
+- `extra.safetensors` (absent when empty): what is learned beside the weights
 - `optimizer.pt`: optimizer state, read with torch's weights-only loader
 - `state.json`: step, images, fingerprint, loss history
 - `manifest.json`: size and sha256 of the others
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"step-(\d{6,})")
 _WEIGHTS, _AVERAGE = "weights.safetensors", "average.safetensors"
+_EXTRA = "extra.safetensors"
 _OPTIMIZER, _STATE, _MANIFEST = "optimizer.pt", "state.json", "manifest.json"
 
 
@@ -45,6 +47,7 @@ class Snapshot:
         average_updates: Updates that went into the average.
         optimizer: State of the optimizer and, in fp16, the loss scaler.
         facts: JSON values: images seen, loss history.
+        extra: What is learned beside the weights, by name, such as a loss weight and its moments.
     """
 
     step: int
@@ -53,6 +56,7 @@ class Snapshot:
     average_updates: int
     optimizer: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -105,7 +109,7 @@ class CheckpointStore:
     def load(self, folder: Path) -> Snapshot:
         """Read a checkpoint that `latest` returned; tensors lie on the CPU."""
         state = read_json(folder / _STATE)
-        average = folder / _AVERAGE
+        average, extra = folder / _AVERAGE, folder / _EXTRA
         return Snapshot(
             step=state["step"],
             weights=load_file(folder / _WEIGHTS),
@@ -113,6 +117,7 @@ class CheckpointStore:
             average_updates=state["average_updates"],
             optimizer=torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True),
             facts=state["facts"],
+            extra=load_file(extra) if extra.is_file() else {},
         )
 
     def clear(self) -> None:
@@ -128,6 +133,8 @@ class CheckpointStore:
         save_file(_plain(snapshot.weights), folder / _WEIGHTS)
         if snapshot.average is not None:
             save_file(_plain(snapshot.average), folder / _AVERAGE)
+        if snapshot.extra:
+            save_file(_plain(snapshot.extra), folder / _EXTRA)
         torch.save(snapshot.optimizer, folder / _OPTIMIZER)
         state = {
             "step": snapshot.step,

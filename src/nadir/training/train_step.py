@@ -12,7 +12,7 @@ from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.text import encode_tokens
 from nadir.training.optim.by_parameter import ByParameterUpdate
-from nadir.training.optim.optimizers import learning_rate
+from nadir.training.optim.schedules import learning_rate
 from nadir.training.optim.update import Update, WholeUpdate
 from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.state import Snapshot
@@ -116,6 +116,7 @@ class TrainStep:
                 self._update.backward(result.loss)
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
         norm = self._update.finish()
+        self._objective.finish_step(lambda part: self._accelerator.reduce(part, reduction="mean"))
         facts = torch.cat([losses, losses.new_tensor([float(stop.requested)])])
         loss, unweighted, stops = self._accelerator.reduce(facts, reduction="mean").tolist()
         return StepResult(loss, unweighted, norm, rate, stops > 0)
@@ -167,11 +168,13 @@ class TrainStep:
             average_updates=self._average.updates if self._average else 0,
             optimizer=self._update.state_dict(),
             facts=facts,
+            extra=self._objective.state(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a checkpoint; bit by bit what an uninterrupted run would do."""
         copy_weights(snapshot.weights, self._weights)
+        self._objective.load(snapshot.extra)
         if self._average and snapshot.average is not None:
             self._average.load(snapshot.average, snapshot.average_updates)
         self._update.load_state_dict(snapshot.optimizer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, say
+from nadir.training.departures import drawn_weights, objective_notes
 from nadir.training.history import History
 from nadir.training.reporter import SHARE_PREFIX
 from nadir.training.run_files import CHECKPOINTS
@@ -98,7 +99,7 @@ class Trainer:
     def _start(self) -> None:
         """Tell the log and the tracker what is about to run."""
         run = self._run
-        shares = weight_shares(run.objective.schedule, run.objective.weights_T)
+        shares = weight_shares(run.objective.schedule, drawn_weights(run))
         epochs = run.loader.images_before(run.train.steps) / run.loader.epoch_images
         trainable = self._train_step.trainable
         parameters = sum(p.numel() for p in trainable.network.parameters())
@@ -111,6 +112,9 @@ class Trainer:
         )
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         self._say(f"train: loss weight by band: {told}")
+        lines, notes = objective_notes(run)
+        for line in lines:
+            self._say(line)
         facts: dict[str, Any] = {
             "steps_done": self._step,
             "training_images": len(run.samples),
@@ -121,7 +125,7 @@ class Trainer:
             "device": self._accelerator.device.type,
             "noise_schedule": run.objective.schedule.fingerprint,
         }
-        facts |= {f"{SHARE_PREFIX}{name}": share for name, share in shares.items()}
+        facts |= notes | {f"{SHARE_PREFIX}{name}": share for name, share in shares.items()}
         if self._main:
             run.reporter.started(facts)
 

@@ -46,6 +46,7 @@ def load_checked(folder: Path, *, where: str) -> dict[str, Any]:
     """
     hide_progress_bars()
     _require_task(folder, where)
+    _require_vae(folder, where)
     require_tokenizers(folder, where)
     return {part: _load(folder, part, kind, where) for part, kind in _CLASSES.items()}
 
@@ -101,6 +102,27 @@ def _require_task(folder: Path, where: str) -> None:
             f"the model is {kind}: its U-Net takes {takes} channels and the VAE gives {gives}",
             where=where,
             fix="name a text-to-image SDXL, not one for inpainting or editing",
+        )
+
+
+def _require_vae(folder: Path, where: str) -> None:
+    """Refuse a VAE that the class AutoencoderKL would load, and then compute otherwise."""
+    config = read_json(folder / "vae/config.json")
+    kind = config.get("_class_name", "AutoencoderKL")
+    padding = config.get("padding_mode", "zeros")
+    fault = ""
+    if kind != "AutoencoderKL":
+        fault = f"its VAE is an {kind}, not an AutoencoderKL"
+    elif padding != "zeros":
+        fault = f"its VAE pads its convolutions by {padding!r}, and SDXL's pads with zeros"
+    elif not (config.get("use_quant_conv", True) and config.get("use_post_quant_conv", True)):
+        fault = "its VAE has no quant_conv or post_quant_conv, into which the scaling is folded"
+    if fault:
+        raise NadirError(
+            f"the model cannot be used: {fault}",
+            where=where,
+            fix="name a model with SDXL's kind of VAE; another scale, shift or number of channels "
+            "may be set in its config.json",
         )
 
 

@@ -61,10 +61,24 @@ class LatentScaling:
         """What a diffusers VAE configuration says.
 
         The stock pipeline decodes z * std / scaling_factor + mean, so a factor other than 1 is
-        part of the std.
+        part of the std. A `shift_factor` means (x - shift) * scaling_factor, as in the pipelines
+        that know it; SDXL's pass over it.
+
+        Raises:
+            NadirError: It has both a shift and a mean.
         """
         factor = float(config["scaling_factor"])
         mean, std = config.get("latents_mean"), config.get("latents_std")
+        shift = float(config.get("shift_factor") or 0.0)
+        if shift and mean is not None:
+            raise NadirError(
+                "the VAE's configuration has both shift_factor and latents_mean",
+                where="vae/config.json",
+                fix="remove the one that its latents were not made for",
+            )
+        if shift:
+            channels = int(config["latent_channels"])
+            return cls("per_channel", (shift,) * channels, (1.0 / factor,) * channels)
         if mean is None or std is None:
             return cls(kind="sdxl", scaling_factor=factor)
         return cls(kind="per_channel", mean=tuple(mean), std=tuple(s / factor for s in std))
@@ -80,7 +94,12 @@ class LatentScaling:
             mean = std = None
         else:
             mean, std = list(self.mean), list(self.std)
-        return {"scaling_factor": self.scaling_factor, "latents_mean": mean, "latents_std": std}
+        return {
+            "scaling_factor": self.scaling_factor,
+            "shift_factor": None,
+            "latents_mean": mean,
+            "latents_std": std,
+        }
 
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Raw latents [..., C, h, w] to what the U-Net is trained on."""

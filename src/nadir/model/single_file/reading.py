@@ -191,8 +191,8 @@ def _unet(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> UNet2D
 
 
 def _vae(tensors: Mapping[str, torch.Tensor], config: dict[str, Any]) -> AutoencoderKL:
-    # What the model was trained with is folded into the VAE; 0.13025 is the layout's rule.
-    plain = {"scaling_factor": SCALING_FACTOR, "latents_mean": None, "latents_std": None}
+    # Whatever the model was trained with is folded into the VAE; 0.13025 is the layout's rule.
+    plain = LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR).vae_config()
     with torch.device("meta"):
         model = AutoencoderKL.from_config(config | plain)
     wanted = model.state_dict()

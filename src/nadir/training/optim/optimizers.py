@@ -1,10 +1,9 @@
-"""Optimizers and the learning rate as a function of the step."""
+"""Optimizers by name."""
 
 from __future__ import annotations
 
 import logging
-import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,27 +18,6 @@ if TYPE_CHECKING:
     Group = dict[str, Any]
 
 _RATE_FACTOR = "rate_factor"
-
-
-def learning_rate(
-    step: int,
-    *,
-    peak: float,
-    warmup_steps: int,
-    steps: int,
-    schedule: Literal["constant", "cosine"],
-) -> float:
-    """Learning rate of optimizer step `step` (from 0): linear warm-up, then the schedule.
-
-    The warm-up reaches `peak` at step `warmup_steps`; the cosine falls to 0 after the last step.
-    It is a pure function, so a resumed run needs no scheduler state.
-    """
-    if step < warmup_steps:
-        return peak * (step + 1) / (warmup_steps + 1)
-    if schedule == "constant":
-        return peak
-    done = (step - warmup_steps) / (steps - warmup_steps)
-    return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_optimizer(
