@@ -208,7 +208,7 @@ class BatchLoader:
         places = range(rank * len(rows_B), (rank + 1) * len(rows_B))
         positions_B = self._samples.positions_N[rows_B]
         time_ids_B6 = self._samples.time_ids_N6[rows_B]
-        flipped_B = self._reader.has_flip(positions_B) & randomness.flips(seed, step, places)
+        flipped_B = self._flipped(step, positions_B, places)
         time_ids_B6[flipped_B, _CROP_LEFT] = self._reader.flip_crop_left(positions_B[flipped_B])
         latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
@@ -227,6 +227,29 @@ class BatchLoader:
             time_ids_B6=torch.from_numpy(time_ids_B6).to(device),
             weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
         )
+
+    def drawn(self, step: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+        """What the whole batch of `step` is made of, whatever its values are.
+
+        Returns:
+            sha256 of each image, timesteps_B, and whether each latent is finite.
+        """
+        bucket, within_B = self._plan.rank_batch(step, 0, 1)
+        positions_B = self._samples.positions_N[self._samples.buckets[bucket][within_B]]
+        size = self._plan.batch_sizes[bucket]
+        latents_BCHW = self._reader.rows(positions_B, self._flipped(step, positions_B, range(size)))
+        timesteps_B = randomness.stratified_timesteps(
+            self._params.seed, step, size, self._num_timesteps
+        )
+        finite_B = latents_BCHW.isfinite().flatten(1).all(dim=1)
+        return list(self._reader.index["sha256"].iloc[positions_B]), timesteps_B, finite_B
+
+    def _flipped(
+        self, step: int, positions_B: NDArray[np.int64], places: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """Which images of the batch are shown mirrored."""
+        coins: NDArray[np.bool_] = randomness.flips(self._params.seed, step, places)
+        return self._reader.has_flip(positions_B) & coins
 
     @property
     def epoch_images(self) -> int:

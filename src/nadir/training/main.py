@@ -44,6 +44,7 @@ from nadir.training.stop_request import (
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import FullUNet
 from nadir.training.trainer import Trainer
+from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,11 +159,18 @@ def prepare_run(
     text = load_text(BASE, dtype=_PRECISIONS[train.mixed_precision]).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
-    previews = None
+    previews = validator = None
+    if train.validation.every and accelerator.is_main_process:
+        validator = load_validator(
+            DATA, train, noise=noise, schedule=schedule, scaling=scaling, text=text
+        )
+        if validator is None:
+            say(f"train: {NO_HOLDOUT}")
     if train.preview_every and accelerator.is_main_process:
         previews = Previews(
             train,
             samples,
+            reader=reader,
             text=text,
             vae=load_vae(BASE),
             scaling=scaling,
@@ -180,6 +188,7 @@ def prepare_run(
     )
     return Run(
         work=work,
+        data=DATA,
         base=BASE,
         fingerprint=fingerprint,
         train=train,
@@ -190,6 +199,7 @@ def prepare_run(
         scaling=scaling,
         previews=previews,
         reporter=reporter,
+        validator=validator,
     )
 
 
