@@ -28,6 +28,7 @@ from nadir.ground.files import read_json, write_json
 from nadir.model.sdxl.networks import load_text, load_unet, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
+from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader, load_samples
 from nadir.training.objective import Objective
 from nadir.training.previews import Previews
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from nadir.config.train import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.loader import Samples
+    from nadir.training.trainable import Trainable
 
 BASE = Path("models/base")
 DATA = Path("data")
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="one training process")
     parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")
+    parser.add_argument("--check", action="store_true", help="only `nadir train --check`")
     options = parser.parse_args(arguments)
     disable_progress_bar()
     if _is_one_of_several():
@@ -79,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             accelerator = make_accelerator(train_params)
         try:
             with exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process):
-                run_training(options.work, options.fingerprint, train_params, accelerator, stop)
+                start = check_training if options.check else run_training
+                start(options.work, options.fingerprint, train_params, accelerator, stop)
         except Exception as error:
             fault = (
                 error if isinstance(error, NadirError) else disk_full_error(error, where="train")
@@ -127,13 +131,41 @@ def run_training(
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter)
-        trainable = FullUNet(load_unet(BASE))
-        train_step = TrainStep(trainable, train, run.objective, accelerator)
+        train_step = TrainStep(load_trainable(), train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
     except BaseException:
         reporter.finished("KILLED" if stop.requested else "FAILED")
         raise
     reporter.finished("FINISHED")
+
+
+def check_training(
+    work: Path,
+    fingerprint: str,
+    train: TrainParams,
+    accelerator: Accelerator,
+    stop: StopRequest,
+) -> None:
+    """`nadir train --check`: two steps, a save, a resume; without previews and tracker.
+
+    Raises:
+        NadirError: A fault in the inputs, or the training would not run as it should.
+    """
+    set_seed(train.seed)
+    off = train.validation.model_copy(update={"every": 0})
+    plain = train.model_copy(update={"preview_every": 0, "validation": off})
+    run = prepare_run(work, fingerprint, plain, accelerator, NoReporter())
+    run_check(
+        run,
+        lambda: TrainStep(load_trainable(), train, run.objective, accelerator),
+        accelerator,
+        stop,
+    )
+
+
+def load_trainable() -> Trainable:
+    """What is trained, with the base model's weights."""
+    return FullUNet(load_unet(BASE))
 
 
 def prepare_run(

@@ -9,6 +9,9 @@ OUTPUT = "output"
 MODEL, METRICS, LOSS = "checkpoint", "training.json", "loss.csv"
 """What `output` holds: diffusers folder, metrics, plot data."""
 
+CHECK = "check.json"
+"""What `output` holds after `nadir train --check`."""
+
 FAILURE = "failure.json"
 """Why the trainer ended early, for the launcher to tell."""
 
