@@ -45,7 +45,9 @@ class Alarm:
 
 
 def high_sigma(measured: Sequence[Values], mean_error: float) -> Alarm | None:
-    """The error at high sigma does not fall: no better than the mean, or worse than at first.
+    """The error at high sigma is not below the first one, and no better than the mean's.
+
+    Or it is a tenth above the first one twice in succession.
 
     Args:
         measured: Held-out errors so far, in order; three are needed.
@@ -54,7 +56,7 @@ def high_sigma(measured: Sequence[Values], mean_error: float) -> Alarm | None:
     errors = [values[HIGH] for values in measured if HIGH in values]
     if len(errors) < 3:
         return None
-    stuck = errors[-1] >= mean_error and errors[-1] > _FALLING * min(errors[:-1])
+    stuck = errors[-1] >= mean_error and errors[-1] > _FALLING * errors[0]
     worse = min(errors[-2:]) > _WORSE * errors[0]
     if not (stuck or worse):
         return None
@@ -62,7 +64,7 @@ def high_sigma(measured: Sequence[Values], mean_error: float) -> Alarm | None:
         "high_sigma",
         f"the held-out error at high sigma is {errors[-1]:.3f} and does not fall: it was "
         f"{errors[0]:.3f} at first, and always guessing the mean gets {mean_error:.3f}",
-        "pictures will be grey or of wrong brightness. Use noise.prediction v and a "
+        "pictures become grey or of wrong brightness. Use noise.prediction v and a "
         "train.loss_weight that trains the last timestep (snr_plus_one), check that the base is "
         "what noise says; if the error rises, lower train.learning_rate",
     )

@@ -156,10 +156,15 @@ def _document_frequency(tags: Path) -> dict[tuple[str, str], float]:
 
 
 def _error_of_the_mean(images: Sequence[HeldOutImage], scaling: LatentScaling) -> float:
-    """Mean over images of the squared distance to each channel's mean over them."""
+    """Mean squared distance of each image to the channels' mean over the other images."""
     latents = [scaling.normalise(image.latents_CHW[None])[0].double() for image in images]
-    means_C = torch.stack([one.mean(dim=(1, 2)) for one in latents]).mean(dim=0)
-    return _mean(float((one - means_C[:, None, None]).square().mean()) for one in latents)
+    means_NC = torch.stack([one.mean(dim=(1, 2)) for one in latents])
+    others = max(len(latents) - 1, 1)
+    guesses_NC = (means_NC.sum(dim=0) - means_NC) / others
+    return _mean(
+        float((one - guess_C[:, None, None]).square().mean())
+        for one, guess_C in zip(latents, guesses_NC, strict=True)
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -167,6 +167,6 @@ class Watch:
             return
         if step - self._told.get(alarm.name, -self._quiet) >= self._quiet:
             self._told[alarm.name] = step
-            self._warn(f"WARNING train: {alarm.name}: {alarm.what}. {alarm.fix}")
-        if alarm.name in self._params.stop_on:
+            self._warn(f"WARNING train: {alarm.name}: {alarm.what}; {alarm.fix}")
+        if alarm.name in self._params.stop_on and self.fault() is None:
             self.stopping = alarm
