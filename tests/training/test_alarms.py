@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.training.test_trainer import Recorder, assert_equal_weights, train
 
+from nadir.config.edit import set_values
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.data.latents.store import LatentReader
@@ -113,14 +114,16 @@ def test_a_rate_far_too_high_spikes_stops_and_goes_on_when_allowed(
     whole = train(tmp_path / "whole", **wild)
     said = capsys.readouterr().out
     assert said.count("WARNING train: spikes: 3 spikes of loss or gradient norm") == 1
+    set_values(["train.stop_on=[spikes]"], shifted / "params.yaml")
     with pytest.raises(NadirError, match="stopped by the alarm spikes: 3 spikes") as caught:
-        train(tmp_path / "parts", **wild, stop_on=["spikes"])
+        train(tmp_path / "parts", **wild)
     assert "take spikes out of train.stop_on and run again" in caught.value.fix
     (saved,) = (tmp_path / "parts/checkpoints").iterdir()
     with pytest.raises(NadirError, match="stopped by the alarm spikes: 3 spikes"):
-        train(tmp_path / "parts", **wild, stop_on=["spikes"])
+        train(tmp_path / "parts", **wild)
     assert [one.name for one in (tmp_path / "parts/checkpoints").iterdir()] == [saved.name]
-    resumed = train(tmp_path / "parts", **wild, stop_on=[])
+    set_values(["train.stop_on=[]"], shifted / "params.yaml")
+    resumed = train(tmp_path / "parts", **wild)
     assert 0 < len(resumed.steps) < len(whole.steps)
     assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
 
