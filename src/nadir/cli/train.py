@@ -100,5 +100,6 @@ def _step(step: dict[str, float]) -> str:
 
 
 def _whole(facts: dict[str, Any]) -> str:
-    hours = facts["planned_steps"] * facts["steps"][-1]["seconds"] / 3600
-    return f"{facts['planned_steps']} steps, {hours:.1f} h at the pace of step 2"
+    seconds = facts["planned_steps"] * facts["steps"][-1]["seconds"]
+    told = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+    return f"{facts['planned_steps']} steps, {told} at the pace of step 2"
