@@ -95,6 +95,14 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
         (["noise.beta_end=0.0001"], "beta_end must be greater"),
         (["compute.processes=3"], "multiple of compute.processes"),
         (["train.preview_prompts=[]"], "preview_every needs at least one"),
+        (
+            ["train.validation.every=0", "train.stop_on=[rare_tags]"],
+            "rare_tags need validation.every above 0",
+        ),
+        (
+            ["train.preview_every=0", "train.stop_on=[extreme_pixels]"],
+            "extreme_pixels needs preview_every",
+        ),
         (["evaluate.steps=30", "noise.timesteps=20"], "evaluate.steps - must not be more"),
         (
             ["train.batch_size=15", "train.gradient_accumulation=2", "train.warmup_steps=5000"],

@@ -44,6 +44,14 @@ def test_parameters_of_other_stages_do_not(trained: MiniProject) -> None:
     assert stage_fingerprint("train", trained.root) == before
 
 
+def test_what_stops_a_training_shapes_none_so_a_stopped_one_goes_on(trained: MiniProject) -> None:
+    before = stage_fingerprint("train", trained.root)
+    trained.set("stop_on: []", "stop_on: [spikes]")
+    assert stage_fingerprint("train", trained.root) == before
+    trained.set("validation: {every: 250", "validation: {every: 200")
+    assert stage_fingerprint("train", trained.root) != before
+
+
 def test_a_directorys_md5_is_dvcs(trained: MiniProject) -> None:
     outputs = output_hashes(read_lock(trained.root))
     for path in ("data/latents", "models/base", "models/run.json"):

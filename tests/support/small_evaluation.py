@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.evaluation.evaluator import Evaluation, evaluate
-from nadir.evaluation.heldout import load_heldout
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.subject import Subject
+from nadir.heldout.images import load_heldout
 from nadir.model.load import load_checkpoint_info
 from nadir.sampling.generate import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat

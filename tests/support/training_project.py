@@ -43,6 +43,7 @@ TRAIN: dict[str, Any] = {
     "checkpoint_every": 4,
     "preview_every": 6,
     "preview_prompts": ["1girl, red_hair"],
+    "validation": {"every": 6, "images": 6, "levels": 1},
 }
 DVC_YAML = """\
 stages:

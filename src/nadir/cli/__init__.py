@@ -21,6 +21,7 @@ from nadir.cli.sample_data import sample_data
 from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status
+from nadir.cli.train import train
 from nadir.compute.waiting import bound_spinning
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.inherited import forget_python_switches
@@ -58,6 +59,7 @@ app.command(help=_help(export))(export)
 app.command(help=_help(clean))(clean)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
+app.command(help=_help(train))(train)
 app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")
 app.add_typer(data_app, name="data")

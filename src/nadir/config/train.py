@@ -19,6 +19,8 @@ from nadir.config.optimizers import OPTIMIZERS, OptimizerName
 from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
 from nadir.diffusion.names import Scaling
 
+AlarmName = Literal["high_sigma", "spikes", "rare_tags", "extreme_pixels"]
+
 
 class CaptionParams(Section):
     """How an image's tags become a prompt."""
@@ -33,6 +35,20 @@ class CaptionParams(Section):
     """Write `red_hair` or `red hair`."""
     token_chunks: Annotated[int, Field(ge=1, le=8)]
     """Chunks of 75 tokens that a prompt may fill (paper §4.2: 3)."""
+
+
+class ValidationParams(Section):
+    """Error of the clean latent (x0) on held-out images with fixed noise, while training goes on.
+
+    One measurement takes images x 3 x levels forward passes.
+    """
+
+    every: Annotated[int, Field(ge=0)]
+    """Steps between measurements; step 0 and the last step have one, too. 0 makes none."""
+    images: Annotated[int, Field(ge=1)]
+    """Held-out images at most, the first by hash."""
+    levels: Annotated[int, Field(ge=1, le=16)]
+    """Noise levels in each of the three bands of sigma."""
 
 
 class TrainParams(Section):
@@ -114,6 +130,11 @@ class TrainParams(Section):
     """Steps between preview images in the tracker; 0 makes none."""
     preview_prompts: tuple[str, ...]
     """Prompts of the previews; each keeps its own noise through the run."""
+    validation: ValidationParams
+    """Held-out error while training goes on."""
+    stop_on: tuple[AlarmName, ...]
+    """Alarms that stop the training, its state saved; the others only warn (docs/training.md). A
+    change of this list alone goes on from the saved state."""
     seed: int
     """Seed of initialisation, batches, timesteps, noise and captions."""
 
@@ -133,6 +154,12 @@ class TrainParams(Section):
             "with an adapter, what is trained is always fp32: weights fp32": (
                 self.adapter and self.weights != "fp32"
             ),
+            "stop_on: high_sigma and rare_tags need validation.every above 0": not (
+                self.validation.every
+            )
+            and {"high_sigma", "rare_tags"} & {*self.stop_on},
+            "stop_on: extreme_pixels needs preview_every above 0": not self.preview_every
+            and "extreme_pixels" in self.stop_on,
         } | self._memory_faults()
         if any(faults.values()):
             raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))

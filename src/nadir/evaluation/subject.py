@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nadir.evaluation.heldout import loss_batches, unet_function
-from nadir.evaluation.losses import loss_values
+from nadir.heldout.images import loss_batches, unet_function
+from nadir.heldout.losses import loss_values
 from nadir.sampling.decode import decode, pixel_array
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.evaluation.heldout import HeldOutImage
-    from nadir.evaluation.losses import LossValue
     from nadir.evaluation.protocol import EvalPlan
+    from nadir.heldout.images import HeldOutImage
+    from nadir.heldout.losses import LossValue
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.sampling.generate import PromptEncodings
 

@@ -65,7 +65,20 @@ def folder_listing(path: Path) -> str:
 
 
 def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
-    return canonical_hash({"cmd": cmd, "deps": deps, "params": params})
+    return canonical_hash({"cmd": cmd, "deps": deps, "params": _shaping(params)})
+
+
+def _shaping(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters without `train.stop_on`, which shapes no weight: a run goes on without it."""
+    return {
+        file: {
+            name: {key: one for key, one in value.items() if key != "stop_on"}
+            if name == "train" and isinstance(value, dict)
+            else value
+            for name, value in names.items()
+        }
+        for file, names in params.items()
+    }
 
 
 def _definition(stage: str, root: Path) -> dict[str, Any]:

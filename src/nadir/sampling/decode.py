@@ -12,7 +12,7 @@ from nadir.diffusion.sdxl import SIDE_PX, VAE_FACTOR
 from nadir.model.sdxl.scaling import LatentScaling
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLPipeline
+    from diffusers import AutoencoderKL, StableDiffusionXLPipeline
     from numpy.typing import NDArray
 
 _DECODE_LATENT_AREA = (SIDE_PX // VAE_FACTOR) ** 2
@@ -24,7 +24,12 @@ def decode(pipeline: StableDiffusionXLPipeline, latents_NCHW: torch.Tensor) -> t
 
     Decoded a few at a time, because a decoder needs far more memory than a U-Net.
     """
-    vae = pipeline.vae
+    return decode_by(pipeline.vae, latents_NCHW)
+
+
+@torch.no_grad()
+def decode_by(vae: AutoencoderKL, latents_NCHW: torch.Tensor) -> torch.Tensor:
+    """The same by a VAE alone, whose configuration says how the latents are scaled."""
     raw_NCHW = LatentScaling.from_vae_config(vae.config).denormalise(latents_NCHW.float())
     parts = torch.split(raw_NCHW.to(vae.device, vae.dtype), _decode_batch(raw_NCHW))
     pixels_NCHW = torch.cat([vae.decode(part).sample.float().cpu() for part in parts])

@@ -12,7 +12,6 @@ from nadir.config.evaluate import EvaluateParams
 from nadir.config.reader import read_section
 from nadir.data.tables import write_table
 from nadir.evaluation.evaluator import Evaluation, evaluate
-from nadir.evaluation.heldout import load_heldout
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.report.page import render_report
@@ -22,6 +21,7 @@ from nadir.evaluation.subject import Subject
 from nadir.ground import artifacts
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
+from nadir.heldout.images import load_heldout
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _LAST = 100
@@ -70,8 +70,21 @@ class History:
         last = math.fsum(self._recent) / len(self._recent)
         return {"steps": step, "images": images, "loss": loss, "loss_last_100": last}
 
-    def write_csv(self, path: Path) -> None:
-        """Write the rows for `dvc plots`."""
-        lines = [",".join(_COLUMNS)]
-        lines += [f"{step},{images},{loss:.6g},{raw:.6g}" for step, images, loss, raw in self._rows]
+    def write_csv(self, path: Path, more: Mapping[str, Mapping[int, float]] | None = None) -> None:
+        """Write the rows for `dvc plots`.
+
+        Args:
+            path: The file.
+            more: Further columns, values by step; each stands in the first row at its step or
+                after it, and step 0 in none. Empty elsewhere.
+        """
+        columns = more or {}
+        lines, before = [",".join([*_COLUMNS, *columns])], 0
+        for step, images, loss, raw in self._rows:
+            cells = [f"{step}", f"{images}", f"{loss:.6g}", f"{raw:.6g}"]
+            for values in columns.values():
+                inside = [value for at, value in values.items() if before < at <= step]
+                cells.append(f"{inside[-1]:.6g}" if inside else "")
+            lines.append(",".join(cells))
+            before = step
         write_text(path, "\n".join(lines) + "\n")

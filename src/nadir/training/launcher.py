@@ -18,7 +18,7 @@ from nadir.training.run_files import TRAINER_LOCK, is_finished
 from nadir.training.stop_request import StopRequest, exclusive, stopped_early
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nadir.config.compute import ComputeParams
@@ -35,6 +35,7 @@ def launch(
     compute: ComputeParams,
     mixed_precision: str,
     environment: Mapping[str, str],
+    arguments: Sequence[str] = (),
 ) -> None:
     """Run the training processes to their end.
 
@@ -47,6 +48,7 @@ def launch(
         compute: Processes, accelerate configuration.
         mixed_precision: `no`, `fp16` or `bf16`.
         environment: Variables for the processes, on top of this process' own.
+        arguments: More of the command line, such as `--check`.
 
     Raises:
         NadirError: Training failed or was stopped, or another process trains in `work`.
@@ -55,7 +57,10 @@ def launch(
     with exclusive(lock):  # a trainer may outlive its launcher
         forget_fault(work)
     status = _supervise(
-        command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
+        [
+            *command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
+            *arguments,
+        ],
         {**launch_environment(compute), **_defaults(), **environment},
         lock,
     )

@@ -225,7 +225,7 @@ class BatchLoader:
         places = range(rank * len(rows_B), (rank + 1) * len(rows_B))
         positions_B = self._samples.positions_N[rows_B]
         time_ids_B6 = self._samples.time_ids_N6[rows_B]
-        flipped_B = self._reader.has_flip(positions_B) & randomness.flips(seed, step, places)
+        flipped_B = self._flipped(step, positions_B, places)
         time_ids_B6[flipped_B, _CROP_LEFT] = self._reader.flip_crop_left(positions_B[flipped_B])
         latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
@@ -253,6 +253,28 @@ class BatchLoader:
             return *self._text.encode(captions, chunks), None
         none_B0 = torch.zeros(len(captions), 0)
         return none_B0, none_B0, self._text.tokens(captions, chunks).to(self._device)
+
+    def drawn(self, step: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+        """What the whole batch of `step` is made of, whatever its values are.
+
+        Returns:
+            sha256 of each image, timesteps_B, and whether each latent is finite.
+        """
+        bucket, within_B = self._plan.rank_batch(step, 0, 1)
+        positions_B = self._samples.positions_N[self._samples.buckets[bucket][within_B]]
+        size = self._plan.batch_sizes[bucket]
+        latents_BCHW = self._reader.rows(positions_B, self._flipped(step, positions_B, range(size)))
+        area_px = self._samples.area_px(self._samples.buckets[bucket][within_B])
+        timesteps_B = self.timesteps.draw(self._params.seed, step, size, area_px)
+        finite_B = latents_BCHW.isfinite().flatten(1).all(dim=1)
+        return list(self._reader.index["sha256"].iloc[positions_B]), timesteps_B, finite_B
+
+    def _flipped(
+        self, step: int, positions_B: NDArray[np.int64], places: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """Which images of the batch are shown mirrored."""
+        coins: NDArray[np.bool_] = randomness.flips(self._params.seed, step, places)
+        return self._reader.has_flip(positions_B) & coins
 
     @property
     def epoch_images(self) -> int:

@@ -28,6 +28,7 @@ from nadir.ground.files import read_json
 from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
+from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader, load_samples
 from nadir.training.objective import Objective
 from nadir.training.previews import Previews
@@ -44,6 +45,7 @@ from nadir.training.timesteps import TimestepSampler
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import make_trainable, text_precision
 from nadir.training.trainer import Trainer
+from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="one training process")
     parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")
+    parser.add_argument("--check", action="store_true", help="only `nadir train --check`")
     options = parser.parse_args(arguments)
     disable_progress_bar()
     if _is_one_of_several():
@@ -77,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 faults_left_in(options.work, where="train"),
                 exclusive(options.work / TRAINER_LOCK, when=accelerator.is_main_process),
             ):
-                run_training(options.work, options.fingerprint, train_params, accelerator, stop)
+                start = check_training if options.check else run_training
+                start(options.work, options.fingerprint, train_params, accelerator, stop)
         finally:
             accelerator.end_training()
 
@@ -126,6 +130,32 @@ def run_training(
     reporter.finished("FINISHED")
 
 
+def check_training(
+    work: Path,
+    fingerprint: str,
+    train: TrainParams,
+    accelerator: Accelerator,
+    stop: StopRequest,
+) -> None:
+    """`nadir train --check`: two steps, a save, a resume; without previews and tracker.
+
+    Raises:
+        NadirError: A fault in the inputs, or the training would not run as it should.
+    """
+    set_seed(train.seed)
+    off = train.validation.model_copy(update={"every": 0})
+    plain = train.model_copy(update={"preview_every": 0, "validation": off})
+    run = prepare_run(work, fingerprint, plain, accelerator, NoReporter())
+    run_check(
+        run,
+        lambda: TrainStep(
+            make_trainable(train, artifacts.BASE, run.text), train, run.objective, accelerator
+        ),
+        accelerator,
+        stop,
+    )
+
+
 def prepare_run(
     work: Path,
     fingerprint: str,
@@ -151,11 +181,23 @@ def prepare_run(
     text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
-    previews = None
+    previews = validator = None
+    if train.validation.every and accelerator.is_main_process:
+        validator = load_validator(
+            artifacts.MANIFEST.parent,
+            train,
+            noise=noise,
+            schedule=schedule,
+            scaling=scaling,
+            text=text,
+        )
+        if validator is None:
+            say(f"train: {NO_HOLDOUT}")
     if train.preview_every and accelerator.is_main_process:
         previews = Previews(
             train,
             samples,
+            reader=reader,
             text=text,
             vae=load_vae(artifacts.BASE),
             scaling=scaling,
@@ -173,6 +215,7 @@ def prepare_run(
     )
     return Run(
         work=work,
+        data=artifacts.MANIFEST.parent,
         base=artifacts.BASE,
         fingerprint=fingerprint,
         train=train,
@@ -184,6 +227,7 @@ def prepare_run(
         text=text,
         previews=previews,
         reporter=reporter,
+        validator=validator,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,9 @@ from diffusers import StableDiffusionXLPipeline
 
 from nadir.diffusion.samplers import make_sampler
 from nadir.model.checkpoint.folding import STOCK_SCALING, fold_scaling
+from nadir.sampling.decode import decode_by, pixel_array, to_image
 from nadir.sampling.generate import PromptEncodings, generate
+from nadir.training.validation.pictures import RealPictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from nadir.config.train import TrainParams
+    from nadir.data.latents.store import LatentReader
     from nadir.diffusion.schedule import NoiseSchedule
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
@@ -37,6 +41,7 @@ class Previews:
     Args:
         params: Prompts, captions and seed.
         samples: The training images, for a canvas and an original size that the network knows.
+        reader: Latents of the training images, for comparison.
         text: The text encoders, which may change between two drawings.
         vae: The base model's VAE, which is changed in place.
         scaling: From the U-Net's latents to the VAE's.
@@ -49,6 +54,7 @@ class Previews:
         params: TrainParams,
         samples: Samples,
         *,
+        reader: LatentReader,
         text: TextEncoder,
         vae: AutoencoderKL,
         scaling: LatentScaling,
@@ -60,6 +66,7 @@ class Previews:
         height, width = samples.typical_original
         self._original_size, self._captions = (width, height), params.caption
         self._text = text
+        self._real = RealPictures(samples, reader, scaling, params.preview_prompts)
         fold_scaling(vae, scaling)
         vae.register_to_config(**STOCK_SCALING.vae_config())
         self._vae = vae
@@ -86,6 +93,15 @@ class Previews:
         for drawing in drawings:
             yield drawing.prompt, drawing.image
         unet.train(was_training)
+
+    @cached_property
+    def real_extreme_share(self) -> float:
+        """Share of exactly black or white pixels in real images like the prompts."""
+        return self._real.extreme_share(self._decoded)
+
+    def _decoded(self, latents_CHW: torch.Tensor) -> Image:
+        """A real image's normalised latent as the published VAE shows it."""
+        return to_image(pixel_array(decode_by(self._vae, latents_CHW[None])[0]))
 
     def _pipeline(self, unet: UNet2DConditionModel) -> StableDiffusionXLPipeline:
         pipeline = StableDiffusionXLPipeline(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nadir.training.previews import Previews
     from nadir.training.reporter import TrainingReporter
     from nadir.training.trainable import Trainable
+    from nadir.training.validation.validator import Validator
+    from nadir.training.validation.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Run:
 
     Attributes:
         work: The run's own folder: `checkpoints` while it runs, `output` when it has finished.
+        data: Folder of manifest, tag table and latents.
         base: The base model's folder.
         fingerprint: Of code, data and params.
         train: `params.yaml` train.
@@ -40,9 +43,11 @@ class Run:
         text: The text encoders that loader and previews use, on the training device.
         previews: Draws previews; None draws none.
         reporter: Told what happens, by the main process alone.
+        validator: Measures the held-out error; None measures none.
     """
 
     work: Path
+    data: Path
     base: Path
     fingerprint: str
     train: TrainParams
@@ -54,13 +59,15 @@ class Run:
     text: TextEncoder
     previews: Previews | None
     reporter: TrainingReporter
+    validator: Validator | None
 
-    def write_outputs(self, trainable: Trainable, history: History) -> None:
+    def write_outputs(self, trainable: Trainable, history: History, watch: Watch) -> None:
         """Write checkpoint, metrics and loss curve into `output`, which appears as a whole.
 
         Args:
             trainable: Holds the weights to publish.
             history: Of the finished run.
+            watch: Of the finished run; holds its held-out errors.
         """
         final = self.work / OUTPUT
         summary = history.summary()
@@ -82,7 +89,7 @@ class Run:
                 scaling=self.scaling,
                 training=facts,
             )
-            write_json(temporary / METRICS, summary)
-            history.write_csv(temporary / LOSS)
+            write_json(temporary / METRICS, summary | watch.summary())
+            history.write_csv(temporary / LOSS, watch.columns())
         for name in (METRICS, LOSS):
             self.reporter.artifact(final / name)

@@ -16,6 +16,9 @@ OUTPUT = "output"
 MODEL, METRICS, LOSS = "checkpoint", "training.json", "loss.csv"
 """What `output` holds: diffusers folder, metrics, plot data."""
 
+
+CHECK = "check.json"
+"""What `output` holds after `nadir train --check`."""
 TRAINER_LOCK, LAUNCHER_LOCK = "trainer.lock", "launcher.lock"
 """Held by the first training process, and by what started it."""
 

@@ -7,14 +7,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.loss_weight import weight_shares
-from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, say
 from nadir.training.departures import drawn_weights, objective_notes
+from nadir.training.divergence import diverged
 from nadir.training.history import History
 from nadir.training.reporter import SHARE_PREFIX
 from nadir.training.run_files import CHECKPOINTS
 from nadir.training.state import CheckpointStore, age
 from nadir.training.stop_request import StoppedError
+from nadir.training.validation.watch import Watch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,40 +50,44 @@ class Trainer:
             warn=self._say,
         )
         self._history = History(run.train.steps, run.loader.images_before)
+        self._watch = Watch(
+            run.train,
+            mean_error=run.validator.mean_error if run.validator else math.inf,
+            warn=self._say,
+        )
         self._step = self._saved_step = 0
 
     def train(self) -> None:
         """Train to the last step and write the outputs.
 
         Raises:
-            NadirError: The loss is not a number, or a stop was requested (the state is saved then).
+            NadirError: The loss is not a number; or a stop was requested, or an alarm of
+                `train.stop_on` was raised (the state is saved then).
         """
         train = self._run.train
         self._resume()
         self._start()
-        if self._step == 0:
-            self._preview()
+        self._look()
         progress = Progress("train", train.steps, "steps", done=self._step)
         images_before = self._run.loader.images_before
         start, images_then = time.monotonic(), images_before(self._step)
         while self._step < train.steps:
+            self._look()
             result = self._advance()
             if self._main:
                 images = images_before(self._step)
                 rate = (images - images_then) / max(time.monotonic() - start, 1e-9)
                 self._report(result, images, rate)
-                progress.advance(note=f"{images} images, loss {result.loss:.3f}")
+                progress.advance(note=f"{images} images, loss {result.loss:.3f}{self._watch.note}")
             if self._step == train.steps:
                 break
             if result.stop:
                 self._save()
-                raise self._interrupted()
+                raise self._watch.fault() or self._interrupted()
             if self._step % train.checkpoint_every == 0:
                 self._save()
-            if train.preview_every and self._step % train.preview_every == 0:
-                self._preview()
         self._save()  # publishing takes long with a large model, and may fail or be killed
-        self._preview()
+        self._look()
         self._publish()
 
     def _resume(self) -> None:
@@ -93,6 +98,9 @@ class Trainer:
         snapshot = self._store.load(folder)
         self._train_step.restore(snapshot)
         self._history.load(snapshot.facts["history"])
+        self._watch.load(snapshot.facts["watch"])
+        if fault := self._watch.fault():
+            raise fault
         self._step = self._saved_step = snapshot.step
         self._say(f"train: resuming from step {snapshot.step} ({age(folder)} ago)")
 
@@ -136,12 +144,14 @@ class Trainer:
         )
         result = self._train_step.step(self._step, batch, self._stop)
         if not math.isfinite(result.loss):
-            raise self._diverged(result.loss)
+            raise diverged(result.loss, self._step, self._run)
         self._step += 1
         return result
 
     def _report(self, result: StepResult, images: int, images_per_second: float) -> None:
         """Note the step; tell the tracker the means when a row is due."""
+        self._watch.step(self._step, loss=result.loss, gradient_norm=result.gradient_norm)
+        self._obey()
         means = self._history.add(
             self._step,
             loss=result.loss,
@@ -155,19 +165,44 @@ class Trainer:
             }
             self._run.reporter.step(self._step, images, means)
 
-    def _preview(self) -> None:
-        """Draw previews with the weights that would be published now."""
-        if not (self._main and self._run.previews):
+    def _look(self) -> None:
+        """Measure and draw what is due now, with the weights that would be published.
+
+        It comes after a checkpoint of the same step and before the next step, so that a resumed
+        run makes up for what a stop left out.
+        """
+        run, watch, step = self._run, self._watch, self._step
+        validator = run.validator if watch.wants_validation(step) else None
+        previews = run.previews if watch.wants_previews(step) else None
+        if not (validator or previews):  # only the main process has them
             return
+        metrics: dict[str, float] = {}
         with self._train_step.published() as trainable:
-            for prompt, image in self._run.previews.draw(trainable.network):
-                self._run.reporter.preview(self._step, prompt, image)
+            if validator:
+                metrics |= watch.validated(step, validator.measure(trainable.network))
+            if previews:
+                drawn = list(previews.draw(trainable.network))
+                for prompt, image in drawn:
+                    run.reporter.preview(step, prompt, image)
+                images = [image for _, image in drawn]
+                metrics |= watch.previewed(step, images, previews.real_extreme_share)
+        run.reporter.step(step, run.loader.images_before(step), metrics)
+        self._obey()
+
+    def _obey(self) -> None:
+        """Ask for a stop where an alarm wants one; the next step shares it with all processes."""
+        if self._watch.fault():
+            self._stop.requested = True
 
     def _save(self) -> None:
         """Write a checkpoint, unless this step has one."""
         if self._main and self._step != self._saved_step:
             schedule = self._run.objective.schedule.fingerprint
-            facts = {"history": self._history.state(), "noise_schedule": schedule}
+            facts = {
+                "history": self._history.state(),
+                "watch": self._watch.state(),
+                "noise_schedule": schedule,
+            }
             self._store.save(self._train_step.snapshot(self._step, facts))
         self._saved_step = self._step
         self._accelerator.wait_for_everyone()
@@ -176,15 +211,7 @@ class Trainer:
         """Write the outputs, with the weights that are published."""
         if self._main:
             with self._train_step.published() as trainable:
-                self._run.write_outputs(trainable, self._history)
-
-    def _diverged(self, loss: float) -> NadirError:
-        return NadirError(
-            f"the loss is {loss} at step {self._step + 1}",
-            where="train",
-            fix="lower train.learning_rate or raise train.warmup_steps; with fp16 use bf16 or no; "
-            "if it happens at step 1, look for broken latents: `dvc repro -f encode`",
-        )
+                self._run.write_outputs(trainable, self._history, self._watch)
 
     def _interrupted(self) -> StoppedError:
         return StoppedError(

@@ -46,8 +46,9 @@ class HeldOutLoss(Metric):
         rows = []
         for value in subject.losses:
             if math.isfinite(value.x0_mse):
-                self._errors[value.timestep].append(value.x0_mse)
-                image, metric = f"image_{value.image[:12]}", f"x0_mse_t{value.timestep}"
+                timestep = int(value.timestep)
+                self._errors[timestep].append(value.x0_mse)
+                image, metric = f"image_{value.image[:12]}", f"x0_mse_t{timestep}"
                 rows.append(Row(None, image, 0, metric, value.x0_mse))
         self._sigmas = {step: float(subject.schedule.sigmas[step]) for step in self._errors}
         means = {f"t{step}": float(np.mean(errors)) for step, errors in self._errors.items()}

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from nadir.diffusion.schedule import NoiseSchedule
     from nadir.evaluation.gate import Check
-    from nadir.evaluation.losses import LossValue
     from nadir.evaluation.subject import Subject
+    from nadir.heldout.losses import LossValue
 
 # Far from SNR 1 a wrong reading of the output can be the smaller error by chance of scale.
 _SNR_BAND = (0.2, 5.0)
@@ -32,7 +32,8 @@ def parameterisation_ratio(values: Sequence[LossValue], schedule: NoiseSchedule)
     middle = [
         value
         for value in values
-        if value.misread_x0_mse is not None and low <= float(schedule.snr[value.timestep]) <= high
+        if value.misread_x0_mse is not None
+        and low <= float(schedule.snr[int(value.timestep)]) <= high
     ]
     declared = sum(value.x0_mse for value in middle)
     misread = sum(value.misread_x0_mse or 0.0 for value in middle)

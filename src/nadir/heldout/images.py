@@ -14,7 +14,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, TAGS, read_table
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, tag_batches
-from nadir.evaluation.losses import HeldOut
+from nadir.heldout.losses import HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from nadir.config.train import CaptionParams
-    from nadir.evaluation.losses import UNet
+    from nadir.heldout.losses import UNet
     from nadir.model.load import LatentScaling
     from nadir.sampling.generate import PromptEncodings
 
@@ -35,6 +35,7 @@ class HeldOutImage:
     Attributes:
         sha256: Hash of the file.
         caption: All its tags as a prompt.
+        tags: (name, class) of each, those that training knows.
         latents_CHW: float32, unnormalised.
         time_ids: Micro-conditioning of SDXL: original height and width, crop top and left, target
             height and width, in pixels.
@@ -42,6 +43,7 @@ class HeldOutImage:
 
     sha256: str
     caption: str
+    tags: Sequence[tuple[str, str]]
     latents_CHW: torch.Tensor
     time_ids: tuple[int, int, int, int, int, int]
 
@@ -78,6 +80,7 @@ def load_heldout(
         HeldOutImage(
             sha256=str(row.sha256),
             caption=render_caption(pairs[row.sha256], captions, None),
+            tags=pairs[row.sha256],
             latents_CHW=reader.rows([position])[0].float(),
             time_ids=(
                 int(row.original_height),

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.evaluation.losses import LEVELS, HeldOut, loss_timesteps, loss_values
 from nadir.evaluation.metrics.parameterisation import parameterisation_ratio
+from nadir.heldout.losses import LEVELS, HeldOut, loss_timesteps, loss_values
 from nadir.sampling.generate import start_noise
 
 ZERO_TERMINAL = NoiseSchedule.scaled_linear().zero_terminal()

@@ -52,7 +52,7 @@ class LossValue:
 
     Attributes:
         image: sha256.
-        timestep: 0 to T - 1.
+        timestep: 0 to T - 1, fractional between the table's entries.
         x0_mse: Mean squared error of x0 as the checkpoint declares its output; 1 is what a model
             that knows nothing gets on normalised latents.
         misread_x0_mse: The same output read as the other parameterisation; None where that is
@@ -60,7 +60,7 @@ class LossValue:
     """
 
     image: str
-    timestep: int
+    timestep: float
     x0_mse: float
     misread_x0_mse: float | None
 
@@ -73,16 +73,29 @@ def loss_timesteps(schedule: NoiseSchedule) -> list[int]:
 
 @torch.no_grad()
 def loss_values(
-    unet: UNet, samples: HeldOut, schedule: NoiseSchedule, prediction: str
+    unet: UNet,
+    samples: HeldOut,
+    schedule: NoiseSchedule,
+    prediction: str,
+    timesteps: Sequence[float] | None = None,
 ) -> Iterator[LossValue]:
-    """Errors of the samples at every one of `loss_timesteps`; noise depends on the image alone."""
+    """Errors of the samples at several noise levels; noise depends on the image alone.
+
+    Args:
+        unet: The network.
+        samples: Images of one shape.
+        schedule: What they are noised by.
+        prediction: What the network puts out.
+        timesteps: Whole or fractional; `loss_timesteps` when None.
+    """
     device = samples.latents_BCHW.device
     clean_BCHW = samples.latents_BCHW
     _, channels, height, width = clean_BCHW.shape
     shape = (channels, height, width)
     noise_BCHW = torch.stack([start_noise(name, 0, shape) for name in samples.ids]).to(device)
-    for timestep in loss_timesteps(schedule):
-        alphas_B = schedule.alphas_cumprod[timestep].expand(len(clean_BCHW))
+    for timestep in loss_timesteps(schedule) if timesteps is None else timesteps:
+        alpha = _alphas_cumprod(schedule, timestep)
+        alphas_B = alpha.expand(len(clean_BCHW))
         noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
         timesteps_B = torch.full((len(clean_BCHW),), timestep, device=device)
         output_BCHW = unet(
@@ -92,12 +105,19 @@ def loss_values(
         other = "epsilon" if prediction != "epsilon" else "v"
         misread_B = (
             None
-            if other == "epsilon" and schedule.snr[timestep] == 0
+            if other == "epsilon" and alpha == 0
             else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
         )
         for index, name in enumerate(samples.ids):
             misread = None if misread_B is None else misread_B[index]
             yield LossValue(name, timestep, declared_B[index], misread)
+
+
+def _alphas_cumprod(schedule: NoiseSchedule, timestep: float) -> torch.Tensor:
+    """Scalar float64; the table's own entry at a whole timestep."""
+    if timestep == int(timestep):
+        return schedule.alphas_cumprod[int(timestep)]
+    return 1 / (1 + schedule.sigma(timestep) ** 2)
 
 
 def _x0_mse(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.small_checkpoint import write_holdout
 
-from nadir.evaluation.heldout import load_heldout
+from nadir.heldout.images import load_heldout
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:

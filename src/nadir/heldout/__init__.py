@@ -1,0 +1,1 @@
+"""Errors on images that training never saw; training and evaluation both measure them."""
