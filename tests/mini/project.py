@@ -89,9 +89,11 @@ def template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="nadir-mini-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     project = make_project(folder / "project")
-    connect(
-        project.root
-    )  # MLflow takes seconds to make its tables; no run or experiment is in them
+    with pytest.MonkeyPatch.context() as patch:
+        # Whichever test comes first may have named a server's.
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        # MLflow takes seconds to make its tables; no run or experiment is in them.
+        connect(project.root)
     return project.root
 
 
