@@ -52,6 +52,16 @@ def die_or_hang(number: int) -> int:
     return number * 10
 
 
+LOST_OF_100 = {
+    7: "crashed 7",
+    47: "crashed 47",
+    87: "crashed 87",
+    50: "timed_out 50",
+    60: "timed_out 60",
+}
+"""What `die_or_hang` costs of 0 to 99."""
+
+
 def fail(number: int) -> int:
     return number // 0
 
@@ -129,14 +139,7 @@ def test_a_worker_that_dies_costs_one_item() -> None:
 
 def test_hangs_and_crashes_cost_their_items_and_nothing_else() -> None:
     found = done(die_or_hang, 100, limit_s=0.5)
-    lost = {
-        7: "crashed 7",
-        47: "crashed 47",
-        87: "crashed 87",
-        50: "timed_out 50",
-        60: "timed_out 60",
-    }
-    assert found == {n: lost.get(n, n * 10) for n in range(100)}
+    assert found == {n: LOST_OF_100.get(n, n * 10) for n in range(100)}
 
 
 def test_what_a_worker_raises_is_raised_with_its_traceback() -> None:
@@ -295,14 +298,7 @@ def test_both_workers_take_part_and_a_crash_or_hang_costs_an_item_there_too(clus
         die_or_hang, shards, scheduler=cluster, limit_s=0.5, lost=lose, probe=os.getpid
     )
     found = dict(pair for shard, results in work for pair in zip(shard, results, strict=True))
-    lost = {
-        7: "crashed 7",
-        47: "crashed 47",
-        87: "crashed 87",
-        50: "timed_out 50",
-        60: "timed_out 60",
-    }
-    assert found == {n: lost.get(n, n * 10) for n in range(100)}
+    assert found == {n: LOST_OF_100.get(n, n * 10) for n in range(100)}
     work = map_on_cluster(
         parent_of, in_chunks(range(8), 1), scheduler=cluster, limit_s=9, lost=lose, probe=os.getpid
     )
