@@ -96,7 +96,12 @@ def servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     finally:
         if made.worker is not None:
             made.worker.terminate()
-            made.worker.wait()
+            try:
+                made.worker.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                # A worker whose request is under way when the signal comes may wait for good.
+                made.worker.kill()
+                made.worker.wait()
         made.stop()
 
 
