@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = Path(__file__).parents[1] / "durations.json"
-SLOW_S = 0.2
+SLOW_S = 0.1
 _KEPT_S = 0.05
 _PROPERTY = "fixture_seconds"
 
