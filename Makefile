@@ -36,7 +36,7 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-fast: $(STAMP) ## The tests that take under a second, from every room: a minute
+test-fast: $(STAMP) ## The tests that take under 0.1 s, and one of every folder at least
 	@$(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 durations: $(STAMP) ## All tests; what each takes is written to tests/durations.json

@@ -59,13 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long forms out unless they are asked for; mark what is slow, long files first."""
+    if "evidence" not in str(config.option.markexpr):
+        long = [item for item in items if item.get_closest_marker("evidence")]
+        if long:
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if item not in long]
     Durations().arrange(items)
-    if "evidence" in str(config.option.markexpr):
-        return
-    long = [item for item in items if item.get_closest_marker("evidence")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")

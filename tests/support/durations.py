@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = Path(__file__).parents[1] / "durations.json"
-SLOW_S = 1.0
+SLOW_S = 0.1
 _KEPT_S = 0.05
 _PROPERTY = "fixture_seconds"
 
@@ -55,13 +55,16 @@ class Durations:
         return self._tests.get(test_name(item.nodeid), 0.0) + shared
 
     def arrange(self, items: list[pytest.Item]) -> None:
-        """Mark the slow tests, and let the file that takes longest come first."""
+        """Mark the slow tests, and let the file that takes longest come first.
+
+        The cheapest test of each folder is not slow, so that fast runs enter every room.
+        """
+        seconds = {item: self.of(item) for item in items if isinstance(item, pytest.Function)}
         files: Counter[str] = Counter()
-        for item in items:
-            assert isinstance(item, pytest.Function)
-            seconds = self.of(item)
-            files[item.location[0]] += seconds
-            if seconds > SLOW_S:
+        cheapest: dict[Path, pytest.Item] = {}
+        for item in sorted(items, key=seconds.__getitem__):
+            files[item.location[0]] += seconds[item]
+            if item is not cheapest.setdefault(item.path.parent, item) and seconds[item] > SLOW_S:
                 item.add_marker("slow")
         items.sort(key=lambda item: -files[item.location[0]])
 

@@ -19,11 +19,16 @@ _INSTALL_SECONDS = 900
 _RUN_SECONDS = 600
 
 
+def cache_folder() -> Path:
+    """Where environments stay from one run of the tests to the next."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir-tests"
+
+
 def overlay(name: str) -> Path:
     """Folder with the packages of `tests/environments/<name>.txt`; installed when missing."""
     pins = PINS / f"{name}.txt"
     key = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nadir-tests"
+    cache = cache_folder()
     folder = cache / f"{name}-{key}"
     if folder.is_dir():
         return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -16,6 +18,7 @@ import psycopg2
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from tests.support.other_environments import cache_folder
 from tests.support.servers import free_port, running
 
 from nadir.tracking.lock_file import load_yaml
@@ -82,13 +85,25 @@ def query(port: int, text: str, database: str = "mlflow") -> list[tuple[object, 
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs of a clean environment after the pip line of the image."""
+def installed() -> Path:
+    """Programs of a clean environment after the pip line of the image; kept in the user's cache."""
     root = Path(__file__).resolve().parents[2]
     text = (root / "mlflow/Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^RUN (pip install [^&]*)", text, re.MULTILINE)
-    folder = tmp_path_factory.mktemp("image")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    key = hashlib.sha256(f"{sys.version} {sys.base_prefix} {line}".encode()).hexdigest()[:12]
+    folder = cache_folder() / f"mlflow-image-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").is_file():
+            install(line, folder)
+            (folder / "whole").touch()
+    return folder / "bin"
+
+
+def install(line: str, folder: Path) -> None:
+    """Over what a killed run left: an environment cannot be moved to where it belongs."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     arguments = [word for word in shlex.split(line)[1:] if word != "--no-cache-dir"]
     done = subprocess.run(
         [folder / "bin/pip", *arguments, "--quiet", "--disable-pip-version-check"],
@@ -99,7 +114,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode and any(words in done.stderr for words in _NO_INDEX):
         pytest.skip("the package index cannot be reached, and the image installs from it")
     assert done.returncode == 0, done.stderr
-    return folder / "bin"
 
 
 def test_the_mlflow_server_of_the_stack_starts_on_postgres_and_keeps_its_records_there(
