@@ -15,6 +15,7 @@ from nadir.cli.export import export
 from nadir.cli.generate import generate
 from nadir.cli.latents import app as latents_app
 from nadir.cli.params import app as params_app
+from nadir.cli.plan import plan
 from nadir.cli.promote import promote
 from nadir.cli.run import run
 from nadir.cli.sample_data import sample_data
@@ -59,6 +60,7 @@ app.command(help=_help(export))(export)
 app.command(help=_help(clean))(clean)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
+app.command(help=_help(plan))(plan)
 app.command(help=_help(train))(train)
 app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")

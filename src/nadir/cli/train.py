@@ -52,7 +52,8 @@ def _measure() -> dict[str, Any]:
     from nadir.config.reader import read_section
     from nadir.config.train import TrainParams
     from nadir.ground.files import read_json
-    from nadir.ground.workspace import work_folder
+    from nadir.ground.workspace import main_workspace, work_folder
+    from nadir.planning.measured import keep_measured
     from nadir.training.launcher import launch
     from nadir.training.run_files import CHECK, OUTPUT
 
@@ -68,6 +69,7 @@ def _measure() -> dict[str, Any]:
             arguments=["--check"],
         )
         facts: dict[str, Any] = read_json(Path(folder) / OUTPUT / CHECK)
+    keep_measured(main_workspace(), params, facts)
     return facts | {"planned_steps": params.steps}
 
 

@@ -76,6 +76,16 @@ def read_status(root: Path) -> dict[str, Any]:
     return dict(masked_tree(found))
 
 
+def stages_to_run(root: Path) -> list[str]:
+    """Stages that `nadir run` would run now, as far as is known before ingest has listed images.
+
+    Args:
+        root: The project's.
+    """
+    rows, _ = _dvc_stages(root)
+    return [row["name"] for row in rows if not row["up_to_date"]]
+
+
 def results_table(status: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per CFG scale."""
     rows = status["metrics"].items()

@@ -132,16 +132,21 @@ class BatchPlan:
 
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""
+        visits = zip(self.visits_before(step), self.batch_sizes, strict=True)
+        return sum(count * size for count, size in visits)
+
+    def visits_before(self, step: int) -> list[int]:
+        """How many of the steps before `step` visit each bucket."""
         # The same split, but for all visits at once: each node passes its visits on to both sides.
-        images, nodes = 0, [(self._root, step)]
+        visits, nodes = [0] * len(self.bucket_sizes), [(self._root, step)]
         while nodes:
             node, count = nodes.pop()
             if node.left is None or node.right is None:
-                images += count * self.batch_sizes[node.bucket]
+                visits[node.bucket] = count
                 continue
             left = (count * node.left.weight + node.weight // 2) // node.weight
             nodes += [(node.left, left), (node.right, count - left)]
-        return images
+        return visits
 
     def _positions(self, bucket: int, start: int) -> Integers:
         """Places `start` to `start` + B of the bucket's endless sequence of permutations."""

@@ -144,7 +144,7 @@ def _make_whole(path: str, layer: AdaptedLayer) -> None:
     """Weights in float32; a magnitude is measured anew, since peft does it in the base's dtype."""
     for name, parameter in layer.parts().items():
         parameter.data = parameter.data.float()
-        if name == "magnitude":
+        if name == "magnitude" and not layer.weight.is_meta:
             norm_O = torch.linalg.vector_norm(layer.weight.float().flatten(1), dim=1)
             if not bool(norm_O.all()):
                 raise NadirError(

@@ -1,0 +1,140 @@
+"""`nadir plan`: what a training will take, before it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nadir.ground.workspace import PARAMS_FILE, project_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nadir.planning.plan import Plan
+
+_SHOWN_BUCKETS = 12
+
+
+def plan(
+    params: Annotated[
+        Path | None,
+        typer.Option("--params", help="Another file than params.yaml, such as a preset."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whose keys stay.")] = False,
+) -> None:
+    """Show what the training will take: work, memory by part, disk, time, stages to run.
+
+    Memory is counted by running a step on networks without numbers, which takes seconds and little
+    memory, whatever the model. Nothing is trained and nothing changes.
+
+    Examples:
+      nadir plan
+      nadir plan --params presets/sdxl_12gb.yaml
+    """
+    from nadir.planning.plan import make_plan
+
+    chosen = params.expanduser().resolve() if params else None
+    root = project_root()
+    os.chdir(root)
+    made = make_plan(root, chosen or root / PARAMS_FILE)
+    stages = None if chosen else _stages(root)
+    if as_json:
+        sys.stdout.write(json.dumps({**asdict(made), "stages_to_run": stages}, indent=2) + "\n")
+        return
+    sys.stdout.write("".join(f"{line}\n" for line in _lines(made, stages)))
+
+
+def _stages(root: Path) -> list[str]:
+    from nadir.pipeline.status import stages_to_run
+
+    return stages_to_run(root)
+
+
+def _lines(plan: Plan, stages: list[str] | None) -> Iterator[str]:
+    yield from _work(plan)
+    yield ""
+    yield from _memory(plan)
+    yield ""
+    facts = [("disk", _disk(plan)), ("time", _time(plan))]
+    if stages is not None:
+        # ingest lists the source in each run, which tells the rest what is new.
+        facts.append(("stages to run", ", ".join(stages) or "none but ingest"))
+    for name, text in facts:
+        yield f"{name:<14} {text}"
+    for warning in plan.warnings:
+        yield f"WARNING {warning}"
+
+
+def _work(plan: Plan) -> Iterator[str]:
+    work = plan.work
+    if work is None:
+        yield "work           not known before tag_statistics and bucket have run on the images"
+        return
+    yield (
+        f"work           {work.images:,} training images in {len(work.buckets)} buckets; "
+        f"{plan.steps:,} steps show {work.shown:,} images, {work.shown / work.epoch_images:.1f} "
+        "epochs"
+    )
+    yield ""
+    yield f"{'bucket':>14} {'images':>9} {'a batch':>9} {'batches':>9}"
+    ordered = sorted(work.buckets, key=lambda bucket: -bucket.images)
+    for bucket in ordered[:_SHOWN_BUCKETS]:
+        name = f"{bucket.width} x {bucket.height}"
+        yield f"{name:>14} {bucket.images:>9,} {bucket.batch:>9,} {bucket.batches:>9,}"
+    if rest := ordered[_SHOWN_BUCKETS:]:
+        images, batches = sum(b.images for b in rest), sum(b.batches for b in rest)
+        yield f"{f'{len(rest)} more':>14} {images:>9,} {'':>9} {batches:>9,}"
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    memory, micro = plan.memory, plan.micro_batch
+    yield (
+        f"memory         of each process ({plan.processes} x {plan.device}), "
+        f"{micro.images} images of {micro.width} x {micro.height} at once; "
+        f"{memory.trained / 1e6:,.1f} M of {memory.parameters / 1e6:,.1f} M parameters trained"
+    )
+    yield ""
+    yield f"  {'GiB':<20} {'device':>8} {'host':>8}"
+    for title, parts in (("a step", memory.step), ("a preview", memory.previews)):
+        if parts:
+            yield f"  {title}"
+        for part in parts:
+            cells = f"{_gib(part.device):>8} {_gib(part.host):>8}"
+            yield f"    {part.name:<18} {cells}  {part.note}".rstrip()
+        if parts:
+            device, host = (sum(getattr(p, at) for p in parts) for at in ("device", "host"))
+            yield f"    {'in all':<18} {_gib(device):>8} {_gib(host):>8}"
+    yield f"  {'at the most':<20} {_gib(plan.device_bytes):>8} {_gib(plan.host_bytes):>8}"
+    yield f"  {'there are':<20} {_gib(plan.device_total):>8} {_gib(plan.host_total):>8}"
+
+
+def _disk(plan: Plan) -> str:
+    from nadir.cli.latents import readable_size as size
+
+    disk = plan.disk
+    latents = "latents not known yet" if disk.latents is None else f"latents {size(disk.latents)}"
+    return (
+        f"{disk.kept_checkpoints} resumable checkpoints of {size(disk.checkpoint)}, the model "
+        f"{size(disk.published)}, {latents}; free are {size(disk.free)}"
+    )
+
+
+def _time(plan: Plan) -> str:
+    if plan.step_seconds is None:
+        return "not known; `nadir train --check` measures a step of these settings"
+    hours = plan.steps * plan.step_seconds / 3600
+    total = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+    return (
+        f"{total} for {plan.steps:,} steps of {plan.step_seconds:.2f} s, as the last "
+        "`nadir train --check` measured, without previews, validation and checkpoints"
+    )
+
+
+def _gib(count: int | None) -> str:
+    return "" if not count else f"{count / (1 << 30):.2f}"

@@ -1,0 +1,207 @@
+"""Memory of a training by part: what lies where at the fullest moment of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nadir.config.optimizers import OPTIMIZERS
+from nadir.planning.hollow import hollow_trainable, hollow_vae, runnable
+from nadir.planning.step_memory import decoding_memory, step_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+
+    from nadir.config.train import TrainParams
+    from nadir.planning.hollow import Configs
+    from nadir.planning.step_memory import StepMemory
+    from nadir.training.trainable import Trainable
+
+GIB = 1 << 30
+DEVICE_LIBRARIES = int(0.7 * GIB)
+"""A guess, not counted: CUDA's context, workspaces of cuBLAS and cuDNN, pieces of the allocator."""
+# Of one number while a parameter's step is made: copies of weight and gradient in float32, and the
+# optimizer's own temporary tensors, of which no optimizer of the table holds more than three.
+_STEP_BYTES = 4 + 4 + 3 * 4
+_FP32, _BF16 = 4, 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of the plan.
+
+    Attributes:
+        name: What it is.
+        device: Bytes on the training device.
+        host: Bytes in the host's memory.
+        note: Why it is as large as it is.
+    """
+
+    name: str
+    device: int = 0
+    host: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Memory of one process, by part.
+
+    Attributes:
+        step: Parts at the fullest moment of a training step.
+        previews: Parts while a preview is decoded.
+        parameters: Numbers of the U-Net.
+        trained: Numbers that are trained.
+        state_bytes: A resumable checkpoint on disk.
+        published_bytes: The published model on disk.
+    """
+
+    step: tuple[Part, ...]
+    previews: tuple[Part, ...]
+    parameters: int
+    trained: int
+    state_bytes: int
+    published_bytes: int
+
+    def device_bytes(self, *, libraries: bool = True) -> int:
+        """Most that the device holds at once, by default with `DEVICE_LIBRARIES`."""
+        most = max(sum(part.device for part in parts) for parts in (self.step, self.previews))
+        return most + (DEVICE_LIBRARIES if libraries else 0)
+
+    def host_bytes(self) -> int:
+        """Most that these parts take in the host's memory; programs and libraries come on top."""
+        return max(sum(part.host for part in parts) for parts in (self.step, self.previews))
+
+
+def plan_memory(
+    configs: Configs, train: TrainParams, *, images: int, width: int, height: int
+) -> MemoryPlan:
+    """Count the memory of a training, in seconds and without its weights.
+
+    Args:
+        configs: Of the networks, from `configs_of`.
+        train: `params.yaml` train.
+        images: Of one micro-batch of one process.
+        width: Of the largest bucket, in pixels.
+        height: Likewise.
+
+    Raises:
+        NadirError: A pattern of `train` names no layer.
+    """
+    factor = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    latent_CHW = (configs["vae"]["latent_channels"], height // factor, width // factor)
+    trainable, text = hollow_trainable(configs, train)
+    encoders = (text.text_encoder, text.text_encoder_2)
+    with runnable(trainable.network, *encoders):
+        weights = trainable.weights()
+        lasting = _lasting(trainable, weights, train, *encoders)
+        trained = sum(weight.numel() for weight in weights.values())
+        parameters = sum(p.numel() for p in trainable.network.parameters())
+        step = step_memory(trainable, text, train, images=images, latent_CHW=latent_CHW)
+    vae = hollow_vae(configs)
+    vae_bytes = _bytes(vae.parameters())
+    with runnable(vae):
+        decoding = decoding_memory(vae, latent_CHW=latent_CHW)
+    average = next((part for part in lasting if part.name == "average"), Part("average"))
+    published = Part("published weights", host=_bytes(weights.values()), note="own ones set aside")
+    previews = (
+        *lasting,
+        Part("VAE", device=vae_bytes, note="fp32"),
+        Part("decoding", device=decoding, note="one picture"),
+        *([published] if train.ema_decay else []),
+    )
+    state = _bytes(weights.values()) + average.device + average.host
+    state += sum(part.device + part.host for part in lasting if part.name == "optimizer state")
+    return MemoryPlan(
+        step=(*lasting, *_passing(step, weights, train)),
+        previews=previews if train.preview_every else (),
+        parameters=parameters,
+        trained=trained,
+        state_bytes=state,
+        published_bytes=_published(lasting, parameters, train, vae_bytes),
+    )
+
+
+def _lasting(
+    trainable: Trainable,
+    weights: dict[str, torch.nn.Parameter],
+    train: TrainParams,
+    *encoders: torch.nn.Module,
+) -> list[Part]:
+    """What lies there from the first step to the last."""
+    network = _bytes(trainable.network.parameters())
+    kept = train.adapter is not None
+    precision = train.mixed_precision if kept else train.weights
+    parts = [
+        Part("U-Net", device=network, note="frozen" if kept else precision),
+        Part(
+            "text encoders",
+            device=sum(_bytes(encoder.parameters()) for encoder in encoders),
+            note="trained, too" if train.text_encoders else "frozen",
+        ),
+    ]
+    state = sum(_state_bytes(weight, train) for weight in weights.values())
+    parts.append(_placed("optimizer state", state, train.optimizer_device, train.optimizer))
+    if train.ema_decay:
+        size = sum(weight.numel() for weight in weights.values())
+        size *= _FP32 if train.ema_precision == "fp32" else _BF16
+        parts.append(_placed("average", size, train.ema_device, train.ema_precision))
+    return parts
+
+
+def _passing(
+    step: StepMemory, weights: dict[str, torch.nn.Parameter], train: TrainParams
+) -> list[Part]:
+    """What comes and goes within a step."""
+    gradients, note = step.gradients, "at the fullest moment"
+    if train.gradient_accumulation > 1:
+        # Those of the parts before lie there all the while.
+        gradients = _bytes(weights.values())
+        note = f"of {train.gradient_accumulation} parts, summed"
+    elif train.step_in_backward:
+        note = "each used at once"
+    parts = [
+        Part("gradients", device=gradients, note=note),
+        Part("activations", device=step.peak - step.gradients, host=step.host),
+    ]
+    if train.changes_by_parameter or OPTIMIZERS[train.optimizer].factored:
+        largest = max(weight.numel() for weight in weights.values())
+        parts.append(
+            _placed(
+                "optimizer's step", largest * _STEP_BYTES, train.optimizer_device, "one parameter"
+            )
+        )
+    return parts
+
+
+def _state_bytes(weight: torch.nn.Parameter, train: TrainParams) -> float:
+    """Of the optimizer for one parameter; vectors and small matrices keep two moments in fp32."""
+    facts = OPTIMIZERS[train.optimizer]
+    rows_and_columns = 0
+    if facts.factored and weight.ndim >= 2:
+        rows_and_columns = _FP32 * (weight.shape[0] + weight[0].numel())
+    state = facts.state_bytes if weight.ndim >= 2 else max(facts.state_bytes, _FP32)
+    return weight.numel() * state + rows_and_columns
+
+
+def _published(lasting: list[Part], parameters: int, train: TrainParams, vae: int) -> int:
+    """The published folder: an adapter is merged in float32."""
+    number = _FP32 if train.adapter or train.weights == "fp32" else _BF16
+    text = next(part.device for part in lasting if part.name == "text encoders")
+    return parameters * number + text + vae
+
+
+def _placed(name: str, size: float, place: str, note: str) -> Part:
+    whole = round(size)
+    return Part(
+        name,
+        device=0 if place == "host" else whole,
+        host=whole if place == "host" else 0,
+        note=note,
+    )
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

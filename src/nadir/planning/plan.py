@@ -1,0 +1,207 @@
+"""The whole plan of a training: work, memory, disk and time."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+
+from nadir.compute.devices import pick_device
+from nadir.config.base_model import BaseModelParams
+from nadir.config.bucket import BucketParams
+from nadir.config.compute import ComputeParams
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
+from nadir.ground import artifacts
+from nadir.ground.errors import NadirError
+from nadir.planning.hollow import configs_of
+from nadir.planning.measured import measured_step
+from nadir.planning.memory import GIB, plan_memory
+from nadir.planning.work import plan_work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nadir.planning.memory import MemoryPlan
+    from nadir.planning.work import Work
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one process holds at once: `images` of `width` x `height` pixels."""
+
+    images: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes on disk.
+
+    Attributes:
+        checkpoint: A resumable checkpoint.
+        kept_checkpoints: As many lie there at most, with the one that is being written.
+        published: The finished model.
+        latents: Of the images; None before they are encoded.
+        free: What the disk has.
+    """
+
+    checkpoint: int
+    kept_checkpoints: int
+    published: int
+    latents: int | None
+    free: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that `nadir plan` prints.
+
+    Attributes:
+        steps: Optimizer steps.
+        processes: Training processes.
+        device: `cpu`, `cuda` or `mps`.
+        work: None while stages before have not run.
+        micro_batch: The largest one.
+        memory: Of one process, by part.
+        device_bytes: The most that the device holds of a process.
+        host_bytes: The most that the host holds of all processes' parts; with the CPU as the
+            device, of everything.
+        device_total: The GPU's memory; None without one.
+        host_total: The machine's memory.
+        disk: Disk space.
+        step_seconds: Measured with these settings; None when they have not been checked.
+        warnings: What will not fit.
+    """
+
+    steps: int
+    processes: int
+    device: str
+    work: Work | None
+    micro_batch: MicroBatch
+    memory: MemoryPlan
+    device_bytes: int
+    host_bytes: int
+    device_total: int | None
+    host_total: int
+    disk: Disk
+    step_seconds: float | None
+    warnings: tuple[str, ...]
+
+
+def make_plan(root: Path, params: Path) -> Plan:
+    """Plan the training of a project.
+
+    Args:
+        root: The project's.
+        params: `params.yaml`, or another file with all sections.
+
+    Raises:
+        NadirError: Settings that the training would refuse as well.
+    """
+    train = read_section("train", TrainParams, params)
+    compute = read_section("compute", ComputeParams, params)
+    base = read_section("base_model", BaseModelParams, params)
+    device = pick_device(compute.device).type
+    work = plan_work(root, train) if params == root / "params.yaml" else None
+    micro = _micro_batch(
+        train, compute.processes, work, read_section("bucket", BucketParams, params)
+    )
+    memory = plan_memory(
+        configs_of(root / artifacts.BASE, base),
+        train,
+        images=micro.images,
+        width=micro.width,
+        height=micro.height,
+    )
+    on_cpu = device == "cpu"
+    held = memory.device_bytes(libraries=not on_cpu)
+    disk = _disk(root, train, memory)
+    found: dict[str, Any] = {
+        "device_bytes": 0 if on_cpu else held,
+        "host_bytes": compute.processes * (memory.host_bytes() + (held if on_cpu else 0)),
+        "device_total": None if on_cpu else _device_total(device),
+        "host_total": psutil.virtual_memory().total,
+    }
+    return Plan(
+        steps=train.steps,
+        processes=compute.processes,
+        device=device,
+        work=work,
+        micro_batch=micro,
+        memory=memory,
+        **found,
+        disk=disk,
+        step_seconds=measured_step(root, train, device=device, processes=compute.processes),
+        warnings=tuple(_warnings(disk, **found)),
+    )
+
+
+def _micro_batch(
+    train: TrainParams, processes: int, work: Work | None, bucket: BucketParams
+) -> MicroBatch:
+    """The largest part of a batch that a process has at once."""
+    shares = processes * train.gradient_accumulation
+    if work:
+        fullest = work.fullest()
+        batch, width, height = fullest.batch, fullest.width, fullest.height
+    else:
+        side = math.isqrt(bucket.max_area_px) // bucket.step_px * bucket.step_px
+        batch, width, height = train.batch_size, side, side
+    if batch % shares:
+        raise NadirError(
+            f"a batch of {batch} images cannot be split over {processes} processes with "
+            f"{train.gradient_accumulation} parts each",
+            where="params.yaml train.batch_size",
+            fix=f"make it a multiple of {shares}, or change compute.processes or "
+            "train.gradient_accumulation",
+        )
+    return MicroBatch(batch // shares, width, height)
+
+
+def _disk(root: Path, train: TrainParams, memory: MemoryPlan) -> Disk:
+    latents = root / artifacts.LATENTS
+    size = None
+    if (latents / "index.parquet").is_file():
+        size = sum(path.stat().st_size for path in latents.rglob("*") if path.is_file())
+    return Disk(
+        checkpoint=memory.state_bytes,
+        kept_checkpoints=train.keep_checkpoints + 1,
+        published=memory.published_bytes,
+        latents=size,
+        free=shutil.disk_usage(root).free,
+    )
+
+
+def _device_total(device: str) -> int | None:
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return None
+
+
+def _warnings(
+    disk: Disk, *, device_bytes: int, host_bytes: int, device_total: int | None, host_total: int
+) -> list[str]:
+    found = []
+    if device_total and device_bytes > device_total:
+        found.append(
+            f"the GPU has {device_total / GIB:.1f} GiB, and {device_bytes / GIB:.1f} are needed: "
+            "docs/training.md lists what takes less"
+        )
+    if host_bytes > host_total:
+        found.append(
+            f"the machine has {host_total / GIB:.1f} GiB of memory, and {host_bytes / GIB:.1f} "
+            "are needed"
+        )
+    needed = disk.kept_checkpoints * disk.checkpoint + disk.published
+    if needed > disk.free:
+        found.append(
+            f"the disk has {disk.free / 1e9:.1f} GB free, and checkpoints and model take "
+            f"{needed / 1e9:.1f}: lower train.keep_checkpoints, or `nadir clean`"
+        )
+    return found
