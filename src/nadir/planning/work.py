@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from nadir.config.train import TrainParams
 
+_ENCODED = artifacts.LATENTS / "index.parquet"
+
 
 @dataclass(frozen=True)
 class BucketWork:
@@ -72,8 +74,11 @@ def plan_work(root: Path, train: TrainParams) -> Work | None:
     Raises:
         NadirError: The data and the settings do not fit, as the training would find.
     """
-    needed = (artifacts.MANIFEST, artifacts.TAGS, artifacts.BUCKETS)
+    needed = (artifacts.MANIFEST, artifacts.TAGS)
+    images = (_ENCODED, artifacts.BUCKETS)
     if not all((root / path).is_file() for path in needed):
+        return None
+    if not any((root / path).is_file() for path in images):
         return None
     samples = load_samples(
         _index(root),
@@ -98,9 +103,8 @@ def plan_work(root: Path, train: TrainParams) -> Work | None:
 
 def _index(root: Path) -> pd.DataFrame:
     """The index of the latents, or what it will be once they are encoded."""
-    encoded = root / artifacts.LATENTS / "index.parquet"
-    if encoded.is_file():
-        index: pd.DataFrame = read_table(encoded, LATENT_INDEX).to_pandas()
+    if (root / _ENCODED).is_file():
+        index: pd.DataFrame = read_table(root / _ENCODED, LATENT_INDEX).to_pandas()
         return index
     buckets = read_table(root / artifacts.BUCKETS, BUCKETS).to_pandas()
     columns = ["sha256", "width", "height"]

@@ -1,0 +1,105 @@
+"""`nadir plan` on a project whose data stages have run, and on presets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.support.training_project import make_base, write_project
+from typer.testing import CliRunner
+
+from nadir.cli import app
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
+from nadir.data.tables import BUCKETS, LATENT_INDEX, read_table, write_table
+from nadir.ground import artifacts
+from nadir.planning.measured import keep_measured
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plan(*options: str) -> str:
+    done = CliRunner().invoke(app, ["plan", *options])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def as_json(*options: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(plan("--json", *options))
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training reads, in a repository of git and DVC."""
+    base = make_base(tmp_path_factory.mktemp("base") / "base")
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    folder = tmp_path_factory.mktemp("p") / "project"
+    write_project(folder, base=base, params_text=params)
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(home)
+    return home
+
+
+def test_a_plan_adds_up(project: Path) -> None:
+    found = as_json()
+    buckets = found["work"]["buckets"]
+    assert sum(bucket["batches"] for bucket in buckets) == found["steps"]
+    assert sum(b["batches"] * b["batch"] for b in buckets) == found["work"]["shown"]
+    assert sum(bucket["images"] for bucket in buckets) == found["work"]["images"]
+    parts = found["memory"]["step"]
+    assert found["host_bytes"] >= sum(part["device"] for part in parts)
+    assert found["disk"]["latents"] > 0
+    text = plan()
+    assert f"{found['work']['images']:,} training images" in text
+    assert "optimizer state" in text
+
+
+def test_before_images_are_encoded_buckets_tell(project: Path, tmp_path: Path) -> None:
+    encoded = as_json()["work"]
+    latents = read_table(project / artifacts.LATENTS / "index.parquet", LATENT_INDEX).to_pandas()
+    rest = {"resize_width": 64, "resize_height": 64, "retained_area": 1.0}
+    buckets = latents.assign(**rest)[BUCKETS.names]
+    write_table(pa.Table.from_pandas(buckets, BUCKETS), project / artifacts.BUCKETS, BUCKETS)
+    (project / artifacts.LATENTS).rename(tmp_path / "latents")
+    try:
+        assert as_json()["work"] == encoded
+        (project / artifacts.BUCKETS).unlink()
+        assert as_json()["work"] is None
+    finally:
+        (tmp_path / "latents").rename(project / artifacts.LATENTS)
+
+
+def test_what_has_not_run_is_to_run(project: Path) -> None:
+    assert as_json()["stages_to_run"] == ["train"]
+    assert "stages to run  train" in plan()
+
+
+def test_the_time_is_of_a_check_of_the_same_settings(project: Path) -> None:
+    assert "nadir train --check" in plan()
+    train = read_section("train", TrainParams)
+    facts = {"device": "cpu", "processes": 1, "steps": [{"seconds": 9.0}, {"seconds": 3.0}]}
+    keep_measured(project, train, facts)
+    assert as_json()["step_seconds"] == 3.0
+    keep_measured(project, train.model_copy(update={"batch_size": 999}), facts)
+    assert as_json()["step_seconds"] is None
+
+
+@pytest.mark.parametrize(("name", "card_gib"), [("sdxl_12gb", 12), ("sdxl_lora_8gb", 8)])
+def test_presets_fit_their_cards(name: str, card_gib: int, project: Path) -> None:
+    found = as_json("--params", str(ROOT / f"presets/{name}.yaml"))
+    assert found["work"] is None
+    assert max(
+        sum(part["device"] for part in found["memory"][moment]) for moment in ("step", "previews")
+    ) < (card_gib - 0.7) * (1 << 30)
