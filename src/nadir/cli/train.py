@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 
-_NEEDED = ("data/latents/index.parquet", "data/tags.parquet", "models/base")
+_NEEDED = (artifacts.LATENTS / "index.parquet", artifacts.TAGS, artifacts.BASE)
 
 
 def train(

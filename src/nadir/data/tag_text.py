@@ -124,8 +124,10 @@ def read_tag(text: str) -> str:
 
 
 def _normalised(text: str) -> str:
-    text = unicodedata.normalize("NFC", text).replace("\\(", "(").replace("\\)", ")")
+    text = unicodedata.normalize("NFC", text)
     text = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
+    # After what is not seen has gone, which may have stood between the two.
+    text = text.replace("\\(", "(").replace("\\)", ")")
     tag = _SPACES.sub("_", text.replace(",", " ").strip()).lower()
     return tag if tag.strip("_") else ""
 

@@ -253,9 +253,9 @@ with open("/proc/self/status") as file:
 def test_bombs_in_tables_cost_no_gigabytes(tmp_path: Path, make: Callable[[Path], None]) -> None:
     write(tmp_path, {"a.png": image(0)})
     make(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", LOOK, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", LOOK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 500_000  # kB
 
 

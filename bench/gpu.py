@@ -1,0 +1,267 @@
+"""Training steps of the real SDXL on one GPU: images a second, peak memory, share of its ceiling.
+
+Random weights in SDXL's shapes, random latents and text states; nothing is read, so it runs on a
+machine without network and data. The ceiling is what a large matrix product reaches there in the
+same precision. Work is counted for a forward and a backward pass; what checkpointing computes again
+and what the optimizer does is not counted, so their cost shows.
+
+    python -m bench.gpu                       # all cases; each in a process of its own
+    python -m bench.gpu --tiny --device cpu   # the same code on a small network, to try it
+
+It imports torch, diffusers, transformers, accelerate, peft, torchao, pydantic and pandas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+from bench.results import ROOT, table, write
+
+GIB = 1 << 30
+SIDE_PX = 1024
+BATCHES = (1, 4, 16)
+_BF16 = {"weights": "bf16", "step_in_backward": True, "gradient_checkpointing": True}
+_LORA = {
+    "kind": "lora",
+    "rank": 16,
+    "alpha": 16.0,
+    "patterns": {},
+    "convolutions": False,
+    "text_encoders": False,
+    "from": None,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "full fp32, AdamW": {"gradient_checkpointing": True},
+    "full fp32, AdamW, no checkpointing": {"gradient_checkpointing": False},
+    "full bf16, AdamW, in backward": _BF16,
+    "full bf16, AdamW 8 bit, in backward": _BF16 | {"optimizer": "adamw_8bit"},
+    "full bf16, AdamW 4 bit, in backward": _BF16 | {"optimizer": "adamw_4bit"},
+    "full bf16, Adafactor, in backward": _BF16 | {"optimizer": "adafactor"},
+    "full bf16, AdamW 8 bit, no checkpointing": _BF16
+    | {"optimizer": "adamw_8bit", "gradient_checkpointing": False},
+    "LoRA 16": {"adapter": _LORA, "gradient_checkpointing": True},
+    "LoRA 16, no checkpointing": {"adapter": _LORA, "gradient_checkpointing": False},
+}
+"""Settings of `train` by what they are called."""
+_WARM_UP, _MEASURED = 3, 8
+_TINY = {"block_out_channels": [32, 64, 64], "transformer_layers_per_block": [1, 1, 1]}
+_TINY |= {"attention_head_dim": [2, 4, 4], "cross_attention_dim": 64, "norm_num_groups": 8}
+
+
+def measure(case: str, images: int, *, tiny: bool, device: str) -> dict[str, Any]:
+    """Steps of one case at one batch size.
+
+    Returns:
+        `images_per_s`, `peak_bytes`, `flops_per_image`, or `out_of_memory`.
+    """
+    try:
+        return _measure(case, images, tiny=tiny, device=device)
+    except torch.OutOfMemoryError:
+        return {"out_of_memory": True}
+
+
+def _measure(case: str, images: int, *, tiny: bool, device: str) -> dict[str, Any]:
+    from nadir.training.main import make_accelerator
+    from nadir.training.stop_request import StopRequest
+    from nadir.training.train_step import TrainStep
+
+    params, noise = _settings(CASES[case], images, device)
+    unet = _unet(params, tiny=tiny, device=device)
+    flops = _forward_flops(unet, tiny=tiny) * (2 if params.adapter else 3)
+    step = TrainStep(
+        _trainable(unet, params),
+        params,
+        _objective(params, noise, device),
+        make_accelerator(params),
+    )
+    batch = _batch(unet, images, tiny=tiny, device=device)
+    for number in range(_WARM_UP):
+        step.step(number, batch, StopRequest())
+    _wait(device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    begin = time.perf_counter()
+    for number in range(_WARM_UP, _WARM_UP + _MEASURED):
+        step.step(number, batch, StopRequest())
+    _wait(device)
+    seconds = time.perf_counter() - begin
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    return {
+        "images_per_s": images * _MEASURED / seconds,
+        "peak_bytes": peak,
+        "flops_per_image": flops,
+    }
+
+
+def _settings(changes: dict[str, Any], images: int, device: str) -> tuple[Any, Any]:
+    from nadir.config.noise import NoiseParams
+    from nadir.config.reader import read_section
+    from nadir.config.train import TrainParams
+
+    os.environ["ACCELERATE_USE_CPU"] = str(device == "cpu")
+    preset = ROOT / "presets" / "sdxl.yaml"
+    known = read_section("train", TrainParams, preset).model_dump(by_alias=True)
+    fixed = {"batch_size": images, "gradient_accumulation": 1, "optimizer": "adamw"}
+    fixed |= {"ema_decay": 0.0, "preview_every": 0, "mixed_precision": "bf16"}
+    params = TrainParams.model_validate(known | fixed | changes)
+    return params, read_section("noise", NoiseParams, preset)
+
+
+def _unet(params: Any, *, tiny: bool, device: str) -> Any:
+    """Random weights made where they are used: the host need not hold them."""
+    from diffusers import UNet2DConditionModel
+
+    from nadir.model.sdxl.networks import sdxl_configs
+    from nadir.training.train_step import PRECISIONS
+
+    precision = params.mixed_precision if params.adapter else params.weights
+    config = sdxl_configs()["unet"] | (_TINY if tiny else {})
+    torch.manual_seed(0)
+    torch.set_default_dtype(PRECISIONS[precision])
+    with torch.device(device):
+        unet = UNet2DConditionModel.from_config(config)
+    torch.set_default_dtype(torch.float32)
+    return unet
+
+
+def _trainable(unet: Any, params: Any) -> Any:
+    from nadir.training.trainable.adapters.adapted import Adapters
+    from nadir.training.trainable.full_unet import FullUNet
+
+    return Adapters(unet, params, params.adapter) if params.adapter else FullUNet(unet)
+
+
+def _objective(params: Any, noise: Any, device: str) -> Any:
+    from nadir.diffusion.schedule import NoiseSchedule
+    from nadir.training.objective import Objective
+
+    schedule = NoiseSchedule.from_settings(**noise.model_dump())
+    return Objective(
+        schedule, noise, params.loss_weight, loss=params.loss, device=torch.device(device)
+    )
+
+
+def _batch(unet: Any, images: int, *, tiny: bool, device: str) -> Any:
+    from nadir.training.objective import Batch
+
+    side = (64 if tiny else SIDE_PX) // 8
+    draw = torch.Generator(device).manual_seed(0)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, device=device, generator=draw)
+
+    config = unet.config
+    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    return Batch(
+        latents_BCHW=noise(images, 4, side, side),
+        noise_BCHW=noise(images, 4, side, side),
+        timesteps_B=torch.linspace(0, 999, images).long(),
+        hidden_BSD=noise(images, 231, config.cross_attention_dim).bfloat16(),
+        pooled_BP=noise(images, pooled).bfloat16(),
+        time_ids_B6=torch.full((images, 6), float(SIDE_PX), device=device),
+        weights_B=torch.ones(images, device=device),
+    )
+
+
+def _forward_flops(unet: Any, *, tiny: bool) -> float:
+    """Operations of a forward pass of one image; a backward pass has twice as many.
+
+    Where the weights are frozen it has as many, since only activations take gradients.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = _batch(unet, 1, tiny=tiny, device=str(unet.device))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        unet(
+            batch.latents_BCHW.to(unet.dtype),
+            batch.timesteps_B.to(unet.device),
+            encoder_hidden_states=batch.hidden_BSD.to(unet.dtype),
+            added_cond_kwargs={
+                "text_embeds": batch.pooled_BP.to(unet.dtype),
+                "time_ids": batch.time_ids_B6.to(unet.dtype),
+            },
+        )
+    return float(counter.get_total_flops())
+
+
+def ceiling(device: str) -> float:
+    """Operations a second of a large product of matrices in bfloat16, the best of five."""
+    size = 8192 if device == "cuda" else 512
+    a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
+    best = 0.0
+    for _ in range(5):
+        _wait(device)
+        begin = time.perf_counter()
+        for _ in range(20):
+            a @ b
+        _wait(device)
+        best = max(best, 20 * 2 * size**3 / (time.perf_counter() - begin))
+    return best
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _child(case: str, images: int, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.gpu", "--case", case, "--images", str(images)]
+    command += ["--device", options.device, *(["--tiny"] if options.tiny else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        return {"failed": done.returncode}
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def _cells(found: dict[str, Any], ceiling_flops: float) -> list[str]:
+    if "images_per_s" not in found:
+        return ["out of memory" if found.get("out_of_memory") else "failed", "-", "-"]
+    share = found["images_per_s"] * found["flops_per_image"] / ceiling_flops
+    return [
+        f"{found['images_per_s']:.2f}",
+        f"{found['peak_bytes'] / GIB:.1f}",
+        f"{share:.0%}" if share else "-",
+    ]
+
+
+def main() -> None:
+    """Measure all cases; with `--tiny` print only."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--case", choices=sorted(CASES))
+    parser.add_argument("--images", type=int, nargs="+", default=list(BATCHES))
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: no CUDA device here; `--tiny --device cpu` tries the code")
+    if options.case:
+        (images,) = options.images
+        found = measure(options.case, images, tiny=options.tiny, device=options.device)
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    most = ceiling(options.device)
+    rows = []
+    for case in CASES:
+        for images in options.images:
+            row = [case, str(images), *_cells(_child(case, images, options), most)]
+            sys.stderr.write(" | ".join(row) + "\n")
+            rows.append(row)
+    head = ["case", "batch", "images/s", "peak, GiB", "of the ceiling"]
+    body = f"A matrix product in bf16 reaches {most / 1e12:.0f} TFLOP/s.\n\n{table(head, rows)}"
+    if options.tiny:
+        print(body)
+    else:
+        write("gpu", f"Training SDXL at {SIDE_PX} x {SIDE_PX}", body)
+
+
+if __name__ == "__main__":
+    main()
