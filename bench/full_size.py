@@ -28,7 +28,9 @@ from bench.performance import write
 from bench.results import ROOT, table
 from ruamel.yaml import YAML
 
+from nadir.compute.accelerate_launch import launch_environment
 from nadir.config.base_model import BaseModelParams
+from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.config.train import TrainParams
@@ -161,6 +163,7 @@ def train(*, resume: bool) -> dict[str, Any]:
         facts[f"step_{number}"] = peak()
         facts[f"seconds_{number}"] = time.monotonic() - begin
         facts[f"loss_{number}"] = result.loss
+        sys.stderr.write(f"{facts}\n")
         if number == 0:
             store.save(step.snapshot(1, {}))
             facts["saved"] = peak()
@@ -188,7 +191,8 @@ def measure(folder: Path, preset: str) -> dict[str, Any]:
 
 def _child(project: Path, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.full_size", "--child", *arguments, str(project)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    compute = read_section("compute", ComputeParams, project / PARAMS_FILE)
+    environment = {**os.environ, **launch_environment(compute), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
