@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from tests.support.small_checkpoint import write_holdout
 
-from nadir.heldout.images import load_heldout
+from nadir.heldout.images import load_heldout, unet_function
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
@@ -35,3 +36,17 @@ def test_the_choice_is_the_first_by_hash_and_keeps_their_latents(tmp_path: Path)
     assert all(
         (a.latents_CHW == b.latents_CHW).all() for a, b in zip(some, all_of_them, strict=False)
     )
+
+
+def test_sizes_reach_a_network_in_bfloat16_as_they_are() -> None:
+    seen = {}
+
+    def network(noisy: Any, timesteps: Any, **rest: Any) -> tuple[torch.Tensor]:
+        seen.update(rest["added_cond_kwargs"])
+        return (noisy,)
+
+    network.dtype = torch.bfloat16
+    sizes = torch.tensor([[1023.0, 831.0, 3.0, 0.0, 1216.0, 833.0]])
+    call = unet_function(network)
+    call(torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 77, 8), torch.zeros(1, 8), sizes)
+    assert torch.equal(seen["time_ids"].double(), sizes.double())

@@ -15,6 +15,7 @@ from nadir.data.tables import MANIFEST, TAGS, read_table
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, tag_batches
 from nadir.heldout.losses import HeldOut
+from nadir.model.sdxl.calling import TIME_IDS, call_unet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from nadir.config.train import CaptionParams
-    from nadir.heldout.losses import UNet
     from nadir.model.load import LatentScaling
+    from nadir.model.sdxl.calling import UNet
     from nadir.sampling.generate import PromptEncodings
 
 
@@ -45,7 +46,7 @@ class HeldOutImage:
     caption: str
     tags: Sequence[tuple[str, str]]
     latents_CHW: torch.Tensor
-    time_ids: tuple[int, int, int, int, int, int]
+    time_ids: tuple[int, ...]
 
     @property
     def id(self) -> str:
@@ -82,14 +83,7 @@ def load_heldout(
             caption=render_caption(pairs[row.sha256], captions, None),
             tags=pairs[row.sha256],
             latents_CHW=reader.rows([position])[0].float(),
-            time_ids=(
-                int(row.original_height),
-                int(row.original_width),
-                int(row.crop_top),
-                int(row.crop_left),
-                int(row.bucket_height),
-                int(row.bucket_width),
-            ),
+            time_ids=tuple(int(getattr(row, column)) for column in TIME_IDS),
         )
         for position, row in zip(chosen.index, chosen.itertuples(), strict=True)
     ]
@@ -146,14 +140,7 @@ def unet_function(unet: UNet2DConditionModel) -> UNet:
         pooled_BP: torch.Tensor,
         time_ids_B6: torch.Tensor,
     ) -> torch.Tensor:
-        dtype = unet.dtype
-        conditioning = {"text_embeds": pooled_BP.to(dtype), "time_ids": time_ids_B6.to(dtype)}
-        output: torch.Tensor = unet(
-            noisy_BCHW.to(dtype),
-            timesteps_B,
-            encoder_hidden_states=hidden_BSD.to(dtype),
-            added_cond_kwargs=conditioning,
-        ).sample
-        return output.float()
+        own = (noisy_BCHW.to(unet.dtype), timesteps_B, hidden_BSD.to(unet.dtype))
+        return call_unet(unet, *own, pooled_BP.to(unet.dtype), time_ids_B6).float()
 
     return call

@@ -15,14 +15,10 @@ from nadir.diffusion.prediction import add_noise, to_x0
 from nadir.sampling.generate import start_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from nadir.diffusion.schedule import NoiseSchedule
-
-    UNet = Callable[
-        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
-    ]
-    """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
+    from nadir.model.sdxl.calling import UNet
 
 LEVELS = 9
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nadir.model.sdxl.calling import TIME_IDS, call_unet
 from nadir.model.sdxl.text import encode_tokens
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from nadir.training.trainable import Trainable
 
 _TOKENS = 77
-_TIME_IDS = 6
 # The operation behind `.item()`, `bool()` and the like.
 _VALUE = torch.ops.aten._local_scalar_dense.default  # noqa: SLF001
 
@@ -104,7 +104,7 @@ def _forward(
 ) -> torch.Tensor:
     config, chunks = network.config, train.caption.token_chunks
     pooled = config.projection_class_embeddings_input_dim
-    pooled -= _TIME_IDS * config.addition_time_embed_dim
+    pooled -= len(TIME_IDS) * config.addition_time_embed_dim
     noisy_BCHW = torch.zeros(images, *latent_CHW)
     with _autocast(train.mixed_precision):
         if train.text_encoders:
@@ -118,16 +118,14 @@ def _forward(
                 images, _TOKENS * chunks, config.cross_attention_dim, dtype=dtype
             )
             pooled_BP = torch.zeros(images, pooled, dtype=dtype)
-        output_BCHW = network(
+        output_BCHW = call_unet(
+            network,
             noisy_BCHW,
             torch.zeros(images, dtype=torch.int64),
-            encoder_hidden_states=hidden_BSD,
-            added_cond_kwargs={
-                "text_embeds": pooled_BP,
-                "time_ids": torch.zeros(images, _TIME_IDS),
-            },
-            return_dict=False,
-        )[0]
+            hidden_BSD,
+            pooled_BP,
+            torch.zeros(images, len(TIME_IDS)),
+        )
     loss: torch.Tensor = (output_BCHW.float() - noisy_BCHW).square().mean()
     return loss
 

@@ -16,6 +16,7 @@ from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, TagUses, training_uses
 from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
+from nadir.model.sdxl.calling import TIME_IDS
 from nadir.training import randomness
 from nadir.training.objective import Batch
 from nadir.training.regularisation import regularisation_weights
@@ -34,15 +35,7 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.timesteps import TimestepSampler
 
-_TIME_IDS = (
-    "original_height",
-    "original_width",
-    "crop_top",
-    "crop_left",
-    "bucket_height",
-    "bucket_width",
-)
-_CROP_LEFT = _TIME_IDS.index("crop_left")
+_CROP_LEFT = TIME_IDS.index("crop_left")
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ def load_samples(
         tag_images_N=rows,
         tag_names=tag_names(table),
         weights_N=weights[rows].astype(np.float32),
-        time_ids_N6=chosen[list(_TIME_IDS)].to_numpy(np.float32),
+        time_ids_N6=chosen[list(TIME_IDS)].to_numpy(np.float32),
         buckets=tuple(
             np.asarray(found, np.int64)
             for _, found in sorted(chosen.groupby("bucket").indices.items())

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from nadir.config.noise import NoiseParams
     from nadir.config.objective import LossParams, LossWeightParams
     from nadir.diffusion.schedule import NoiseSchedule
-
-    UNet = Callable[
-        [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor
-    ]
-    """(noisy_BCHW, timesteps_B, hidden_BSD, pooled_BP, time_ids_B6) -> output_BCHW"""
+    from nadir.model.sdxl.calling import UNet
 
 
 _LEARNED = "loss_weight."

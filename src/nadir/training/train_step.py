@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
+from nadir.model.sdxl.calling import call_unet
 from nadir.model.sdxl.text import encode_tokens
 from nadir.training.optim.by_parameter import ByParameterUpdate
 from nadir.training.optim.schedules import learning_rate
@@ -109,10 +111,11 @@ class TrainStep:
         )
         self._update.begin(number, rate)
         losses = torch.zeros(2, device=self._accelerator.device)
+        predict = functools.partial(call_unet, self._update.model)
         parts = batch.parts(self._params.gradient_accumulation)
         for index, part in enumerate(parts, start=1):
             with self._update.part(last=index == len(parts)), self._saved_activations():
-                result = self._objective(self._predict, self._conditioned(part))
+                result = self._objective(predict, self._conditioned(part))
                 self._update.backward(result.loss)
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
         norm = self._update.finish()
@@ -134,24 +137,6 @@ class TrainStep:
         first, second = self._update.encoders
         hidden_BSD, pooled_BP = encode_tokens(first, second, part.tokens_BECS)
         return replace(part, hidden_BSD=hidden_BSD, pooled_BP=pooled_BP)
-
-    def _predict(
-        self,
-        noisy_BCHW: torch.Tensor,
-        timesteps_B: torch.Tensor,
-        hidden_BSD: torch.Tensor,
-        pooled_BP: torch.Tensor,
-        time_ids_B6: torch.Tensor,
-    ) -> torch.Tensor:
-        """The U-Net's output [B, C, H, W]."""
-        output_BCHW: torch.Tensor = self._update.model(
-            noisy_BCHW,
-            timesteps_B,
-            encoder_hidden_states=hidden_BSD,
-            added_cond_kwargs={"text_embeds": pooled_BP, "time_ids": time_ids_B6},
-            return_dict=False,
-        )[0]
-        return output_BCHW
 
     @contextlib.contextmanager
     def published(self) -> Iterator[Trainable]:
