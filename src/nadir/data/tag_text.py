@@ -242,8 +242,8 @@ def _of_record(record: Record) -> TagFile:
             written += 1
             sound += well_formed
         # The list's word goes before the prefix's.
-        kind = kind or prefix
-        given[tag] = stronger(kind, given[tag]) if tag in given else kind
+        held = kind or prefix
+        given[tag] = stronger(held, given[tag]) if tag in given else held
         if given[tag] not in ("", DROPPED):
             tags[tag] = given[tag]
     tags = {tag: kind for tag, kind in tags.items() if DROPPED not in (kind, given.get(tag))}

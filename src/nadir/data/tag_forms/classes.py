@@ -68,6 +68,7 @@ _NO_TAGS = frozenset({"search_tags", "locked_tags"})
 _DANBOORU = {0: "general", 1: "artist", 3: "copyright", 4: "character", 5: "meta", 9: RATING}
 _E621 = {
     **_DANBOORU,
+    -1: DROPPED,  # as lists for completion write 6
     2: "artist",  # contributor
     5: "general",  # species
     6: DROPPED,
@@ -148,23 +149,23 @@ def class_of_name(given: Any) -> str:
 def number_of(given: Any) -> int | None:
     """The number of a class, however it is written: 4, 4.0, "4"."""
     if isinstance(given, str):
-        found = re.fullmatch(r"\s*(\d{1,3})(?:\.0*)?\s*", given)
+        found = re.fullmatch(r"\s*(-1|\d{1,3})(?:\.0*)?\s*", given)
         return int(found[1]) if found else None
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    return int(given) if 0 <= given < 1000 and given == int(given) else None
+    return int(given) if -1 <= given < 1000 and given == int(given) else None
 
 
 def classes_of_numbers(found: Iterable[int], origin: str = "") -> Mapping[int, str]:
     """What the numbers of classes mean.
 
     Args:
-        found: All that occur; 6, 7 and 8 are e621's alone.
+        found: All that occur; 6, 7, 8 and -1 are e621's alone.
         origin: The site, where it is known.
     """
     if origin in _NUMBERS:
         return _NUMBERS[origin]
-    return _DANBOORU if origin == "danbooru" or not {6, 7, 8}.intersection(found) else _E621
+    return _DANBOORU if origin == "danbooru" or not {-1, 6, 7, 8}.intersection(found) else _E621
 
 
 def origin_of(record: Mapping[str, Any]) -> str:

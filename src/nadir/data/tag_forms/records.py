@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nadir.data.tag_forms.classes import (
-    DROPPED,
     HINTS,
     LIST_KEY,
     ORIGIN,

@@ -1,8 +1,8 @@
 """Each image with what lies beside it, in a folder as in a tar.
 
 What is said of `x.jpg` is looked for in `x.jpg.tags` and `x.tags`, then under the endings `.txt`,
-`.caption` and `.json`, last in waifuc's hidden `.x_meta.json`. Of `x.jpg.txt` and `x.txt` the longer
-name counts.
+`.caption` and `.json`, last in waifuc's hidden `.x_meta.json`. Of `x.jpg.txt` and `x.txt` the
+longer name counts.
 """
 
 from __future__ import annotations
