@@ -235,18 +235,20 @@ def _of_record(record: Record) -> TagFile:
     given: dict[str, str] = {}
     for raw, kind in record.classed:
         tag, prefix, well_formed = read_word(raw)
-        if not tag:
-            continue
-        if tag not in tags and kind != DROPPED:
-            tags[tag] = ""
-            written += 1
-            sound += well_formed
         # The list's word goes before the prefix's.
         held = kind or prefix
-        given[tag] = stronger(held, given[tag]) if tag in given else held
-        if given[tag] not in ("", DROPPED):
-            tags[tag] = given[tag]
-    tags = {tag: kind for tag, kind in tags.items() if DROPPED not in (kind, given.get(tag))}
+        if tag in given:
+            held = stronger(held, given[tag])
+        given[tag] = held
+        if tag not in tags:
+            written += 1
+            sound += well_formed
+            tags[tag] = held
+        elif held:
+            tags[tag] = held
+    tags.pop("", None)
+    if DROPPED in tags.values():
+        tags = {tag: kind for tag, kind in tags.items() if kind != DROPPED}
     return TagFile(
         tuple(tags.items()),
         written,

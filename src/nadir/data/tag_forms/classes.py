@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,6 +94,7 @@ _SITES = {
     "sankakucomplex": "sankaku",
     "idolcomplex": "sankaku",
 }
+_HOST = re.compile(rf"https?://(?:[\w-]+\.)*({'|'.join(_SITES)})\.")
 _SHAPES = {
     "change_seq": "e621",
     "tags_species": "e621",
@@ -114,6 +115,7 @@ def class_of_key(key: str) -> str:
     return found if found in CLASSES else ""
 
 
+@functools.lru_cache(maxsize=1 << 10)
 def kind_of_key(key: str) -> str | None:
     """The class that a JSON key means, or `DROPPED`; "" for tags without one, None for no tags."""
     key = key.lower()
@@ -187,10 +189,5 @@ def origin_of(record: Mapping[str, Any]) -> str:
 
 
 def _site_of_address(address: Any) -> str:
-    if not isinstance(address, str) or "://" not in address[:9]:
-        return ""
-    try:
-        host = urlsplit(address[:200]).hostname or ""
-    except ValueError:
-        return ""
-    return next((_SITES[part] for part in host.split(".") if part in _SITES), "")
+    found = _HOST.match(address[:200]) if isinstance(address, str) else None
+    return _SITES[found[1]] if found else ""
