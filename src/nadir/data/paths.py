@@ -113,9 +113,11 @@ def safe_join(folder: str, name: str, root: str = "") -> str:
     return path
 
 
-def is_hidden(name: str) -> bool:
-    """True for a name that is left alone, as of a file or a folder within a source."""
-    return (name.startswith(".") and not re.match(HIDDEN_TAGS, name)) or name == "__MACOSX"
+def is_hidden(name: str, *, folder: bool = False) -> bool:
+    """True for a name within a source that is left alone: hidden, but no file of tags."""
+    if name.startswith("."):
+        return folder or re.match(HIDDEN_TAGS, name) is None
+    return name == "__MACOSX"
 
 
 def holds_images(path: str) -> bool:

@@ -70,6 +70,7 @@ class TagFile:
         score: The votes' sum; None when the file gives none.
         record_id: The source's own number or name of the image; None when the file gives none.
         captions: (kind, text) of sentences beside the tags.
+        dropped: Names that the file holds and that say nothing about the image.
     """
 
     tags: tuple[tuple[str, str], ...]
@@ -79,6 +80,7 @@ class TagFile:
     score: int | None = None
     record_id: str | None = None
     captions: tuple[tuple[str, str], ...] = ()
+    dropped: frozenset[str] = frozenset()
 
 
 def parse_tag_file(data: bytes, name: str) -> TagFile:
@@ -153,7 +155,8 @@ def _together(
         for tag, kind in record.tags:
             if kind:
                 classes.setdefault(tag, kind)
-    tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags)
+    dropped = frozenset[str]().union(*(record.dropped for record in records))
+    tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags if tag not in dropped)
     prose.pop(id(chosen), None)
     captions = [each for found in records for each in found.captions] + list(prose.values())
     facts = [*records, *(found for _, _, found in texts)]
@@ -247,7 +250,8 @@ def _of_record(record: Record) -> TagFile:
         elif held:
             tags[tag] = held
     tags.pop("", None)
-    if DROPPED in tags.values():
+    dropped = frozenset(tag for tag, kind in tags.items() if kind == DROPPED)
+    if dropped:
         tags = {tag: kind for tag, kind in tags.items() if kind != DROPPED}
     return TagFile(
         tuple(tags.items()),
@@ -257,4 +261,5 @@ def _of_record(record: Record) -> TagFile:
         record.score,
         record.record_id,
         tuple(record.captions),
+        dropped,
     )

@@ -94,7 +94,7 @@ _SITES = {
     "sankakucomplex": "sankaku",
     "idolcomplex": "sankaku",
 }
-_HOST = re.compile(rf"https?://(?:[\w-]+\.)*({'|'.join(_SITES)})\.")
+_HOST = re.compile(rf"https?://(?:[\w-]+\.)*({'|'.join(_SITES)})\.[a-z]{{2,4}}(?:[/:?]|$)")
 _SHAPES = {
     "change_seq": "e621",
     "tags_species": "e621",

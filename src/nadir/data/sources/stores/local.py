@@ -123,9 +123,10 @@ def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Sta
             # Not a list: entries keep what the system said of them, a kilobyte for each file.
             with os.scandir(Path(root) / folder) as entries:
                 for entry in entries:
-                    if is_hidden(entry.name):
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_hidden(entry.name, folder=is_folder):
                         ignored["hidden"] += 1
-                    elif entry.is_dir(follow_symlinks=False):
+                    elif is_folder:
                         folders.append(f"{folder}{entry.name}/")
                     elif (why := _why_not(entry, folder, root)) is not None:
                         _leave_out(folder + entry.name, why, ignored, faults)

@@ -142,7 +142,8 @@ class S3Store:
                 path = entry["Key"][len(self.prefix) :]
                 if not path or path.endswith("/") or (self.only and path != self.only):
                     continue
-                if any(is_hidden(part) for part in path.split("/")):
+                *folders, name = path.split("/")
+                if is_hidden(name) or any(is_hidden(each, folder=True) for each in folders):
                     ignored["hidden"] += 1
                     continue
                 _seen.pop((self, path), None)
