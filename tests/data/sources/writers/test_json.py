@@ -1,6 +1,7 @@
 """JSON beside images: captioners, taggers with confidences, Hydrus, waifuc, img2dataset.
 
-Forms: img2dataset's `key.json` (its keys, and `--save_additional_columns`), waifuc's `SaveExporter`
+Files with a booru's columns are made by img2dataset's own writers (1.47.0). Forms of the others:
+its `key.json` without them, waifuc's `SaveExporter`
 (a hidden `.x_meta.json`), imgutils' `get_wd14_tags` ({tag: score} by class), the web interface's
 tagger ([ratings, tags]), Hydrus' JSON sidecars (under keys of the user's own), captioners.
 """
@@ -8,7 +9,8 @@ tagger ([ratings, tags]), Hydrus' JSON sidecars (under keys of the user's own), 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.data.sources.datasets import tar
@@ -25,11 +27,9 @@ from tests.data.sources.writers.posts import (
     read,
     sidecars,
 )
+from tests.support.other_environments import run_in
 
 from nadir.data.tag_text import parse_tag_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("key", ["caption", "text", "prompt"])
@@ -121,15 +121,28 @@ def shard(*, extra: bool, texts: int = 6) -> Files:
     return members
 
 
-@pytest.mark.parametrize("form", ["tar", "files"])
-def test_img2dataset_s_text_and_json_are_one_sample(tmp_path: Path, root: Path, form: str) -> None:
-    members = shard(extra=True)
-    files = {f"00000/{name}": data for name, data in members.items()}
-    if form == "tar":
-        files = {"00000.tar": tar(members)}
-    files["00000_stats.json"] = js({"count": 6})
-    holds_all(read(tmp_path / "source", files, root))
-    found = read(tmp_path / "source", {}, root, exclude_ratings=("explicit",))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `tar` and `files` as img2dataset writes them, with a booru's further columns."""
+    folder = tmp_path_factory.mktemp("img2dataset")
+    samples = []
+    for number, post in enumerate(POSTS):
+        (folder / f"{number}.png").write_bytes(png(post.id))
+        meta = img2dataset(post, f"{number:09d}", extra=True)
+        sample = {"image": str(folder / f"{number}.png"), "meta": meta}
+        samples.append(sample | {name: meta[name] for name in ("key", "caption")})
+    (folder / "samples.json").write_bytes(js(samples))
+    script = Path(__file__).with_name("run_img2dataset.py")
+    run_in("img2dataset", script, str(folder / "samples.json"), str(folder / "out"))
+    return folder / "out"
+
+
+@pytest.mark.parametrize(("form", "layout"), [("tar", "webdataset"), ("files", "folder")])
+def test_img2dataset_s_text_and_json_are_one_sample(
+    written: Path, root: Path, form: str, layout: str
+) -> None:
+    holds_all(read(written / form, {}, root, layout))
+    found = read(written / form, {}, root, layout, exclude_ratings=("explicit",))
     assert [path[-13:] for path in found.reasons] == ["000000003.png"]
 
 
