@@ -150,11 +150,7 @@ def _together(
     }
     chosen = next((f for f in lists.values() if id(f) not in prose), None)
     chosen = chosen or next(iter(lists.values()), TagFile((), 0, 0))
-    classes: dict[str, str] = {}
-    for record in records:
-        for tag, kind in record.tags:
-            if kind:
-                classes.setdefault(tag, kind)
+    classes = _classes(found for _, _, found in texts) | _classes(records)
     dropped = frozenset[str]().union(*(record.dropped for record in records))
     tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags if tag not in dropped)
     prose.pop(id(chosen), None)
@@ -168,6 +164,16 @@ def _together(
         record_id=next((f.record_id for f in facts if f.record_id), None),
         captions=tuple(dict.fromkeys(captions)),
     )
+
+
+def _classes(files: Iterable[TagFile]) -> dict[str, str]:
+    """The class of each tag that has one, whatever the order of the files."""
+    classes: dict[str, str] = {}
+    for found in files:
+        for tag, kind in found.tags:
+            if kind:
+                classes[tag] = stronger(kind, classes.get(tag, kind))
+    return classes
 
 
 def _is_sentence(text: str, own: TagFile, lists: dict[int, TagFile], known: set[str]) -> bool:

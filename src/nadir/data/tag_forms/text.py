@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nadir.data.tag_forms.classes import class_of_prefix
-from nadir.data.tag_forms.words import without_weights
+from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, without_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ _WORD = re.compile(r"[^\W\d_]{2}")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _ARTICLES = frozenset({"a", "an", "the", "is", "are", "was", "this", "there"})
 _LONG = 5
+# Longer than any tag with its brackets.
+_LONGEST = 2 * MAX_TAG_CHARACTERS
 
 
 def split_text(text: str) -> list[str]:
@@ -65,6 +67,8 @@ def _has_namespace(line: str) -> bool:
 
 def _without_brackets(part: str) -> str:
     """A tag without the brackets of prompts around it; faces made of brackets stay."""
+    if part[0] not in _CLOSING or len(part) > _LONGEST:
+        return part
     while part[:1] in _CLOSING and _encloses(part) and _WORD.search(part):
         part = part[1:-1].strip()
     return part
