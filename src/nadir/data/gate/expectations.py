@@ -184,13 +184,6 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             unit="images have one",
             **none,
         ),
-        _total(
-            "unrated_images",
-            "Every image has a rating, since validate.exclude_ratings leaves images out by it",
-            "warning",
-            unit="images have none and are used",
-            **none,
-        ),
         _share("decodable_share", "of the listed images can be decoded", params.decodable_share),
         _share("usable_share", "of the listed images are usable", params.usable_share),
         _share("tagged_share", "of the images have enough tags", params.tagged_share),
@@ -199,9 +192,18 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             "of the tags are in the booru form",
             params.tag_vocabulary_share,
         ),
+        *_about_ratings(params),
         *_about_tags_and_copies(params),
         *_about_drift(params),
     ]
+
+
+def _about_ratings(params: ValidateParams) -> list[Expectation]:
+    if not params.exclude_ratings:
+        return []
+    sentence = "Every image has a rating, since validate.exclude_ratings leaves images out by it"
+    unit = "images have none and are used"
+    return [_total("unrated_images", sentence, "warning", maximum=0, unit=unit)]
 
 
 def _about_tags_and_copies(params: ValidateParams) -> list[Expectation]:
