@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
 CAPTION_KEYS = ("caption", "text", "prompt")
 """Keys of captions; where nothing else holds tags, the first of them does."""
 _FLAT = ("tags", "tag_string")
-_NAME_KEYS = ("name", "tag", "tag_name", "label")
+_NAME_KEYS = ("name", "tag", "tag_name", "names", "label", "tagName", "name_en")
 _CLASS_KEYS = ("class", "category", "type", "category_name", "type_name", "category_id")
+_RATING_KEYS = frozenset({RATING, "tags_rating", "tag_string_rating", "rating_tags"})
+_QUOTED = ("['", '["', "{'", '{"', "[[", "[{")
+_MOST_BRACKETS = 1000
 # Records of other images within a record.
 _RELATED = frozenset({"parent", "children", "relationships", "related", "similar"})
 _DEPTH = 3
@@ -125,8 +131,21 @@ def _is_post(value: Any) -> bool:
     )
 
 
+def unpacked(given: Any) -> Any:
+    """A list or object that was written as text, as in cells of CSV, JSON's way or Python's."""
+    if not isinstance(given, str) or not given.startswith(_QUOTED) or given[-1] not in "]}":
+        return given
+    if sum(given.count(bracket) for bracket in "[{(") > _MOST_BRACKETS:
+        return given
+    for load in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            found = load(given)
+            return found if isinstance(found, list | dict) else given
+    return given
+
+
 def _read_post(record: Record, value: dict[Any, Any], depth: int) -> None:
-    post = {key.lower(): given for key, given in value.items() if isinstance(key, str)}
+    post = {key.lower(): unpacked(given) for key, given in value.items() if isinstance(key, str)}
     origin = origin_of(post)
     for key in _FLAT:
         if post.get(key) is not None:
@@ -192,12 +211,13 @@ def _read_list(record: Record, given: list[Any], origin: str) -> None:
 
 def _read_object(record: Record, entry: dict[Any, Any], numbers: list[tuple[str, int]]) -> None:
     """A {name, class} of a list, or {tag: score} as taggers give it."""
-    name = next((entry[key] for key in _NAME_KEYS if isinstance(entry.get(key), str)), None)
+    name = _name(entry)
     if name is None:
         if not _read_scored(record, entry):
             record.fault = _no_tag(entry)
         return
     given = next((entry[key] for key in _CLASS_KEYS if entry.get(key) is not None), "")
+    given = given.get("name") if isinstance(given, dict) else given
     number = number_of(given)
     if number is not None:
         numbers.append((name, number))
@@ -205,6 +225,16 @@ def _read_object(record: Record, entry: dict[Any, Any], numbers: list[tuple[str,
         record.rating = record.rating or rating_of_value(name)
     else:
         record.tags.append((name, class_of_name(given)))
+
+
+def _name(entry: dict[Any, Any]) -> str | None:
+    """The name of a tag that is an object; the first of several."""
+    for key in _NAME_KEYS:
+        given = entry.get(key)
+        given = given[0] if isinstance(given, list) and given else given
+        if isinstance(given, str):
+            return given
+    return None
 
 
 def _read_scored(record: Record, given: dict[Any, Any], kind: str = "") -> bool:
@@ -235,6 +265,9 @@ def _read_classes(record: Record, post: dict[Any, Any], *, inside: int = 0) -> N
         if not isinstance(key, str) or not isinstance(given, str | list | dict):
             continue
         kind = kind_of_key(key)
+        if key.lower() in _RATING_KEYS and (inside or key != RATING):
+            record.rating = record.rating or rating_of_value(given)
+            continue
         if kind is None and inside and isinstance(given, list):
             kind = ""
         if kind is not None:
@@ -254,6 +287,8 @@ def _read_class(record: Record, kind: str, key: str, given: Any, *, inside: bool
         if given and sound and (inside or _has_fraction(given)):
             record.has_keys = True
             _read_scored(record, given, kind)
+        elif not kind and not inside:
+            _read_classes(record, given, inside=_DEPTH)
         return
     if isinstance(given, str):
         if not kind and not (has_affix and is_classless(key)):
@@ -279,13 +314,17 @@ def _names(given: Iterable[Any]) -> Iterator[str]:
         if isinstance(entry, str):
             yield entry
         elif isinstance(entry, dict):
-            yield from (entry[key] for key in _NAME_KEYS[:3] if isinstance(entry.get(key), str))
+            name = _name(entry)
+            yield from () if name is None else (name,)
         elif isinstance(entry, list) and entry and isinstance(entry[0], str):
             yield entry[0]
 
 
 def _bare(given: str, record: Record) -> list[str]:
     """The tags of a string under a bare name of a class: several, or the one name of an artist."""
+    if given.strip().isdigit() or "://" in given:
+        # The number or address of a page, not a name.
+        return []
     entries = split_text(given)
     if len(entries) < 2 or not record.tags or "," in given or "\n" in given:
         return entries
