@@ -21,7 +21,7 @@ from nadir.data.inspection.fact_cache import KEY, KEY_TYPES, FactCache
 from nadir.data.inspection.inspection import Limits, inspect_file
 from nadir.data.inspection.remembered import complete, missing_files
 from nadir.data.quarantine import Reason
-from nadir.data.tables import TAG_LIST
+from nadir.data.tables import CAPTION_LIST, TAG_LIST
 from nadir.data.tag_text import TagsFileError, parse_sources
 from nadir.ground.files import canonical_hash
 
@@ -55,6 +55,7 @@ TAG_FACTS: pa.Schema = pa.schema(
         ("rating", pa.string()),
         ("score", pa.int64()),
         ("record_id", pa.string()),
+        ("captions", CAPTION_LIST),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -286,6 +287,8 @@ def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
         return {"reason": str(Reason.BAD_TAGS_FILE), "detail": str(error)}
     tags = [{"name": name, "class": kind} for name, kind in found.tags]
     row: Row = {"tags": tags, "written": found.written, "well_formed": found.well_formed}
+    if found.captions:
+        row["captions"] = [{"kind": kind, "text": text} for kind, text in found.captions]
     return row | {"rating": found.rating, "score": found.score, "record_id": found.record_id}
 
 

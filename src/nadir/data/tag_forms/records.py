@@ -339,7 +339,9 @@ def _spaced(given: str) -> list[str]:
 
 def _captions(key: str, given: Any) -> list[tuple[str, str]]:
     texts = given if isinstance(given, list) else [given]
-    return [(key, text) for text in texts if isinstance(text, str) and text.strip()]
+    found = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+    # A lone surrogate, legal in JSON, can stand in no table.
+    return [(key, text.encode("utf-8", "replace").decode()) for text in found]
 
 
 def _use_captions(record: Record) -> None:

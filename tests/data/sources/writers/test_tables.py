@@ -161,6 +161,8 @@ def test_a_row_and_a_text_are_one_sample(tmp_path: Path, root: Path) -> None:
     assert result.classes(0) == {"general": {"smile", "new"}, "character": {"mio_(harbour)"}}
     assert [result.classes(number) for number in range(1, 6)] == [expected(p) for p in POSTS[1:]]
     assert result.ratings == [WORDS[post.rating] for post in POSTS]
+    caption = {"kind": "caption", "text": "A girl looks at the sea."}
+    assert [row["captions"] for row in result.rows] == [None, [caption], None, None, None, None]
 
 
 def test_kohya_s_rows_go_before_the_texts_that_they_were_made_of(
@@ -175,3 +177,5 @@ def test_kohya_s_rows_go_before_the_texts_that_they_were_made_of(
     files |= {f"train/{post.id}.caption": b"a sentence about it" for post in POSTS}
     result = read(tmp_path / "source", files, root)
     assert result.tags == [list(post.general) for post in POSTS]
+    caption = {"kind": "caption", "text": "a sentence about it"}
+    assert [row["captions"] for row in result.rows] == [[caption]] * 6
