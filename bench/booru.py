@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nadir.data.buckets.aspects import aspect_quantile
-from nadir.data.tables import MANIFEST, TAG_LIST
+from nadir.data.tables import CAPTION_LIST, MANIFEST, TAG_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,7 @@ def manifests(count: int, seed: int = 0) -> Iterator[pa.Table]:
             "perceptual_hash": pa.array([f"{number:016x}" for number in range(size)]),
             "record_id": pa.array([str(start + number) for number in range(size)]),
             "rating": pa.nulls(size, pa.string()),
+            "captions": pa.nulls(size, CAPTION_LIST),
         }
         yield pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
 

@@ -215,3 +215,25 @@ def test_no_readable_image_stops_after_the_page_is_written(project: Path) -> Non
     assert "does not pass" in (project / "reports/validation.html").read_text()
     assert numbers()["quarantined"] == {"truncated": 5}
     assert tables.read_table(project / OUTPUTS[0], tables.MANIFEST).num_rows == 0
+
+
+def test_excluded_ratings_hold_where_a_text_hides_them_and_images_without_one_are_counted(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_photographs(project / "images", 6)
+    rating = {"rating": "e", "tag_string_artist": "someone", "tag_string": "outdoors someone"}
+    (project / "images/00.jpg.json").write_text(json.dumps(rating))
+    (project / "images/01.json").write_text(json.dumps(rating | {"rating": 0}))
+    (project / "images/02.txt").write_text("outdoors, rating: explicit")
+    set_params(project, {"exclude_ratings: []": "exclude_ratings: [explicit]"})
+    run_both()
+    quarantine = tables.read_table(project / OUTPUTS[1], tables.QUARANTINE).to_pylist()
+    assert [(row["path"], row["reason"]) for row in quarantine] == [
+        ("00.jpg", "rating_excluded"),
+        ("02.jpg", "rating_excluded"),
+    ]
+    assert "found: 3 images have none and are used" in capsys.readouterr().out
+    # What has changed beside an unchanged text is seen.
+    (project / "images/01.json").write_text(json.dumps(rating | {"score": 1}))
+    run_both()
+    assert numbers()["quarantined"] == {"rating_excluded": 3}

@@ -25,6 +25,14 @@ def _schema(*fields: tuple[str, pa.DataType], optional: Sequence[str] = ()) -> p
 TAG_LIST: pa.DataType = pa.list_(pa.struct([("name", pa.string()), ("class", pa.string())]))
 """Tags of one image, each with its class."""
 
+TAG_SOURCES: pa.DataType = pa.list_(
+    pa.struct([("path", pa.string()), ("size", pa.int64()), ("version", pa.string())])
+)
+"""Files or rows that say something about one image."""
+
+CAPTION_LIST: pa.DataType = pa.list_(pa.struct([("kind", pa.string()), ("text", pa.string())]))
+"""Sentences about one image beside its tags, each with the key or ending it was found under."""
+
 LISTING: pa.Schema = _schema(
     ("path", pa.string()),
     ("size", pa.int64()),
@@ -32,15 +40,17 @@ LISTING: pa.Schema = _schema(
     ("tags_path", pa.string()),
     ("tags_size", pa.int64()),
     ("tags_version", pa.string()),
+    ("more_tags", TAG_SOURCES),
     ("problem", pa.string()),
     ("detail", pa.string()),
-    optional=("tags_path", "tags_size", "tags_version", "problem", "detail"),
+    optional=("tags_path", "tags_size", "tags_version", "more_tags", "problem", "detail"),
 )
 """What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
 Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
 time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
-look at.
+look at. `more_tags` are what says something about the image besides `tags_path`, in the order in
+which it counts; null where there is nothing.
 """
 
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
@@ -61,11 +71,13 @@ MANIFEST: pa.Schema = _schema(
     ("perceptual_hash", pa.string()),
     ("record_id", pa.string()),
     ("rating", pa.string()),
-    optional=("rating",),
+    ("captions", CAPTION_LIST),
+    optional=("rating", "captions"),
 )
 """Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
 
 `rating` is the source's own (`general`, `explicit` ...), null where it gives none.
+`captions` are sentences beside the tags, null where there are none.
 """
 
 QUARANTINE: pa.Schema = _schema(
@@ -140,12 +152,15 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
     """Write a parquet file atomically; equal tables give equal bytes.
 
     Columns are put in the schema's order and cast to its types; metadata (pandas' index and the
-    like) is dropped.
+    like) is dropped. Optional columns that are missing hold nulls.
 
     Raises:
         ValueError: A column is missing or unknown, or a required one holds nulls.
         pyarrow.ArrowInvalid: A value does not fit its column's type.
     """
+    for field in schema:
+        if field.nullable and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     _check_names(table.column_names, schema, str(path))
     columns = [table.column(field.name).cast(field.type) for field in schema]
     for field, column in zip(schema, columns, strict=True):

@@ -126,6 +126,22 @@ def test_ratings_can_be_used_with_a_warning(params: ValidateParams, tmp_path: Pa
     assert outcome.expectation.severity == "warning"
 
 
+def test_images_without_a_rating_are_counted_where_ratings_are_excluded(
+    params: ValidateParams, tmp_path: Path
+) -> None:
+    images = [{"rating": "explicit"}, {}, {"rating": "general"}, {}]
+    assert "unrated_images" not in gate(params, screened(params, *images), tmp_path, 4)
+    policy = params.model_copy(update={"exclude_ratings": ("explicit",)})
+    outcome = gate(policy, screened(policy, *images), tmp_path, 4)["unrated_images"]
+    assert (outcome.passed, outcome.expectation.severity) == (False, "warning")
+    assert outcome.text == (
+        "expected: every image has a rating, since validate.exclude_ratings leaves images out by "
+        "it; found: 2 images have none and are used"
+    )
+    strict = params.model_copy(update={"exclude_ratings": ("explicit", "unrated")})
+    assert gate(strict, screened(strict, *images), tmp_path, 4)["unrated_images"].passed
+
+
 def test_a_webp_may_have_half_the_pixels(params: ValidateParams) -> None:
     size = {"width": 9000, "height": 9000}
     found = reasons(screened(params, size, {**size, "format": "webp"}))

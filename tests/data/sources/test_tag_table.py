@@ -54,6 +54,30 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     assert loaded(tmp_path / "t.parquet", data) == {"a_b": "artist", "c": "meta"}
 
 
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        # selected_tags.csv of taggers: 9 is a rating.
+        (b"tag_id,name,category,count\n9,general,9,7\n1,saber,4,5\n2,x,0,5\n",
+         {"saber": "character", "x": "general"}),
+        # Lists for completion have no header; their aliases are no concern.
+        (b'1girl,0,9,"1girls,sole_female"\nsome_one,1,8,\n', {"1girl": "general",
+         "some_one": "artist"}),
+        (b"some one,artist\nsaber,character\n", {"some_one": "artist", "saber": "character"}),
+        # e621, which 7 says: species, contributor, lore, and invalid tags.
+        (b"id,name,category,post_count\n1,fox,5,3\n2,hi_res,7,3\n3,kin,8,3\n4,zz,6,3\n5,pen,2,3\n",
+         {"fox": "general", "hi_res": "meta", "kin": "meta", "pen": "artist"}),
+        (b"fox,5,3,\nzz,-1,3,\n", {"fox": "general"}),
+        (b"tag,class\nx,metadata\ny,contributor\nz,Rating\n", {"x": "meta", "y": "artist"}),
+        (b"name,category\nx,4.0\n", {"x": "character"}),
+    ],
+)  # fmt: skip
+def test_tables_of_other_programs_are_read(
+    tmp_path: Path, data: bytes, expected: dict[str, str]
+) -> None:
+    assert loaded(tmp_path / "t.csv", data) == expected
+
+
 def test_of_tags_that_become_the_same_the_first_counts(tmp_path: Path) -> None:
     assert loaded(tmp_path / "t.csv", b"tag,class\nA b,artist\na_b,meta\n,meta\n") == {
         "a_b": "artist"

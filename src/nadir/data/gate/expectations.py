@@ -192,9 +192,18 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             "of the tags are in the booru form",
             params.tag_vocabulary_share,
         ),
+        *_about_ratings(params),
         *_about_tags_and_copies(params),
         *_about_drift(params),
     ]
+
+
+def _about_ratings(params: ValidateParams) -> list[Expectation]:
+    if not params.exclude_ratings:
+        return []
+    sentence = "Every image has a rating, since validate.exclude_ratings leaves images out by it"
+    unit = "images have none and are used"
+    return [_total("unrated_images", sentence, "warning", maximum=0, unit=unit)]
 
 
 def _about_tags_and_copies(params: ValidateParams) -> list[Expectation]:

@@ -254,6 +254,7 @@ def _piece(
         "tags": pa.chunked_array(tags, TAG_LIST),
         "record_id": pc.coalesce(about.column("record_id"), record_names(paths)),
         "rating": about.column("rating"),
+        "captions": about.column("captions"),
     }
     return pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
 

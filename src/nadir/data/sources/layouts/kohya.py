@@ -20,6 +20,8 @@ class Kohya(MetadataLayout):
     name = "kohya"
     files = r"(?is)(?:^|/)meta_[^/]*\.json$"
     matching = Matching(vague=True, own_folder=True)
+    # kohya's scripts make the rows of the texts, cleaned.
+    rows_first = True
 
     def chosen(self, paths: list[str]) -> list[str]:
         """One of each folder: every step of kohya's scripts writes all that the one before has."""

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import (
-    TAGS,
     listing_table,
     matching,
     problem_table,
@@ -69,6 +68,8 @@ class MetadataLayout(Layout):
     files: str
     """Paths of its metadata files, as a regular expression."""
     matching = Matching()
+    rows_first = False
+    """Whether an image's tags are its row's even where a text beside it has some."""
     passes_over_strays = False
     """Whether tables of other things may lie among its files."""
 
@@ -113,9 +114,10 @@ def _list_rows(
     found = ~bad & ~cell & (position >= 0)
     again = found & ~_first_of_each(position, found)
     chosen = position[found & ~again]
+    own, cells = rows.filter(pa.array(found & ~again)), rows.filter(pa.array(cell))
     listed = [
-        _with_tags(files.take(pa.array(chosen)), rows.filter(pa.array(found & ~again))),
-        _with_tags(_cells(rows.filter(pa.array(cell))), rows.filter(pa.array(cell))),
+        _with_tags(layout, files, files.take(pa.array(chosen)), own),
+        _with_tags(layout, None, _cells(cells), cells),
         _without_rows(files, chosen),
         problem_table(_faults(rows.filter(pa.array(bad)))),
         problem_table(_missing(rows.filter(pa.array(~bad & ~cell & ~found)), layout.matching.keys)),
@@ -171,10 +173,20 @@ def _first_of_each(position: Integers, found: Mask) -> Mask:
     return first
 
 
-def _with_tags(images: pa.Table, rows: pa.Table) -> pa.Table:
-    tags = (rows.column(name) for name in ("row_path", "size", "version"))
+def _with_tags(
+    layout: MetadataLayout, files: pa.Table | None, images: pa.Table, rows: pa.Table
+) -> pa.Table:
+    """Images with the row about each, and with what lies beside it."""
+    beside = FILES.empty_table() if files is None else files.filter(matching(files, TAG_NAME))
+    about = [rows.column(name) for name in ("row_path", "size", "version")]
     columns = {name: images.column(name) for name in FILES.names}
-    return listing_table(images.num_rows, **columns, **dict(zip(TAGS, tags, strict=True)))
+    columns |= tag_columns(
+        images.column("path"),
+        beside,
+        pa.Table.from_arrays(about, schema=FILES),
+        row_first=layout.rows_first,
+    )
+    return listing_table(images.num_rows, **columns)
 
 
 def _cells(rows: pa.Table) -> pa.Table:
