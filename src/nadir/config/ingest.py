@@ -8,7 +8,9 @@ from pydantic import Field
 
 from nadir.config.base import Section
 
-Layout = Literal["auto", "folder", "kohya", "imagefolder", "booru", "webdataset", "parquet"]
+Layout = Literal[
+    "auto", "folder", "kohya", "imagefolder", "booru", "webdataset", "parquet", "mixed"
+]
 
 
 class IngestParams(Section):

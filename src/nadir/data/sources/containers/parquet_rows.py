@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
@@ -21,11 +22,23 @@ if TYPE_CHECKING:
 
 NAMES = ("file_name", "filename", "image_path", "file_path", "path", "image", "file")
 """Keys under which a row names its image, the first that it has."""
+_OTHER_NAMES = re.compile(r"(?:.*_)?file_names?", re.IGNORECASE)
+# Such pictures belong to a sample and are none themselves.
+_OF_A_SAMPLE = re.compile(r".*(?:mask|condition|control|segmentation|depth|canny).*", re.IGNORECASE)
 EMBEDDED = "::embedded"
 """Key that is true where a parquet row holds the image itself."""
 
 _BATCH = 1024
-_INNER = ("path", "md5")
+_INNER = ("path", "file_name", "md5")
+
+
+def is_name_key(key: Any) -> bool:
+    """True for ImageFolder's further keys that name images: `x_file_name`, `file_names`."""
+    return (
+        isinstance(key, str)
+        and _OTHER_NAMES.fullmatch(key) is not None
+        and not _OF_A_SAMPLE.fullmatch(key)
+    )
 
 
 def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
@@ -87,6 +100,6 @@ def _used_columns(schema: pa.Schema) -> list[str]:
         if field.name in NAMES and pa.types.is_struct(field.type):
             inner = [name for name in _INNER if field.type.get_field_index(name) >= 0]
             columns += [f"{field.name}.{name}" for name in inner]
-        elif field.name in (*NAMES, "md5") or is_row_key(field.name):
+        elif field.name in (*NAMES, "md5") or is_name_key(field.name) or is_row_key(field.name):
             columns += [] if is_bytes(field.type) else [field.name]
     return columns

@@ -13,17 +13,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nadir.data.sources.interfaces import Store
-    from nadir.data.sources.layouts.layout import Look
 
 
 class Folder(Layout):
     """Images and tag files, in subfolders too; also what nothing else speaks for."""
 
     name = "folder"
-
-    def is_left(self, look: Look, *, found: bool) -> bool:
-        """Where there are images and no metadata."""
-        return not found and look.has_images()
 
     def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - the names are enough
         """Every image with its tag file."""
