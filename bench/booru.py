@@ -104,6 +104,7 @@ def manifests(count: int, seed: int = 0) -> Iterator[pa.Table]:
             "perceptual_hash": pa.array([f"{number:016x}" for number in range(size)]),
             "record_id": pa.array([str(start + number) for number in range(size)]),
             "rating": pa.nulls(size, pa.string()),
+            "repeats": pa.nulls(size, pa.int32()),
         }
         yield pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
 

@@ -34,13 +34,14 @@ LISTING: pa.Schema = _schema(
     ("tags_version", pa.string()),
     ("problem", pa.string()),
     ("detail", pa.string()),
-    optional=("tags_path", "tags_size", "tags_version", "problem", "detail"),
+    ("repeats", pa.int32()),
+    optional=("tags_path", "tags_size", "tags_version", "problem", "detail", "repeats"),
 )
 """What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
 Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
 time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
-look at.
+look at. `repeats` is how often an epoch shows the image, where its folder says so.
 """
 
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
@@ -61,11 +62,13 @@ MANIFEST: pa.Schema = _schema(
     ("perceptual_hash", pa.string()),
     ("record_id", pa.string()),
     ("rating", pa.string()),
-    optional=("rating",),
+    ("repeats", pa.int32()),
+    optional=("rating", "repeats"),
 )
 """Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
 
-`rating` is the source's own (`general`, `explicit` ...), null where it gives none.
+`rating` is the source's own (`general`, `explicit` ...), null where it gives none; `repeats` is how
+often an epoch shows the image, null where its folder does not say it.
 """
 
 QUARANTINE: pa.Schema = _schema(

@@ -98,10 +98,16 @@ def plan_for(layout: MetadataLayout, files: pa.Table, store: Store) -> Plan:
     paths = [path for path in tables if layout.reads(path) or _claim(path, inside) is layout]
     if chosen := layout.chosen(paths):
         made.parts.append((layout, chosen))
-    why = f"ingest.format is {layout.name}"
-    made.unread = [(path, why) for path in sorted(set(tables) - set(chosen))]
+    made.unread = [entry for entry in passed_over(files, layout.name) if entry[0] not in chosen]
     made.tars = tars_of(special, images)
     return made
+
+
+def passed_over(files: pa.Table, layout: str) -> list[tuple[str, str]]:
+    """(path, why) of the tables and JSON files that a stated layout does not read."""
+    special = files.filter(matching(files, SPECIAL))
+    tables = tables_beside(special, images_of(files)) + _paths(special, _OTHER_TABLES)
+    return [(path, f"ingest.format is {layout}") for path in tables]
 
 
 def tables_beside(files: pa.Table, images: pa.Table) -> list[str]:

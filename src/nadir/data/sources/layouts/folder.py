@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nadir.data.sources.layouts.layout import Layout, Listed
+from nadir.data.sources.layouts.detection import passed_over
+from nadir.data.sources.layouts.layout import Layout, Listed, not_read
 from nadir.data.sources.layouts.sidecars import list_sidecars
 
 if TYPE_CHECKING:
@@ -22,4 +23,5 @@ class Folder(Layout):
 
     def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - the names are enough
         """Every image with its tag file."""
-        return Listed(*list_sidecars(files), [])
+        notes = not_read(passed_over(files, self.name))
+        return Listed(*list_sidecars(files), [], notes=notes)

@@ -18,7 +18,7 @@ from nadir.data.paths import IMAGE_NAME
 from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import TAGS, listing_table, matching, problem_table
 from nadir.data.sources.interfaces import FILES
-from nadir.data.sources.layouts.layout import Listed
+from nadir.data.sources.layouts.layout import Listed, not_read
 from nadir.data.sources.layouts.metadata_files import read_all
 from nadir.data.sources.layouts.metadata_layout import valid
 from nadir.data.sources.layouts.row_matching import find_images
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
-
-_MOST_NAMED = 6
 
 
 def list_plan(plan: Plan, store: Store, files: pa.Table, memory: Path | None) -> Listed:
@@ -68,7 +66,7 @@ def list_plan(plan: Plan, store: Store, files: pa.Table, memory: Path | None) ->
         table, ignored = list_sidecars(loose)
         tables, unread, broken, layouts = [table], [], [], []
     table = pa.concat_tables([*tables, problem_table(tars.problems)])
-    notes = _notes([*plan.unread, *unread])
+    notes = not_read([*plan.unread, *unread])
     return Listed(table, ignored + tars.ignored, broken, _layout(layouts, plan, loose), notes)
 
 
@@ -226,22 +224,6 @@ def _repeated(
     for row, path in zip(rows.column("row_path").to_pylist(), paths, strict=True):
         detail = f"an earlier row is about {path[:200]!r}, too"
         yield row, str(Reason.BAD_METADATA), detail
-
-
-def _notes(unread: list[tuple[str, str]]) -> tuple[str, ...]:
-    """One sentence that names what is not read."""
-    if not unread:
-        return ()
-    by_reason: dict[str, list[str]] = {}
-    for path, why in sorted(unread):
-        by_reason.setdefault(why, []).append(path)
-    parts = [f"{_some(paths)} ({why})" for why, paths in by_reason.items()]
-    return (f"not read: {'; '.join(parts)}",)
-
-
-def _some(paths: list[str]) -> str:
-    more = f" and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else ""
-    return ", ".join(paths[:_MOST_NAMED]) + more
 
 
 def _mask(files: pa.Table, pattern: str) -> Mask:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.documents import TableError
 
+_MOST_NAMED = 12
+
 
 class Listed(NamedTuple):
     """What a layout found.
@@ -31,6 +33,22 @@ class Listed(NamedTuple):
     broken: list[TableError]
     layout: str = ""
     notes: tuple[str, ...] = ()
+
+
+def not_read(unread: list[tuple[str, str]]) -> tuple[str, ...]:
+    """One sentence that names the files that are not read, given (path, why) of each."""
+    if not unread:
+        return ()
+    by_reason: dict[str, list[str]] = {}
+    for path, why in sorted(unread):
+        by_reason.setdefault(why, []).append(path)
+    parts = [f"{_some(paths)} ({why})" for why, paths in by_reason.items()]
+    return (f"not read: {'; '.join(parts)}",)
+
+
+def _some(paths: list[str]) -> str:
+    more = f" and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else ""
+    return ", ".join(paths[:_MOST_NAMED]) + more
 
 
 class Layout(abc.ABC):

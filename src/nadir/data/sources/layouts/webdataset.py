@@ -13,8 +13,8 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import problem_table
 from nadir.data.sources.containers.tars import members
 from nadir.data.sources.interfaces import FILES
-from nadir.data.sources.layouts.detection import PACKED_TAR, TAR
-from nadir.data.sources.layouts.layout import Layout, Listed
+from nadir.data.sources.layouts.detection import PACKED_TAR, TAR, passed_over
+from nadir.data.sources.layouts.layout import Layout, Listed, not_read
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, list_sidecars
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class WebDataset(Layout):
         found = members_of(store, files, memory)
         table, others = list_sidecars(found.table)
         table = pa.concat_tables([table, problem_table(found.problems)])
-        return Listed(table, found.ignored + others, [])
+        notes = not_read(passed_over(files, self.name))
+        return Listed(table, found.ignored + others, [], notes=notes)
 
 
 def members_of(store: Store, files: pa.Table, memory: Path | None) -> Members:
