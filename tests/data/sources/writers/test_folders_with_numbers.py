@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.data.sources.datasets import tar, write
-from tests.data.sources.writers.posts import of_files, outcome, pixels
+from tests.data.sources.writers.six_posts import of_files, outcome, pixels
 
 from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.data.sources.datasets import lines, parquet, tar
-from tests.data.sources.writers.posts import (
+from tests.data.sources.writers.six_posts import (
     POSTS,
     WORDS,
     classes_of,
@@ -21,7 +21,7 @@ from tests.data.sources.writers.posts import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.data.sources.writers.posts import Outcome
+    from tests.data.sources.writers.six_posts import Outcome
 
 EVERY = range(len(POSTS))
 

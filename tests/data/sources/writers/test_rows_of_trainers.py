@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from tests.data.sources.datasets import lines, parquet
-from tests.data.sources.writers.posts import POSTS, general, of_files, outcome, pixels
+from tests.data.sources.writers.six_posts import POSTS, general, of_files, outcome, pixels
 
 from nadir.data.sources.detect import open_source
 

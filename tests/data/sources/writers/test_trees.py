@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.data.sources.datasets import lines, parquet, tar
-from tests.data.sources.writers.posts import POSTS, general, md5, of_files, pixels, strings
+from tests.data.sources.writers.six_posts import POSTS, general, md5, of_files, pixels, strings
 
 if TYPE_CHECKING:
     from pathlib import Path
