@@ -26,6 +26,8 @@ HOLDS_IMAGES = rf"(?is)[^/]\.(?:{'|'.join((*IMAGE_ENDINGS, 'tar', 'parquet'))})$
 """A path that must not be passed over without a word: of an image, or of what may hold images."""
 CONTAINER_NAME = r"(?is)\.(?:tar|parquet)::"
 """What must not occur in a file's own path: it parts a container from what lies in it."""
+HIDDEN_TAGS = r"(?s)^(|.*/)\.([^/]+)_meta\.json$"
+"""A path of a tag file as waifuc hides it, in two parts: `.x_meta.json` beside `x.png`."""
 
 _INSIDE = re.compile(r"(?is)(.+?\.(?:tar|parquet))::(.+)")
 _ROW = re.compile(r"(?is)(.+\.(?:jsonl|ndjson|json|csv|parquet))#(\d{6,18})")
@@ -110,6 +112,13 @@ def safe_join(folder: str, name: str, root: str = "") -> str:
     if path.split("/", 1)[0] in ("..", ".", ""):
         raise UnsafePathError("it leads out of the source")
     return path
+
+
+def is_hidden(name: str, *, folder: bool = False) -> bool:
+    """True for a name within a source that is left alone: hidden, but no file of tags."""
+    if name.startswith("."):
+        return folder or re.match(HIDDEN_TAGS, name) is None
+    return name == "__MACOSX"
 
 
 def holds_images(path: str) -> bool:

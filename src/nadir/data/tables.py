@@ -25,6 +25,11 @@ def _schema(*fields: tuple[str, pa.DataType], optional: Sequence[str] = ()) -> p
 TAG_LIST: pa.DataType = pa.list_(pa.struct([("name", pa.string()), ("class", pa.string())]))
 """Tags of one image, each with its class."""
 
+TAG_SOURCES: pa.DataType = pa.list_(
+    pa.struct([("path", pa.string()), ("size", pa.int64()), ("version", pa.string())])
+)
+"""Files or rows that say something about one image."""
+
 LISTING: pa.Schema = _schema(
     ("path", pa.string()),
     ("size", pa.int64()),
@@ -32,16 +37,27 @@ LISTING: pa.Schema = _schema(
     ("tags_path", pa.string()),
     ("tags_size", pa.int64()),
     ("tags_version", pa.string()),
+    ("more_tags", TAG_SOURCES),
     ("problem", pa.string()),
     ("detail", pa.string()),
     ("repeats", pa.int32()),
-    optional=("tags_path", "tags_size", "tags_version", "problem", "detail", "repeats"),
+    optional=(
+        "tags_path",
+        "tags_size",
+        "tags_version",
+        "more_tags",
+        "problem",
+        "detail",
+        "repeats",
+    ),
 )
 """What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
 Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
 time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
-look at. `repeats` is how often an epoch shows the image, where its folder says so.
+look at. `more_tags` are what says something about the image besides `tags_path`, in the order in
+which it counts; null where there is nothing. `repeats` is how often an epoch shows the image, where
+its folder says so.
 """
 
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))

@@ -1,55 +1,60 @@
-"""Tag files: from what people write beside an image to booru tags with classes.
+"""Tag files: from what people and programs write about an image to booru tags with classes.
 
 Text files hold tags between commas and line breaks; one line without a comma holds them between any
-white space. JSON files hold `{"tags": [...]}` or a list per class: `{"general": [...],
-"artist": [...]}` (`tag_string_general` and the like, as boorus write them, too). Rows of metadata
-files are such JSON and may have a `caption` or `text` instead. A tag's class comes from the file,
-else from a prefix (`artist:someone`), else from the supplied tag table, else from the vocabulary
-that ships with the project, else it is `general`.
+white space. JSON files and rows of metadata files hold `tags`, lists by class (`general`,
+`tags_artist`, `tag_string_meta` ...), or both, or else a `caption`, `text` or `prompt`. A tag's
+class is that of the list that holds it, else its prefix's (`artist:someone`), else the supplied tag
+table's, else the vocabulary's that ships with the project, else it is `general`. What several files
+say about one image is put together by `parse_sources`.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import re
-import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nadir.data.paths import is_row
+from nadir.data.tag_forms.classes import CLASSES, DROPPED, class_of_key, class_of_name, stronger
+from nadir.data.tag_forms.ratings import RATINGS, rating_in_tags, rating_word
+from nadir.data.tag_forms.records import (
+    Record,
+    TagsFileError,
+    is_row_key,
+    read_record,
+    short_row,
+)
+from nadir.data.tag_forms.text import is_prose, split_text
+from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, normalise_tag, read_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-CLASSES = ("general", "character", "copyright", "artist", "meta")
-"""The tag classes of boorus."""
+    Entry = tuple[str, str]
+
+__all__ = [
+    "CLASSES",
+    "MAX_BYTES",
+    "MAX_TAG_CHARACTERS",
+    "RATINGS",
+    "RULES",
+    "TagFile",
+    "TagsFileError",
+    "class_of_key",
+    "class_of_name",
+    "is_row_key",
+    "normalise_tag",
+    "parse_sources",
+    "parse_tag_file",
+    "rating_word",
+    "read_tag",
+    "short_row",
+]
+
 MAX_BYTES = 1 << 20
 """Longest tag file that is read."""
-MAX_TAG_CHARACTERS = 120
-"""A longer "tag" is a sentence; it counts as malformed."""
-RULES = 3
+RULES = 4
 """Raise when parsing changes, so that remembered tags are made anew."""
-
-RATINGS = {"g": "general", "s": "sensitive", "q": "questionable", "e": "explicit"}
-"""What boorus' letters mean. `s` was `safe` before 2022; the stricter reading holds."""
-
-_ALIASES = {
-    "char": "character",
-    "series": "copyright",
-    "species": "general",
-    "contributor": "artist",
-    "director": "artist",
-    "lore": "meta",
-}
-_SPACES = re.compile(r"\s+")
-_STRING_KEY = "tag_string_"
-_CAPTION_KEYS = ("caption", "text", "prompt")
-_ROW_KEYS = frozenset({"tags", "tag_string", "rating", "score", "id", *_CAPTION_KEYS})
-
-
-class TagsFileError(ValueError):
-    """A tag file that cannot be understood; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class TagFile:
         rating: As a word (`general`, `explicit` ...); None when the file gives none.
         score: The votes' sum; None when the file gives none.
         record_id: The source's own number or name of the image; None when the file gives none.
+        captions: (kind, text) of sentences beside the tags.
+        dropped: Names that the file holds and that say nothing about the image.
     """
 
     tags: tuple[tuple[str, str], ...]
@@ -72,6 +79,8 @@ class TagFile:
     rating: str | None = None
     score: int | None = None
     record_id: str | None = None
+    captions: tuple[tuple[str, str], ...] = ()
+    dropped: frozenset[str] = frozenset()
 
 
 def parse_tag_file(data: bytes, name: str) -> TagFile:
@@ -85,34 +94,90 @@ def parse_tag_file(data: bytes, name: str) -> TagFile:
     Raises:
         TagsFileError: Too long, not UTF-8 (or UTF-16 with a byte order mark), or no such JSON.
     """
-    if len(data) > MAX_BYTES:
-        raise TagsFileError(f"the tag file has more than {MAX_BYTES:,} bytes")
-    text, row = _decode(data), is_row(name)
-    value = _loaded(text) if row or name.lower().endswith(".json") else None
-    written = list(_from_text(text)) if value is None else _from_json(value, row=row)
-    tags: dict[str, str] = {}
-    for raw, given in written:
-        tag, prefix = _split_class(normalise_tag(raw))
-        if tag and not tags.get(tag):
-            tags[tag] = given or prefix
-    return TagFile(
-        tuple(tags.items()),
-        len(written),
-        sum(_is_well_formed(w) for w, _ in written),
-        _rating(value, tags),
-        _score(value),
-        _record(value),
+    text = _decode(data)
+    if not _is_json(name):
+        return _of_text(text)
+    record = _record(text)
+    if not record.tags and not record.classed:
+        if record.fault:
+            raise TagsFileError(record.fault)
+        if not record.has_keys and not is_row(name):
+            raise TagsFileError('the tag file has neither "tags" nor a list per class')
+    return _of_record(record)
+
+
+def parse_sources(sources: Sequence[tuple[bytes, str]]) -> TagFile:
+    """Put together what several files say about one image.
+
+    The list of tags is the first text's that has any, since people edit texts, else the first
+    JSON's; a sentence (`a girl in a park`) is no list of tags where there is another. Classes,
+    rating, score and id are the JSON's, where it gives them.
+
+    Args:
+        sources: Bytes and name of each; of equal kinds the first counts.
+
+    Raises:
+        TagsFileError: One of them cannot be read; JSON without tags does no harm beside others.
+    """
+    if len(sources) == 1:
+        return parse_tag_file(*sources[0])
+    texts: list[tuple[str, str, TagFile]] = []
+    records: list[TagFile] = []
+    order: list[TagFile] = []
+    for data, name in sources:
+        if _is_json(name):
+            if len(data) > MAX_BYTES:
+                # Beside tags it may be anything, such as an annotation that holds the image.
+                continue
+            records.append(_of_record(_record(_decode(data))))
+            order.append(records[-1])
+        else:
+            text = _decode(data)
+            texts.append((name, text, _of_text(text)))
+            order.append(texts[-1][2])
+    return _together(order, records, texts)
+
+
+def _together(
+    order: list[TagFile], records: list[TagFile], texts: list[tuple[str, str, TagFile]]
+) -> TagFile:
+    known = {tag for record in records for tag, _ in record.tags}
+    lists = {id(found): found for found in order if found.tags}
+    prose = {
+        id(found): (_kind(name), text.strip())
+        for name, text, found in texts
+        if id(found) in lists and _is_sentence(text, found, lists, known)
+    }
+    chosen = next((f for f in lists.values() if id(f) not in prose), None)
+    chosen = chosen or next(iter(lists.values()), TagFile((), 0, 0))
+    classes: dict[str, str] = {}
+    for record in records:
+        for tag, kind in record.tags:
+            if kind:
+                classes.setdefault(tag, kind)
+    dropped = frozenset[str]().union(*(record.dropped for record in records))
+    tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags if tag not in dropped)
+    prose.pop(id(chosen), None)
+    captions = [each for found in records for each in found.captions] + list(prose.values())
+    facts = [*records, *(found for _, _, found in texts)]
+    return replace(
+        chosen,
+        tags=tags,
+        rating=next((f.rating for f in facts if f.rating), None),
+        score=next((f.score for f in facts if f.score is not None), None),
+        record_id=next((f.record_id for f in facts if f.record_id), None),
+        captions=tuple(dict.fromkeys(captions)),
     )
 
 
-def normalise_tag(text: str) -> str:
-    r"""One tag in booru form: lower case, NFC, underscores for white space, no control characters.
+def _is_sentence(text: str, own: TagFile, lists: dict[int, TagFile], known: set[str]) -> bool:
+    """Whether a text is a sentence beside tags that another file holds."""
+    others = known or {tag for f in lists.values() if f is not own for tag, _ in f.tags}
+    return bool(others) and is_prose(text, others)
 
-    Commas part tags in captions, so they count as white space. Prompt escapes (`\(`) are undone.
-    The result may be empty.
-    """
-    # A dataset says the same tags again and again; what is longer than a tag is not worth keeping.
-    return _cached(text) if len(text) <= MAX_TAG_CHARACTERS else _normalised(text)
+
+def _kind(name: str) -> str:
+    return name.lower().rpartition(".")[2]
 
 
 def read_tag(text: str) -> str:
@@ -120,20 +185,16 @@ def read_tag(text: str) -> str:
 
     The result may be empty.
     """
-    return _split_class(normalise_tag(text))[0]
+    return read_word(text).tag
 
 
-def _normalised(text: str) -> str:
-    text = unicodedata.normalize("NFC", text).replace("\\(", "(").replace("\\)", ")")
-    text = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
-    tag = _SPACES.sub("_", text.replace(",", " ").strip()).lower()
-    return tag if tag.strip("_") else ""
-
-
-_cached = functools.lru_cache(maxsize=1 << 16)(_normalised)
+def _is_json(name: str) -> bool:
+    return is_row(name) or name.lower().endswith(".json")
 
 
 def _decode(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise TagsFileError(f"the tag file has more than {MAX_BYTES:,} bytes")
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
@@ -142,11 +203,8 @@ def _decode(data: bytes) -> str:
         raise TagsFileError(f"byte {error.start} of the tag file is not UTF-8") from error
 
 
-def _from_text(text: str) -> Iterable[tuple[str, str]]:
-    parts = re.split(r"[,\n\r]", text.strip())
-    # A lone caption of booru tags; in several lines or with commas, spaces are parts of tags.
-    parts = parts if len(parts) > 1 else text.split()
-    return ((part.strip(), "") for part in parts if part.strip())
+def _record(text: str) -> Record:
+    return read_record(_loaded(text))
 
 
 def _loaded(text: str) -> Any:
@@ -156,120 +214,52 @@ def _loaded(text: str) -> Any:
         raise TagsFileError(f"the tag file is not JSON: {error}") from error
 
 
-def _from_json(value: Any, *, row: bool) -> list[tuple[str, str]]:
-    if not isinstance(value, dict):
-        return list(_items(value))
-    kinds = [_by_class(value, strings=True, row=row), _plain(value, "tags")]
-    kinds += [_by_class(value, strings=False, row=row), _plain(value, "tag_string")]
-    if row:
-        kinds += [_plain(value, key) for key in _CAPTION_KEYS]
-    elif all(found is None for found in kinds):
-        raise TagsFileError('the tag file has neither "tags" nor a list per class')
-    # Some boorus give every key, most of them empty.
-    return next((found for found in kinds if found), [])
+def _of_text(text: str) -> TagFile:
+    tags: dict[str, str] = {}
+    entries = split_text(text)
+    sound = _add(tags, ((raw, "") for raw in entries))
+    return TagFile(tuple(tags.items()), len(entries), sound, rating_in_tags(tags))
 
 
-def _plain(value: dict[str, Any], key: str) -> list[tuple[str, str]] | None:
-    """The tags under a key, which may be parted by class; None without the key."""
-    inside = value.get(key)
-    if isinstance(inside, dict):
-        return _by_class(inside, strings=False, row=False)
-    return None if inside is None else list(_items(inside))
+def _add(tags: dict[str, str], entries: Iterable[Entry]) -> int:
+    """Add tags as they are written; how many of them are well formed."""
+    sound = 0
+    for raw, given in entries:
+        tag, prefix, well_formed = read_word(raw)
+        sound += well_formed
+        if tag and not tags.get(tag):
+            tags[tag] = given or prefix
+    return sound
 
 
-def _by_class(value: dict[str, Any], *, strings: bool, row: bool) -> list[tuple[str, str]] | None:
-    """Tags under keys that name their class; None without such a key."""
-    known = [
-        (class_of_key(key), tags)
-        for key, tags in value.items()
-        if key.startswith(_STRING_KEY) == strings and not (row and not isinstance(tags, str | list))
-    ]
-    found = [(given, tags) for given, tags in known if given and tags is not None]
-    if not found:
-        return None
-    return [(tag, given) for given, tags in found for tag, _ in _items(tags)]
-
-
-def is_row_key(key: Any) -> bool:
-    """True for a key of a metadata row that says something about the image."""
-    return isinstance(key, str) and (
-        key in _ROW_KEYS or key.startswith(_STRING_KEY) or bool(class_of_key(key))
-    )
-
-
-def _rating(value: Any, tags: Iterable[str]) -> str | None:
-    """The row's own rating, else that of a `rating:` tag; a booru's letter becomes its word."""
-    given = value.get("rating") if isinstance(value, dict) else None
-    if not isinstance(given, str) or not given.strip():
-        prefix = "rating:"
-        given = next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), "")
-    return rating_word(given) or None
-
-
-def rating_word(text: str) -> str:
-    """A rating as it stands in the manifest, a booru's letter as its word; "" for none."""
-    word = normalise_tag(text)[:MAX_TAG_CHARACTERS]
-    return RATINGS.get(word, word)
-
-
-def _score(value: Any) -> int | None:
-    given = value.get("score") if isinstance(value, dict) else None
-    if isinstance(given, dict):
-        given = given.get("total")
-    if isinstance(given, str) and re.fullmatch(r"-?\d{1,9}", given):
-        return int(given)
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        return None
-    # Also false for what is not a number.
-    return int(given) if -1e9 < given < 1e9 else None
-
-
-def _record(value: Any) -> str | None:
-    given = value.get("id") if isinstance(value, dict) else None
-    if isinstance(given, int) and not isinstance(given, bool) and abs(given) < 1 << 63:
-        return str(given)
-    return (normalise_tag(given)[:200] or None) if isinstance(given, str) else None
-
-
-def _items(value: Any) -> Iterable[tuple[str, str]]:
-    """Tags of a JSON list of strings or of {name, class}, or of one string."""
-    if isinstance(value, str):
-        return _from_text(value)
-    if not isinstance(value, list):
-        raise TagsFileError(f"tags are a list in the tag file, not {type(value).__name__}")
-    return [_item(entry) for entry in value]
-
-
-def _item(entry: Any) -> tuple[str, str]:
-    if isinstance(entry, str):
-        return entry, ""
-    if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-        given = entry.get("class", entry.get("category", ""))
-        return entry["name"], class_of_key(given) if isinstance(given, str) else ""
-    raise TagsFileError(f"a tag in the tag file is neither text nor a name: {str(entry)[:40]}")
-
-
-def class_of_key(key: str) -> str:
-    """The class a JSON key or prefix means; empty when it means none."""
-    key = key.lower().removeprefix(_STRING_KEY).removeprefix("tags_").removesuffix("_tags")
-    key = _ALIASES.get(key, key)
-    return key if key in CLASSES else ""
-
-
-def _split_class(tag: str) -> tuple[str, str]:
-    prefix, colon, rest = tag.partition(":")
-    if colon and prefix == "rating":
-        return tag, "meta"
-    given = class_of_key(prefix) if colon else ""
-    rest = rest.strip("_")
-    # `:d` and `re:zero` have colons of their own.
-    return (rest, given) if given and rest else (tag, "")
-
-
-def _is_well_formed(raw: str) -> bool:
-    return (
-        0 < len(raw) <= MAX_TAG_CHARACTERS
-        and raw == raw.lower()
-        and raw.isprintable()
-        and "\N{REPLACEMENT CHARACTER}" not in raw
+def _of_record(record: Record) -> TagFile:
+    tags: dict[str, str] = {}
+    written, sound = len(record.tags), _add(tags, record.tags)
+    given: dict[str, str] = {}
+    for raw, kind in record.classed:
+        tag, prefix, well_formed = read_word(raw)
+        # The list's word goes before the prefix's.
+        held = kind or prefix
+        if tag in given:
+            held = stronger(held, given[tag])
+        given[tag] = held
+        if tag not in tags:
+            written += 1
+            sound += well_formed
+            tags[tag] = held
+        elif held:
+            tags[tag] = held
+    tags.pop("", None)
+    dropped = frozenset(tag for tag, kind in tags.items() if kind == DROPPED)
+    if dropped:
+        tags = {tag: kind for tag, kind in tags.items() if kind != DROPPED}
+    return TagFile(
+        tuple(tags.items()),
+        written,
+        sound,
+        record.rating or rating_in_tags(tags),
+        record.score,
+        record.record_id,
+        tuple(record.captions),
+        dropped,
     )

@@ -19,7 +19,7 @@ from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits, inspect_file
-from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts, _read_rows
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts, _read_rows, tag_keys
 from nadir.data.quarantine import Reason
 from nadir.data.vocabulary import load_vocabulary
 
@@ -257,23 +257,32 @@ LIMITS = Limits(
 )
 
 
-def examined(source: Source, listing: Listing, root: Path) -> Screened:
-    """What `validate` makes of a listing, without worker processes and without memory."""
+def examined(source: Source, listing: Listing, root: Path, **changes: Any) -> Screened:
+    """What `validate` makes of a listing, without worker processes and without memory.
+
+    Args:
+        source: What was listed.
+        listing: Its images.
+        root: Of the project, whose parameters are taken.
+        changes: Of the section `validate`.
+    """
     facts, tag_facts = [], []
-    for row in listing.table.to_pylist():
+    keys = tag_keys(listing.table).to_pylist()
+    for row, beside in zip(listing.table.to_pylist(), keys, strict=True):
         if row["problem"]:
             facts.append({"reason": row["problem"], "detail": row["detail"]})
         else:
             key = (row["path"], row["size"], row["version"])
             facts.append(asdict(inspect_file(source, *key, limits=LIMITS)))
-        key = (row["tags_path"], row["tags_size"], row["tags_version"])
-        tag_facts += _read_rows(source, [key]) if row["tags_path"] else [{}]
+        key = (beside["path"], beside["size"], beside["version"])
+        tag_facts += _read_rows(source, [key]) if beside["path"] else [{}]
     found = ListingFacts(
         pa.Table.from_pylist(facts, schema=FACTS),
         pa.Table.from_pylist(tag_facts, schema=TAG_FACTS),
         len(facts),
     )
     params = read_section("validate", ValidateParams, root / "params.yaml")
+    params = params.model_copy(update=changes)
     return screen(listing.table, found, params, load_vocabulary())
 
 

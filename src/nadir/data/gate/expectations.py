@@ -184,6 +184,13 @@ def _about_totals(params: ValidateParams) -> list[Expectation]:
             unit="images have one",
             **none,
         ),
+        _total(
+            "unrated_images",
+            "Every image has a rating, since validate.exclude_ratings leaves images out by it",
+            "warning",
+            unit="images have none and are used",
+            **none,
+        ),
         _share("decodable_share", "of the listed images can be decoded", params.decodable_share),
         _share("usable_share", "of the listed images are usable", params.usable_share),
         _share("tagged_share", "of the images have enough tags", params.tagged_share),

@@ -125,6 +125,8 @@ def _counts(
         "leaking_images": leaking_images(manifest),
         "missing_holdout": int(wants_holdout and not held.any()),
         "unwanted_ratings": int(pc.sum(unwanted).as_py() or 0),
+        # Images without a rating are left out, too, when that is asked for.
+        "unrated_images": manifest.column("rating").null_count if params.exclude_ratings else 0,
     }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEY = ["path", "size", "version"]
 """Columns that name a version of a file."""
-_KEY_TYPES = (pa.string(), pa.int64(), pa.string())
+KEY_TYPES = (pa.string(), pa.int64(), pa.string())
 _MERGE_ABOVE = 16
 
 
@@ -38,7 +38,7 @@ class FactCache:
 
     def __init__(self, folder: Path, columns: pa.Schema) -> None:
         self.folder = folder
-        keys = [pa.field(name, kind) for name, kind in zip(KEY, _KEY_TYPES, strict=True)]
+        keys = [pa.field(name, kind) for name, kind in zip(KEY, KEY_TYPES, strict=True)]
         self.schema = pa.schema([*keys, *columns])
 
     def known(self) -> pa.Table:

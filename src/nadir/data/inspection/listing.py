@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,12 +17,12 @@ import pyarrow.compute as pc
 from nadir.compute.process_pool import map_in_processes
 from nadir.data import tag_text
 from nadir.data.inspection import inspection
-from nadir.data.inspection.fact_cache import KEY, FactCache
+from nadir.data.inspection.fact_cache import KEY, KEY_TYPES, FactCache
 from nadir.data.inspection.inspection import Limits, inspect_file
 from nadir.data.inspection.remembered import complete, missing_files
 from nadir.data.quarantine import Reason
 from nadir.data.tables import TAG_LIST
-from nadir.data.tag_text import TagsFileError, parse_tag_file
+from nadir.data.tag_text import TagsFileError, parse_sources
 from nadir.ground.files import canonical_hash
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ TAG_FACTS: pa.Schema = pa.schema(
 Null where there is none. `score` is kept for filters; nothing looks at it yet.
 """
 
+# No path has it in it.
+_JOIN = "\0"
 _CHUNK = 64
 _SHARD = 1024
 _FEW_TAG_FILES = 5000
@@ -125,10 +128,42 @@ def inspect_listing(
     cache = FactCache(
         memory / f"tags-{canonical_hash([source.location, tag_text.RULES])[:16]}", TAG_FACTS
     )
-    wanted = listing.select(["tags_path", "tags_size", "tags_version"]).rename_columns(KEY)
+    wanted = tag_keys(listing)
     read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
     tags, _ = complete(wanted, cache, read, unit="tag files", misfit=Reason.BAD_TAGS_FILE)
     return ListingFacts(_with_problems(images, listing), tags, looked_at)
+
+
+def tag_keys(listing: pa.Table) -> pa.Table:
+    """What says something about each image, as columns `KEY`; several files are one key, by NUL.
+
+    Args:
+        listing: Of schema `LISTING`.
+    """
+    names = ["tags_path", "tags_size", "tags_version", "more_tags"]
+    batches = [_tag_keys(batch) for batch in listing.select(names).to_batches()]
+    return pa.Table.from_batches(batches, pa.schema(list(zip(KEY, KEY_TYPES, strict=True))))
+
+
+def _tag_keys(batch: pa.RecordBatch) -> pa.RecordBatch:
+    *columns, more = batch.columns
+    mask = more.is_valid()
+    if not mask.true_count:
+        return pa.record_batch(columns, names=KEY)
+    lists, own = more.filter(mask), [column.filter(mask) for column in columns]
+    starts, fields = lists.offsets.to_numpy(), lists.values.flatten()
+    sizes = np.add.reduceat(fields[1].to_numpy(), starts[:-1])
+    joined = [
+        pc.binary_join_element_wise(
+            own[place],
+            pc.binary_join(pa.ListArray.from_arrays(lists.offsets, fields[place]), _JOIN),
+            _JOIN,
+        )
+        for place in (0, 2)
+    ]
+    several = [joined[0], pa.array(own[1].to_numpy() + sizes), joined[1]]
+    whole = [pc.replace_with_mask(*each) for each in zip(columns, [mask] * 3, several, strict=True)]
+    return pa.record_batch(whole, names=KEY)
 
 
 def _without_problems(listing: pa.Table) -> pa.Table:
@@ -235,12 +270,11 @@ def _read_rows(source: Source, files: Sequence[FileKey]) -> list[Row]:
 
 def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
     try:
-        content = source.read(path, tag_text.MAX_BYTES + 1)
-        whole = size > tag_text.MAX_BYTES or len(content.data) == size
-        if content.version != version or not whole:
+        contents = _contents(source, path, size, version)
+        if contents is None:
             detail = "the tag file has changed since it was listed"
             return {"reason": str(Reason.VANISHED), "detail": detail}
-        found = parse_tag_file(content.data, path)
+        found = parse_sources(contents)
     except FileNotFoundError:
         return {
             "reason": str(Reason.VANISHED),
@@ -253,6 +287,19 @@ def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
     tags = [{"name": name, "class": kind} for name, kind in found.tags]
     row: Row = {"tags": tags, "written": found.written, "well_formed": found.well_formed}
     return row | {"rating": found.rating, "score": found.score, "record_id": found.record_id}
+
+
+def _contents(source: Source, path: str, size: int, version: str) -> list[tuple[bytes, str]] | None:
+    """Bytes and name of each file of a key; None when one is not what was listed."""
+    found, total, most = [], 0, 0
+    for name, stated in zip(path.split(_JOIN), version.split(_JOIN), strict=True):
+        content = source.read(name, tag_text.MAX_BYTES + 1)
+        if content.version != stated:
+            return None
+        found.append((content.data, name))
+        total, most = total + len(content.data), max(most, len(content.data))
+    # A longer file is not read to its end.
+    return found if total == size or most > tag_text.MAX_BYTES else None
 
 
 def lost_row(_file: FileKey, loss: Loss) -> Row:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.sources.interfaces import FILES
-from nadir.data.tables import LISTING
+from nadir.data.tables import LISTING, TAG_SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
     Column: TypeAlias = pa.ChunkedArray
+    Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 _BATCH = 1 << 16
 TAGS = ["tags_path", "tags_size", "tags_version"]
 """Columns of a listing that say where an image's tags are."""
+MORE_TAGS = "more_tags"
+"""Column of a listing with what says something about an image besides."""
 
 
 def file_table(files: Iterable[tuple[str, int, str]]) -> pa.Table:
@@ -86,3 +90,36 @@ def problem_table(problems: Iterable[tuple[str, str, str]]) -> pa.Table:
         for path, reason, detail in problems
     ]
     return pa.Table.from_pylist(rows, schema=LISTING)
+
+
+def tag_sources(choices: Sequence[tuple[pa.Table, Integers]]) -> dict[str, Any]:
+    """Columns `TAGS` and `MORE_TAGS` of a listing, from where each image's tags may be.
+
+    Args:
+        choices: In the order in which they count, files of schema `FILES` and for each image its
+            row in them, -1 for none.
+    """
+    known = pa.concat_tables([FILES.empty_table(), *(files for files, _ in choices)])
+    starts = np.cumsum([0, *(files.num_rows for files, _ in choices)])
+    columns = [
+        np.where(rows >= 0, rows + start, -1)
+        for (_, rows), start in zip(choices, starts[:-1], strict=True)
+    ]
+    # Images down, choices across; what is there moves to the left.
+    placed = np.stack(columns, axis=1)
+    placed = np.take_along_axis(placed, np.argsort(placed < 0, axis=1, kind="stable"), axis=1)
+    first = placed[:, 0]
+    chosen = known.take(pa.array(first, mask=first < 0))
+    named = dict(zip(TAGS, chosen.columns, strict=True))
+    return named | {MORE_TAGS: _lists(known, placed[:, 1:])}
+
+
+def _lists(known: pa.Table, rows: Integers) -> pa.Array:
+    """Each image's rows of `known` as a list; null for none."""
+    there = rows >= 0
+    counts = there.sum(axis=1)
+    taken = known.take(pa.array(rows[there])).combine_chunks()
+    parts = [column.combine_chunks() for column in taken.columns]
+    structs = pa.StructArray.from_arrays(parts, fields=list(TAG_SOURCES.value_type))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, structs, TAG_SOURCES, mask=pa.array(counts == 0))

@@ -1,4 +1,4 @@
-"""Tables that a parameter names: CSV with a header line, or parquet, local or on S3."""
+"""Tables that a parameter names: CSV, mostly with a header line, or parquet, local or on S3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.workspace import resolve_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Record = tuple[str, dict[str, Any]]
 
@@ -34,12 +34,15 @@ class Supplied:
         what: What it is called: `tag table`.
         columns: For each column that is read, the names it may have, the first that is there.
         optional: Those of them that need not be there.
+        starts_with_data: Whether the first line of a CSV is no header but a row, whose cells are
+            the columns in their order.
     """
 
     key: str
     what: str
     columns: Mapping[str, Sequence[str]]
     optional: frozenset[str] = frozenset()
+    starts_with_data: Callable[[Sequence[str]], bool] = lambda _: False
 
     @property
     def fix(self) -> str:
@@ -93,7 +96,7 @@ def _content(table: Supplied, location: str, endpoint_url: str | None) -> bytes:
 def _csv(table: Supplied, data: bytes, location: str) -> Iterator[Record]:
     try:
         text = data.decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), _header(table, text), strict=True)
         own = _own_columns(table, list(reader.fieldnames or ()), location)
         for row in reader:
             where = f"{location} line {reader.line_num}"
@@ -105,6 +108,12 @@ def _csv(table: Supplied, data: bytes, location: str) -> Iterator[Record]:
         raise NadirError(
             f"the {table.what} is not UTF-8 CSV: {error}", where=location, fix=table.fix
         ) from None
+
+
+def _header(table: Supplied, text: str) -> list[str] | None:
+    """Names for the columns of a CSV that has no header line; None where it has one."""
+    first = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+    return list(table.columns) if table.starts_with_data(first) else None
 
 
 def _parquet(table: Supplied, data: bytes, location: str) -> Iterator[Record]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.paths import HIDDEN_TAGS
 from nadir.data.sources.columns import images_of, matching, stems
 from nadir.data.sources.layouts.looking import look_inside
 from nadir.data.sources.layouts.metadata_kinds import METADATA
@@ -115,6 +116,7 @@ def tables_beside(files: pa.Table, images: pa.Table) -> list[str]:
     tables = files.filter(matching(files, TABLE_NAME)).column("path")
     if not len(tables):
         return []
+    tables = tables.filter(pc.invert(pc.match_substring_regex(tables, HIDDEN_TAGS)))
     bare = pc.replace_substring_regex(tables, r"(?is)\.json$", "")
     is_json = pc.not_equal(bare, tables)
     paths = images.column("path")

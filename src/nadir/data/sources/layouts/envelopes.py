@@ -7,7 +7,7 @@ from typing import Any
 
 from nadir.data.paths import is_image
 from nadir.data.sources.containers.parquet_rows import NAMES
-from nadir.data.tag_text import is_row_key
+from nadir.data.tag_forms.records import is_row_key
 
 _LISTS = ("posts", "post", "images", "data", "items", "results", "rows", "records", "entries")
 """Keys under which an answer has its posts, the first that it has; another key does, if alone."""

@@ -108,9 +108,19 @@ def _joined(
     chosen = position[found & ~again]
     unread = [(rows.files[number].path, why) for number, why in idle] + rows.empty
     unread += _second_rows(rows, again & ~own)
+    first_rows, cells = found & ~again, table.filter(pa.array(cell))
+    rows_first = np.array([file.layout.rows_first for file in rows.files])[table.column("file")]
     tables = [
-        _with_tags(files.take(pa.array(chosen)), table.filter(pa.array(found & ~again))),
-        _with_tags(_cells(table.filter(pa.array(cell))), table.filter(pa.array(cell))),
+        *(
+            _with_tags(
+                files.take(pa.array(position[first_rows & which])),
+                table.filter(pa.array(first_rows & which)),
+                _tag_files(files),
+                row_first=row_first,
+            )
+            for row_first, which in ((False, ~rows_first), (True, rows_first))
+        ),
+        _with_tags(_cells(cells), cells, FILES.empty_table(), row_first=False),
         _without_rows(files, images, chosen, beside),
         problem_table(_faults(table.filter(pa.array(bad)))),
         problem_table(_missing(rows, missing)),
@@ -174,10 +184,17 @@ def _second_rows(rows: AllRows, again: Mask) -> list[tuple[str, str]]:
     ]
 
 
-def _with_tags(images: pa.Table, rows: pa.Table) -> pa.Table:
-    tags = (rows.column(name) for name in ("row_path", "size", "version"))
+def _with_tags(images: pa.Table, rows: pa.Table, beside: pa.Table, *, row_first: bool) -> pa.Table:
+    """Images with the row about each, and with what lies beside it."""
+    about = [rows.column(name) for name in ("row_path", "size", "version")]
     columns = {name: images.column(name) for name in FILES.names}
-    return listing_table(images.num_rows, **columns, **dict(zip(TAGS, tags, strict=True)))
+    columns |= tag_columns(
+        images.column("path"),
+        beside,
+        pa.Table.from_arrays(about, schema=FILES),
+        row_first=row_first,
+    )
+    return listing_table(images.num_rows, **columns)
 
 
 def _cells(rows: pa.Table) -> pa.Table:

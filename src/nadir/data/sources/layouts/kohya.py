@@ -27,6 +27,8 @@ class Kohya(MetadataLayout):
     named = r"(?is)(?:^|/)meta_[^/]*\.json$"
     files = named
     matching = Matching(vague=True, own_folder=True)
+    # kohya's scripts make the rows of the texts, cleaned.
+    rows_first = True
 
     def fits(self, inside: Inside) -> bool:
         """An entry for each image."""

@@ -50,6 +50,8 @@ class MetadataLayout:
     named: str
     files: str
     matching = Matching()
+    rows_first = False
+    """Whether an image's tags are its row's even where a text beside it has some."""
     passes_over_strays = False
     """Whether tables of other things may lie among its files."""
 

@@ -20,7 +20,7 @@ from nadir.data.sources.layouts.row_names import (
     with_id,
     written_names,
 )
-from nadir.data.tag_text import is_row_key
+from nadir.data.tag_text import short_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,8 +138,9 @@ def _is_post(values: dict[str, Any]) -> bool:
 
 def _short(values: dict[str, Any]) -> bytes:
     """What a row says about its image, in a form that changes only when that does."""
-    kept = {key: value for key, value in values.items() if value is not None and is_row_key(key)}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str).encode()
+    return json.dumps(
+        short_row(values), sort_keys=True, separators=(",", ":"), default=str
+    ).encode()
 
 
 def _inner(values: dict[str, Any], key: str) -> Any:

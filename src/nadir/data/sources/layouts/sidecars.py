@@ -1,34 +1,43 @@
-"""Each image with its tags in a file beside it, in a folder as in a tar.
+"""Each image with what lies beside it, in a folder as in a tar.
 
-The tags of `x.jpg` are looked for in `x.jpg.txt`, `x.txt`, `x.jpg.json`, `x.json`, in this order.
+What is said of `x.jpg` is looked for in `x.jpg.tags` and `x.tags`, then under the endings `.txt`,
+`.caption` and `.json`, last in waifuc's hidden `.x_meta.json`. Of `x.jpg.txt` and `x.txt` the
+longer name counts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.paths import HIDDEN_TAGS
 from nadir.data.sources.columns import (
-    TAGS,
     images_of,
     listing_table,
     matching,
     rows_of,
     stems,
+    tag_sources,
 )
 from nadir.data.sources.interfaces import FILES
 
-TAG_NAME = r"(?is)\.(?:txt|json)$"
+if TYPE_CHECKING:
+    Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+    Choice = tuple[pa.Table, Integers]
+
+TAG_NAME = r"(?is)\.(?:txt|json|tags|caption)$"
 """A path of a tag file, as a regular expression."""
-_ENDINGS = (".txt", ".json")
+_TEXTS = (".tags", ".txt", ".caption")
 NO_IMAGE = "not named like an image"
 """What is said of other files."""
 
 
 def list_sidecars(files: pa.Table) -> tuple[pa.Table, Counter[str]]:
-    """Every image of `files` with its tag file.
+    """Every image of `files` with its tag files.
 
     Args:
         files: Of schema `FILES`.
@@ -45,20 +54,49 @@ def list_sidecars(files: pa.Table) -> tuple[pa.Table, Counter[str]]:
     return listing_table(images.num_rows, **columns), ignored
 
 
-def tag_columns(paths: pa.ChunkedArray, files: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The tag file of each image as columns `TAGS` of a listing; null without one.
+def tag_columns(
+    paths: pa.ChunkedArray,
+    files: pa.Table,
+    rows: pa.Table | None = None,
+    *,
+    row_first: bool = False,
+) -> dict[str, Any]:
+    """What says something about each image, as columns of a listing; null without anything.
 
     Args:
         paths: Of the images.
         files: Tag files among others, of schema `FILES`.
+        rows: The row of a metadata file about each image, of schema `FILES`.
+        row_first: Whether the tags are the row's even where a text has some.
     """
-    known, stem = files.column("path"), stems(paths)
-    for ending in _ENDINGS:
-        known = pc.replace_substring_regex(known, rf"(?is)\{ending}$", ending)
-    found = pa.nulls(len(paths), pa.int32())
-    for ending in _ENDINGS:
-        for base in (paths, stem):
-            candidates = pc.binary_join_element_wise(base, ending, "")
-            found = pc.coalesce(found, rows_of(candidates, known))
-    chosen = files.take(found)
-    return dict(zip(TAGS, chosen.columns, strict=True))
+    stem = stems(paths)
+    texts = [_choice(paths, stem, files, ending) for ending in _TEXTS]
+    about = [(rows, np.arange(rows.num_rows))] if rows is not None else []
+    records = [_choice(paths, stem, files, ".json"), _hidden(stem, files)]
+    choices = [*about, *texts, *records] if row_first else [*texts, *about, *records]
+    return tag_sources(choices)
+
+
+def _choice(paths: pa.ChunkedArray, stem: pa.ChunkedArray, files: pa.Table, ending: str) -> Choice:
+    """The files of one ending, and each image's among them."""
+    named = files.filter(matching(files, rf"(?is)\{ending}$"))
+    if not named.num_rows:
+        return named, np.full(len(paths), -1, dtype=np.int64)
+    bases = pc.utf8_slice_codeunits(named.column("path"), 0, -len(ending))
+    found = rows_of(paths, bases)
+    if found.null_count:
+        found = pc.coalesce(found, rows_of(stem, bases))
+    return named, _numbers(found)
+
+
+def _hidden(stem: pa.ChunkedArray, files: pa.Table) -> Choice:
+    """Files as waifuc hides them: `.x_meta.json` beside `x.png`."""
+    named = files.filter(matching(files, HIDDEN_TAGS))
+    if not named.num_rows:
+        return named, np.full(len(stem), -1, dtype=np.int64)
+    bases = pc.replace_substring_regex(named.column("path"), HIDDEN_TAGS, r"\1\2")
+    return named, _numbers(rows_of(stem, bases))
+
+
+def _numbers(found: pa.ChunkedArray) -> Integers:
+    return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)

@@ -1,6 +1,6 @@
 """Files of a folder on this machine, with its subfolders.
 
-- Names that start with a dot are hidden and left alone, as is `__MACOSX`.
+- Names that start with a dot are hidden and left alone, as is `__MACOSX`; but for waifuc's tags.
 - Links to folders are not followed, so there are no loops and nothing is listed twice.
 - Links to files count when their target lies inside the folder; no others are opened.
 - What is left out is a fault where it is named like an image or may hold some; else it is counted.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from nadir.data.paths import holds_images
+from nadir.data.paths import holds_images, is_hidden
 from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import file_table
 from nadir.data.sources.interfaces import Content, Fault, FileChangedError, Files
@@ -123,9 +123,10 @@ def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Sta
             # Not a list: entries keep what the system said of them, a kilobyte for each file.
             with os.scandir(Path(root) / folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_hidden(entry.name, folder=is_folder):
                         ignored["hidden"] += 1
-                    elif entry.is_dir(follow_symlinks=False):
+                    elif is_folder:
                         folders.append(f"{folder}{entry.name}/")
                     elif (why := _why_not(entry, folder, root)) is not None:
                         _leave_out(folder + entry.name, why, ignored, faults)

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from nadir.data.paths import is_hidden
 from nadir.data.sources.columns import file_table
 from nadir.data.sources.interfaces import Content, FileChangedError, Files
 from nadir.data.sources.stores.s3_client import error_code, listing_error, object_error, s3_client
@@ -141,7 +142,8 @@ class S3Store:
                 path = entry["Key"][len(self.prefix) :]
                 if not path or path.endswith("/") or (self.only and path != self.only):
                     continue
-                if any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")):
+                *folders, name = path.split("/")
+                if is_hidden(name) or any(is_hidden(each, folder=True) for each in folders):
                     ignored["hidden"] += 1
                     continue
                 _seen.pop((self, path), None)
