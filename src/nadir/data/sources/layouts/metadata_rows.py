@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import posixpath
@@ -52,6 +53,7 @@ root; `tail` is a path of another machine; `others` are the names of further ima
 it says, as JSON; `version` is a hash of that.
 """
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 _BATCH = 1024
 _BATCH_BYTES = 16 << 20
 _MAX_ROW_BYTES = 1 << 20
@@ -115,7 +117,7 @@ def _entry(
     entry: dict[str, Any] = {
         "embedded": values.get(EMBEDDED) is True,
         "md5": _text(values.get("md5") or _inner(values, "md5")),
-        "id": _text(values.get("id")) if _is_post(values) else None,
+        "id": _text(values.get("id")) if _is_post(tuple(values)) else None,
         "row": row,
         "size": len(row),
         "version": hashlib.blake2b(row, digest_size=8).hexdigest(),
@@ -128,9 +130,10 @@ def _entry(
     return entry
 
 
-def _is_post(values: dict[str, Any]) -> bool:
-    """Whether a row's id is an image's: pools, comments and tags have ids of their own."""
-    keys = {str(key).lower() for key in values}
+@functools.lru_cache(maxsize=1 << 10)
+def _is_post(written: tuple[Any, ...]) -> bool:
+    """Whether a row's id is an image's, by its keys: pools, comments and tags have ids, too."""
+    keys = {str(key).lower() for key in written}
     if keys & {"md5", "tags", "file"} or any(k.startswith("tag_string") for k in keys):
         return True
     return bool(keys & {"caption", "prompt", "text"}) and "post_id" not in keys
@@ -138,9 +141,7 @@ def _is_post(values: dict[str, Any]) -> bool:
 
 def _short(values: dict[str, Any]) -> bytes:
     """What a row says about its image, in a form that changes only when that does."""
-    return json.dumps(
-        short_row(values), sort_keys=True, separators=(",", ":"), default=str
-    ).encode()
+    return _ENCODER.encode(short_row(values)).encode()
 
 
 def _inner(values: dict[str, Any], key: str) -> Any:

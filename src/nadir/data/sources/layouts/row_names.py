@@ -6,6 +6,7 @@ another machine or by another program: it is never opened, but its end may be th
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +33,27 @@ def written_names(values: dict[str, Any]) -> list[str]:
     Raises:
         LongNameError: A name is too long, or there are too many.
     """
+    own, others = _name_keys(tuple(values))
+    if not own and not others:
+        return []
     found: list[str] = []
-    for key in NAMES:
-        if found := list(_texts(values.get(key))):
+    for key in own:
+        if found := list(_texts(values[key])):
             break
     else:
-        found = [text for key in values if is_name_key(key) for text in _texts(values[key])]
+        found = [text for key in others for text in _texts(values[key])]
     if any(len(name) > MAX_NAME_CHARACTERS for name in found):
         raise LongNameError(f"the image's name has more than {MAX_NAME_CHARACTERS:,} characters")
     if len(found) > _MAX_NAMES:
         raise LongNameError(f"the row names more than {_MAX_NAMES:,} images")
     return list(dict.fromkeys(found))
+
+
+# The rows of a table have the same keys.
+@functools.lru_cache(maxsize=1 << 10)
+def _name_keys(keys: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which of a row's keys name images, the first that counts first; which others do."""
+    return tuple(key for key in NAMES if key in keys), tuple(filter(is_name_key, keys))
 
 
 def _texts(value: Any) -> Iterator[str]:
