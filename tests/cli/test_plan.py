@@ -14,11 +14,13 @@ from tests.support.training_project import make_base, write_project
 from typer.testing import CliRunner
 
 from nadir.cli import app
+from nadir.config.edit import read_params
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.data.tables import BUCKETS, LATENT_INDEX, read_table, write_table
 from nadir.ground import artifacts
 from nadir.planning.measured import keep_measured
+from nadir.planning.memory import DEVICE_LIBRARIES, GIB
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,10 +98,22 @@ def test_the_time_is_of_a_check_of_the_same_settings(project: Path) -> None:
     assert as_json()["step_seconds"] is None
 
 
-@pytest.mark.parametrize(("name", "card_gib"), [("sdxl_12gb", 12), ("sdxl_lora_8gb", 8)])
+@pytest.mark.parametrize(
+    ("name", "card_gib"), [("sdxl_12gb", 12), ("sdxl_lora_8gb", 8), ("sdxl_24gb", 24)]
+)
 def test_presets_fit_their_cards(name: str, card_gib: int, project: Path) -> None:
     found = as_json("--params", str(ROOT / f"presets/{name}.yaml"))
     assert found["work"] is None
-    assert max(
-        sum(part["device"] for part in found["memory"][moment]) for moment in ("step", "previews")
-    ) < (card_gib - 0.7) * (1 << 30)
+    moments = [found["memory"][name] for name in ("step", "captions", "previews")]
+    fullest = max(sum(part["device"] for part in parts) for parts in moments)
+    assert fullest + DEVICE_LIBRARIES < card_gib * GIB
+
+
+def test_presets_differ_from_the_first_where_they_say(project: Path) -> None:
+    first = read_params(ROOT / "presets/sdxl.yaml").model_dump()
+    same = {"noise", "validate", "tag_statistics", "encode", "evaluate", "register", "base_model"}
+    for name in ("sdxl_24gb", "sdxl_12gb", "sdxl_lora_8gb", "sdxl_8x80gb"):
+        other = read_params(ROOT / f"presets/{name}.yaml").model_dump()
+        assert {section for section in same if first[section] != other[section]} == set()
+        caption = {key: p["train"]["caption"] for key, p in (("a", first), ("b", other))}
+        assert caption["a"] == caption["b"]

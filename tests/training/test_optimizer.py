@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nadir.config.train import TrainParams
+from nadir.training.main import make_accelerator
 from nadir.training.optim.optimizers import make_optimizer, set_learning_rate
 
 
@@ -37,3 +38,9 @@ def test_a_learning_rate_of_zero_changes_nothing(train_params: TrainParams) -> N
     layer(torch.ones(1, 4)).sum().backward()
     optimizer.step()
     assert torch.equal(layer.weight, before)
+
+
+def test_gradients_of_several_processes_are_not_held_twice(train_params: TrainParams) -> None:
+    handler = make_accelerator(train_params).ddp_handler
+    assert handler is not None
+    assert handler.gradient_as_bucket_view

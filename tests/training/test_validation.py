@@ -183,3 +183,32 @@ def test_without_held_out_images_one_note_is_made(
     metrics = read_json(tmp_path / "w/output/training.json")
     assert all(math.isfinite(value) for value in metrics.values())
     assert not any(name.startswith("heldout") for name in metrics)
+
+
+def test_trained_text_encoders_are_asked_anew_at_each_measurement(project: Path) -> None:
+    params = read_section("train", TrainParams)
+    rates = {"learning_rate_factor": {"first": 1.0, "second": 1.0}}
+    trained = TrainParams.model_validate(
+        params.model_dump(by_alias=True) | {"text_encoders": rates}
+    )
+    text = load_text(Path("models/base"), dtype=torch.float32)
+    unet = load_unet(Path("models/base"))
+    with torch.no_grad():  # every branch begins with a last layer of zeros
+        for weight in unet.parameters():
+            weight.normal_(std=0.1)
+    measured = []
+    for settings in (params, trained):
+        found = load_validator(
+            Path("data"),
+            settings,
+            noise=read_section("noise", NoiseParams),
+            schedule=ZERO_TERMINAL,
+            scaling=latent_scaling(params.latent_scaling),
+            text=text,
+        )
+        assert found is not None
+        before = found.measure(unet)
+        with torch.no_grad():
+            text.text_encoder_2.text_projection.weight.normal_()
+        measured.append(before != found.measure(unet))
+    assert measured == [False, True]

@@ -101,7 +101,7 @@ def _memory(plan: Plan) -> Iterator[str]:
     )
     yield ""
     yield f"  {'GiB':<20} {'device':>8} {'host':>8}"
-    for title, parts in (("a step", memory.step), ("a preview", memory.previews)):
+    for title, parts in memory.moments().items():
         if parts:
             yield f"  {title}"
         for part in parts:

@@ -120,6 +120,9 @@ class TrainParams(Section):
     """Precision of the trained weights; bf16 is rounded by chance, so small updates count."""
     gradient_checkpointing: bool
     """Trade time for memory in the U-Net."""
+    frozen_models: Literal["device", "host"]
+    """Where text encoders and VAE wait while they are not needed. From the host, frozen text
+    encoders visit the device for each batch's captions, and previews are decoded on the host."""
     activation_offload: bool
     """Keep what the backward pass needs in the host's memory."""
     checkpoint_every: Annotated[int, Field(ge=1)]

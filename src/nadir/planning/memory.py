@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nadir.config.optimizers import OPTIMIZERS
@@ -51,6 +51,7 @@ class MemoryPlan:
 
     Attributes:
         step: Parts at the fullest moment of a training step.
+        captions: Parts while captions are encoded by text encoders that visit the device.
         previews: Parts while a preview is decoded.
         parameters: Numbers of the U-Net.
         trained: Numbers that are trained.
@@ -59,6 +60,7 @@ class MemoryPlan:
     """
 
     step: tuple[Part, ...]
+    captions: tuple[Part, ...]
     previews: tuple[Part, ...]
     parameters: int
     trained: int
@@ -67,12 +69,16 @@ class MemoryPlan:
 
     def device_bytes(self, *, libraries: bool = True) -> int:
         """Most that the device holds at once, by default with `DEVICE_LIBRARIES`."""
-        most = max(sum(part.device for part in parts) for parts in (self.step, self.previews))
+        most = max(sum(part.device for part in parts) for parts in self.moments().values())
         return most + (DEVICE_LIBRARIES if libraries else 0)
 
     def host_bytes(self) -> int:
         """Most that these parts take in the host's memory; programs and libraries come on top."""
-        return max(sum(part.host for part in parts) for parts in (self.step, self.previews))
+        return max(sum(part.host for part in parts) for parts in self.moments().values())
+
+    def moments(self) -> dict[str, tuple[Part, ...]]:
+        """What lies where at each of the moments that may be the fullest."""
+        return {"a step": self.step, "captions": self.captions, "a preview": self.previews}
 
 
 def plan_memory(
@@ -108,14 +114,15 @@ def plan_memory(
     published = Part("published weights", host=_bytes(weights.values()), note="own ones set aside")
     previews = (
         *lasting,
-        Part("VAE", device=vae_bytes, note="fp32"),
-        Part("decoding", device=decoding, note="one picture"),
+        _placed("VAE", vae_bytes, train.frozen_models, "fp32"),
+        _placed("decoding", decoding, train.frozen_models, "one picture"),
         *([published] if train.ema_decay else []),
     )
     state = _bytes(weights.values()) + average.device + average.host
     state += sum(part.device + part.host for part in lasting if part.name == "optimizer state")
     return MemoryPlan(
         step=(*lasting, *_passing(step, weights, train)),
+        captions=_with_text_on_the_device(lasting),
         previews=previews if train.preview_every else (),
         parameters=parameters,
         trained=trained,
@@ -134,14 +141,12 @@ def _lasting(
     network = _bytes(trainable.network.parameters())
     kept = train.adapter is not None
     precision = train.mixed_precision if kept else train.weights
-    parts = [
-        Part("U-Net", device=network, note="frozen" if kept else precision),
-        Part(
-            "text encoders",
-            device=sum(_bytes(encoder.parameters()) for encoder in encoders),
-            note="trained, too" if train.text_encoders else "frozen",
-        ),
-    ]
+    parts = [Part("U-Net", device=network, note="frozen" if kept else precision)]
+    text, place = sum(_bytes(encoder.parameters()) for encoder in encoders), train.frozen_models
+    note = "frozen" if place == "device" else "frozen; on the device for captions alone"
+    if train.text_encoders:
+        place, note = "device", "trained, too"
+    parts.append(_placed("text encoders", text, place, note))
     state = sum(_state_bytes(weight, train) for weight in weights.values())
     parts.append(_placed("optimizer state", state, train.optimizer_device, train.optimizer))
     if train.ema_decay:
@@ -149,6 +154,15 @@ def _lasting(
         size *= _FP32 if train.ema_precision == "fp32" else _BF16
         parts.append(_placed("average", size, train.ema_device, train.ema_precision))
     return parts
+
+
+def _with_text_on_the_device(lasting: list[Part]) -> tuple[Part, ...]:
+    """Where text encoders only visit the device: what is there meanwhile."""
+    text = next(part for part in lasting if part.name == "text encoders")
+    if not text.host:
+        return ()
+    here = replace(text, device=text.host, host=text.host)
+    return tuple(here if part is text else part for part in lasting)
 
 
 def _passing(
@@ -189,7 +203,7 @@ def _state_bytes(weight: torch.nn.Parameter, train: TrainParams) -> float:
 def _published(lasting: list[Part], parameters: int, train: TrainParams, vae: int) -> int:
     """The published folder: an adapter is merged in float32."""
     number = _FP32 if train.adapter or train.weights == "fp32" else _BF16
-    text = next(part.device for part in lasting if part.name == "text encoders")
+    text = next(part.device + part.host for part in lasting if part.name == "text encoders")
     return parameters * number + text + vae
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, set_seed
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    set_seed,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from nadir.compute.child_fault import faults_left_in, leave_fault
@@ -96,7 +101,11 @@ def make_accelerator(params: TrainParams) -> Accelerator:
         mixed_precision=params.mixed_precision,
         gradient_accumulation_steps=params.gradient_accumulation,
         # The others wait while the first process writes a checkpoint.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=_PATIENCE),
+            # Else each process holds all gradients twice, 10 GB of SDXL's.
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+        ],
     )
 
 
@@ -178,7 +187,11 @@ def prepare_run(
         repeats=train.repeats,
         regularisation=train.regularisation,
     )
-    text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
+    text = load_text(artifacts.BASE, dtype=text_precision(train))
+    if train.frozen_models == "host" and not train.text_encoders:
+        text = replace(text, visits=device)
+    else:
+        text.to(device)
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
     previews = validator = None

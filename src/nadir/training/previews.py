@@ -70,6 +70,7 @@ class Previews:
         fold_scaling(vae, scaling)
         vae.register_to_config(**STOCK_SCALING.vae_config())
         self._vae = vae
+        self._decodes_on_host = params.frozen_models == "host"
         self._sampler = make_sampler(schedule, prediction=prediction)
 
     @torch.no_grad()
@@ -104,8 +105,8 @@ class Previews:
         return to_image(pixel_array(decode_by(self._vae, latents_CHW[None])[0]))
 
     def _pipeline(self, unet: UNet2DConditionModel) -> StableDiffusionXLPipeline:
-        pipeline = StableDiffusionXLPipeline(
-            vae=self._vae.to(unet.device),
+        pipeline = _Pipeline(
+            vae=self._vae if self._decodes_on_host else self._vae.to(unet.device),
             text_encoder=self._text.text_encoder,
             text_encoder_2=self._text.text_encoder_2,
             tokenizer=self._text.tokenizer,
@@ -117,3 +118,12 @@ class Previews:
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+class _Pipeline(StableDiffusionXLPipeline):  # type: ignore[misc]
+    """Draws where the U-Net is; diffusers goes by the first network, which is the VAE."""
+
+    @property
+    def _execution_device(self) -> torch.device:
+        device: torch.device = self.unet.device
+        return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import torch
 from nadir.diffusion.sdxl import CHUNK_TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -32,12 +33,15 @@ class TextEncoder:
         tokenizer_2: Second tokenizer (SDXL's pads with another token).
         text_encoder: First encoder.
         text_encoder_2: Second encoder, with the pooled projection.
+        visits: Device that the encoders' weights are on while `encode` runs; None leaves them where
+            they are.
     """
 
     tokenizer: CLIPTokenizer
     tokenizer_2: CLIPTokenizer
     text_encoder: CLIPTextModel
     text_encoder_2: CLIPTextModelWithProjection
+    visits: torch.device | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -57,7 +61,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], chunks: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode prompts on the encoders' device and in their precision.
+        """Encode prompts on the encoders' device, or the one that they visit, in their precision.
 
         Args:
             prompts: B prompts, the empty one included; tokens beyond the chunks are cut off.
@@ -66,12 +70,46 @@ class TextEncoder:
         Returns:
             `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
         """
-        return encode_tokens(self.text_encoder, self.text_encoder_2, self.tokens(prompts, chunks))
+        tokens_BECS = self.tokens(prompts, chunks)
+        with visiting(self.visits, self.text_encoder, self.text_encoder_2):
+            return encode_tokens(self.text_encoder, self.text_encoder_2, tokens_BECS)
 
     def tokens(self, prompts: Sequence[str], chunks: int = 1) -> torch.Tensor:
         """Token ids of prompts for both encoders, `tokens_BECS` [B, 2, chunks, 77], on the CPU."""
         tokenizers = (self.tokenizer, self.tokenizer_2)
         return torch.stack([token_chunks(t, prompts, chunks) for t in tokenizers], dim=1)
+
+
+@contextlib.contextmanager
+def visiting(device: torch.device | None, *networks: torch.nn.Module) -> Iterator[None]:
+    """Inside the block the weights of frozen networks are on a device; None changes nothing.
+
+    Nothing is copied back: what was where they came from is still there.
+    """
+    if device is None:
+        yield
+        return
+    home = [
+        (module, name, tensor)
+        for network in networks
+        for module in network.modules()
+        for tensors in (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        for name, tensor in tensors
+    ]
+    try:
+        for module, name, tensor in home:
+            setattr(module, name, _there(tensor, device))
+        yield
+    finally:
+        for module, name, tensor in home:
+            setattr(module, name, tensor)
+
+
+def _there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    moved = tensor.data.to(device)
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
+    return moved
 
 
 def encode_tokens(

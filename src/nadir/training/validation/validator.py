@@ -16,7 +16,7 @@ from nadir.training.validation.levels import band_timesteps
 from nadir.training.validation.rarity import rarity_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
@@ -41,7 +41,7 @@ class Validator:
 
     Attributes:
         images: Held-out images.
-        encodings: Their captions' text states, made beforehand.
+        encodings: Makes their captions' text states, which for frozen text encoders are kept.
         scaling: Normalises latents.
         schedule: The training schedule.
         prediction: What the network predicts.
@@ -52,7 +52,7 @@ class Validator:
     """
 
     images: Sequence[HeldOutImage]
-    encodings: PromptEncodings
+    encodings: Callable[[], PromptEncodings]
     scaling: LatentScaling
     schedule: NoiseSchedule
     prediction: str
@@ -90,7 +90,7 @@ class Validator:
         batches = loss_batches(
             self.images,
             scaling=self.scaling,
-            encodings=self.encodings,
+            encodings=self.encodings(),
             batch_size=self.batch_size,
             device=unet.device,
         )
@@ -119,7 +119,7 @@ def load_validator(
         noise: What the network predicts.
         schedule: Made from `noise`.
         scaling: Normalises latents.
-        text: Frozen text encoders; asked here, and not again.
+        text: Text encoders; frozen ones are asked once, here.
 
     Returns:
         None where no held-out image has a latent.
@@ -133,12 +133,9 @@ def load_validator(
     )
     if not images:
         return None
-    encodings = PromptEncodings(text, params.caption)
-    for image in images:
-        encodings.get([image.caption])
     return Validator(
         images=images,
-        encodings=encodings,
+        encodings=_encodings(text, params, [image.caption for image in images]),
         scaling=scaling,
         schedule=schedule,
         prediction=noise.prediction,
@@ -147,6 +144,18 @@ def load_validator(
         batch_size=min(params.batch_size // params.gradient_accumulation, _MOST_AT_ONCE),
         mean_error=_error_of_the_mean(images, scaling),
     )
+
+
+def _encodings(
+    text: TextEncoder, params: TrainParams, captions: Sequence[str]
+) -> Callable[[], PromptEncodings]:
+    """Where text encoders are trained, their states are made anew for each measurement."""
+    if params.text_encoders:
+        return lambda: PromptEncodings(text, params.caption)
+    known = PromptEncodings(text, params.caption)
+    for caption in captions:
+        known.get([caption])
+    return lambda: known
 
 
 def _document_frequency(tags: Path) -> dict[tuple[str, str], float]:
