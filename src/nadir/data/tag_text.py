@@ -179,7 +179,8 @@ def _classes(files: Iterable[TagFile]) -> dict[str, str]:
 def _is_sentence(text: str, own: TagFile, lists: dict[int, TagFile], known: set[str]) -> bool:
     """Whether a text is a sentence beside tags that another file holds."""
     others = known or {tag for f in lists.values() if f is not own for tag, _ in f.tags}
-    return bool(others) and is_prose(text, others)
+    shared = sum(tag in others for tag, _ in own.tags)
+    return bool(others) and 2 * shared < len(own.tags) and is_prose(text, others)
 
 
 def _kind(name: str) -> str:
