@@ -105,6 +105,7 @@ def manifests(count: int, seed: int = 0) -> Iterator[pa.Table]:
             "record_id": pa.array([str(start + number) for number in range(size)]),
             "rating": pa.nulls(size, pa.string()),
             "captions": pa.nulls(size, CAPTION_LIST),
+            "repeats": pa.nulls(size, pa.int32()),
         }
         yield pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
 

@@ -61,6 +61,7 @@ def made_listing(posts: int) -> pa.Table:
     times = pa.array(np.arange(posts) + 10**18).cast(pa.string())
     columns |= {"version": times, "tags_version": times}
     columns |= {name: pa.nulls(posts, pa.string()) for name in ("problem", "detail")}
+    columns["repeats"] = pa.nulls(posts, pa.int32())
     return pa.table(columns)
 
 

@@ -32,6 +32,7 @@ def manifest_rows() -> list[dict[str, object]]:
             "perceptual_hash": "0" * 16,
             "record_id": "1",
             "rating": "general",
+            "repeats": 10,
         }
     ]
 

@@ -253,3 +253,24 @@ def test_a_bucket_out_of_reach_is_one_clear_error_without_secrets(project: Path)
     assert "fix: check the network, ingest.endpoint_url" in done.stderr
     assert "Traceback" not in done.stderr
     assert secret not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("written", ["auto", "'off'", "off", "false"])
+def test_a_folders_repeats_reach_the_manifest_unless_they_are_off(
+    project: Path, capsys: pytest.CaptureFixture[str], written: str
+) -> None:
+    (project / "images/10_someone").mkdir()
+    (project / "images/10_someone/2.png").write_bytes(encoded(picture(2), "PNG"))
+    set_ingest(project, folder_repeats=written)
+    ingest.work()
+    validate.work()
+    rows = tables.read_table(project / "data/manifest.parquet", tables.MANIFEST).to_pylist()
+    found = {row["path"]: (row["repeats"], [tag["name"] for tag in row["tags"]]) for row in rows}
+    said = capsys.readouterr().out
+    if written == "auto":
+        assert found["10_someone/2.png"] == (10, ["someone"])
+        assert "ingest: repeats in folder names: 10_someone 10 x, 1 images in all" in said
+    else:
+        assert "repeats" not in said
+    assert found["0.png"] == (None, ["1girl", "solo"])
+    assert len(found) == (3 if written == "auto" else 2)

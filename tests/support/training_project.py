@@ -108,6 +108,7 @@ def _write_data(data: Path, params: TagStatisticsParams) -> None:
         "perceptual_hash": ["0" * 16] * IMAGES,
         "record_id": ["r"] * IMAGES,
         "rating": [None] * IMAGES,
+        "repeats": [None] * IMAGES,
     }
     write_table(pa.table(manifest), data / "manifest.parquet", MANIFEST)
     tags = tag_statistics(data / "manifest.parquet", params).tags

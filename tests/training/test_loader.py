@@ -192,6 +192,36 @@ def test_images_with_a_repeated_tag_are_shown_so_much_more_often(
     np.testing.assert_allclose(shown / shown.sum(), np.array(wanted) / sum(wanted), rtol=0.1)
 
 
+def test_a_folders_repeats_multiply_those_of_tags(
+    project: Path, params: TrainParams, tmp_path: Path
+) -> None:
+    table = read_table(project / "data/manifest.parquet", MANIFEST)
+    by_folder = [3 if number % 4 == 0 else None for number in range(table.num_rows)]
+    at = table.schema.get_field_index("repeats")
+    manifest = tmp_path / "manifest.parquet"
+    column = pa.array(by_folder, pa.int32())
+    write_table(table.set_column(at, table.schema.field(at), column), manifest, MANIFEST)
+
+    def shown(repeats: dict[str, int]) -> list[int]:
+        samples = load_samples(
+            LatentReader(project / "data/latents").index,
+            manifest=manifest,
+            tags=project / "data/tags.parquet",
+            tag_weighting=False,
+            repeats=repeats,
+        )
+        assert samples.repeats_N is not None
+        plan = batch_plan(samples, params)
+        assert plan.epoch_images == samples.repeats_N.sum()
+        tags = [{name for name, _ in samples.prompt_tags(row)} for row in range(len(samples))]
+        factor = np.array([repeats.get("smile", 1) if "smile" in names else 1 for names in tags])
+        assert (samples.repeats_N % factor == 0).all()
+        return (samples.repeats_N // factor).tolist()
+
+    assert set(shown({})) == {1, 3}
+    assert shown({}) == shown({"smile": 5})
+
+
 def test_a_repeated_tag_that_no_image_has_is_named(project: Path) -> None:
     with pytest.raises(NadirError, match=r"no training image has the tag `smil`"):
         load_samples(

@@ -5,6 +5,7 @@
 | `a/b.jpg` | a file |
 | `a/b.tar::c/d.jpg` | a member of a tar |
 | `a/b.parquet::000017` | the image in row 17 of a table, counted from 1 |
+| `a/10_name/` | the words in a folder's name |
 | `a/b.jsonl#000018` | row 18 of a metadata file: a line, a record or an entry |
 """
 

@@ -43,14 +43,24 @@ LISTING: pa.Schema = _schema(
     ("more_tags", TAG_SOURCES),
     ("problem", pa.string()),
     ("detail", pa.string()),
-    optional=("tags_path", "tags_size", "tags_version", "more_tags", "problem", "detail"),
+    ("repeats", pa.int32()),
+    optional=(
+        "tags_path",
+        "tags_size",
+        "tags_version",
+        "more_tags",
+        "problem",
+        "detail",
+        "repeats",
+    ),
 )
 """What the source names, sorted by path (`nadir.data.paths` says how paths read).
 
 Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
 time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
 look at. `more_tags` are what says something about the image besides `tags_path`, in the order in
-which it counts; null where there is nothing.
+which it counts; null where there is nothing. `repeats` is how often an epoch shows the image, where
+its folder says so.
 """
 
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
@@ -72,12 +82,14 @@ MANIFEST: pa.Schema = _schema(
     ("record_id", pa.string()),
     ("rating", pa.string()),
     ("captions", CAPTION_LIST),
-    optional=("rating", "captions"),
+    ("repeats", pa.int32()),
+    optional=("rating", "captions", "repeats"),
 )
 """Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
 
-`rating` is the source's own (`general`, `explicit` ...), null where it gives none.
-`captions` are sentences beside the tags, null where there are none.
+`rating` is the source's own (`general`, `explicit` ...), null where it gives none; `captions` are
+sentences beside the tags, null where there are none; `repeats` is how often an epoch shows the
+image, null where its folder does not say it.
 """
 
 QUARANTINE: pa.Schema = _schema(

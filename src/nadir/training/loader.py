@@ -119,7 +119,7 @@ def load_samples(
     Raises:
         NadirError: No training image has a latent, or none has a tag or folder that is named.
     """
-    images = read_table(manifest, MANIFEST, ["sha256", "split"])
+    images = read_table(manifest, MANIFEST, ["sha256", "split", "repeats"])
     train = pc.equal(images["split"], "train").to_numpy()
     row_of = pc.index_in(pa.array(index["sha256"], pa.string()), images["sha256"].combine_chunks())
     row_of = pc.fill_null(row_of, -1).to_numpy()
@@ -149,8 +149,21 @@ def load_samples(
             np.asarray(found, np.int64)
             for _, found in sorted(chosen.groupby("bucket").indices.items())
         ),
-        repeats_N=tag_repeats(uses, table, repeats)[rows] if repeats else None,
+        repeats_N=None
+        if (shown := _repeats(images, uses, table, repeats)) is None
+        else shown[rows],
     )
+
+
+def _repeats(
+    images: pa.Table, uses: TagUses, tags: pa.Table, by_tag: Mapping[str, int] | None
+) -> NDArray[np.int64] | None:
+    """How often an epoch shows each training image: its folder's number times its tags'."""
+    train = images.filter(pc.equal(images["split"], "train"))
+    by_folder = np.asarray(train["repeats"].fill_null(1).to_numpy(), dtype=np.int64)
+    if by_tag:
+        return by_folder * tag_repeats(uses, tags, by_tag)
+    return by_folder if (by_folder > 1).any() else None
 
 
 def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:

@@ -245,7 +245,8 @@ def _piece(
 ) -> pa.Table:
     """Some rows of the manifest."""
     facts, about = take_rows(found.facts, rows), take_rows(found.tags, rows)
-    paths = take_rows(listing.select(["path"]), rows).column("path")
+    listed = take_rows(listing.select(["path", "repeats"]), rows)
+    paths = listed.column("path")
     tags = [_with_classes(part, known, classes) for part in about.column("tags").chunks]
     columns: dict[str, Any] = {name: facts.column(name) for name in facts.column_names}
     columns |= {
@@ -255,6 +256,7 @@ def _piece(
         "record_id": pc.coalesce(about.column("record_id"), record_names(paths)),
         "rating": about.column("rating"),
         "captions": about.column("captions"),
+        "repeats": listed.column("repeats"),
     }
     return pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
 

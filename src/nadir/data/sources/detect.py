@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from nadir.data.sources.dataset_files.gathering import ENDINGS, gathered
 from nadir.data.sources.layouts.registry import BY_NAME
 from nadir.data.sources.source import StoredSource
 from nadir.data.sources.stores.local import LocalStore
@@ -24,16 +26,23 @@ _SINGLE = (".tar", ".parquet")
 
 
 def open_source(
-    location: str, layout: str, *, memory: Path | None = None, endpoint_url: str | None = None
+    location: str,
+    layout: str,
+    *,
+    memory: Path | None = None,
+    endpoint_url: str | None = None,
+    folder_repeats: bool = True,
 ) -> Source:
     """The source at `location`.
 
     Args:
-        location: `ingest.source`: a folder, a `.tar` or `.parquet` file, or `s3://bucket/prefix`;
-            a relative path counts from the main workspace.
+        location: `ingest.source`: a folder, a `.tar` or `.parquet` file, kohya's dataset TOML,
+            SimpleTuner's backend JSON, or `s3://bucket/prefix`; a relative path counts from the
+            main workspace.
         layout: `ingest.format`; `auto` detects it.
         memory: Folder for what is known about tars and metadata files.
         endpoint_url: Of an S3 server; None takes boto3's own settings.
+        folder_repeats: `ingest.folder_repeats` is `auto`.
 
     Raises:
         NadirError: Nothing is there, or it is nothing that can be read.
@@ -45,8 +54,13 @@ def open_source(
             where="params.yaml ingest.format",
             fix=f"use auto or one of {known}",
         )
+    path = None if "://" in location else resolve_local(location)
+    if path is not None and path.suffix.lower() in ENDINGS and path.is_file():
+        bucket = functools.partial(open_store, endpoint_url=endpoint_url)
+        datasets, notes = gathered(path, bucket)
+        return StoredSource(datasets, layout, memory, folder_repeats, notes)
     store = open_store(location, endpoint_url=endpoint_url)
-    return StoredSource(store, layout, memory)
+    return StoredSource(store, layout, memory, folder_repeats)
 
 
 def open_store(location: str, *, endpoint_url: str | None = None) -> Store:

@@ -15,10 +15,10 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import matching, problem_table
 from nadir.data.sources.containers.cells import read_cell
 from nadir.data.sources.containers.tars import find_member, read_member
+from nadir.data.sources.folder_repeats import folder_words, with_folder_repeats
 from nadir.data.sources.interfaces import Content, Listing
-from nadir.data.sources.layouts.detection import detect
 from nadir.data.sources.layouts.metadata_rows import read_row
-from nadir.data.sources.layouts.registry import BY_NAME
+from nadir.data.sources.layouts.registry import AUTO, BY_NAME
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -39,11 +39,15 @@ class StoredSource:
         format: The layout; `auto` detects it when the images are listed.
         memory: Folder for what is known about tars and metadata files; None keeps it in this
             process only.
+        folder_repeats: Whether folders `10_name` say how often their images are shown.
+        notes: What the log should say of the place itself, one sentence each.
     """
 
     store: Store
     format: str
     memory: Path | None = None
+    folder_repeats: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def location(self) -> str:
@@ -63,16 +67,19 @@ class StoredSource:
         """
         files, passed_over, faults = self.store.list_files()
         files, odd = _without_odd_names(files)
-        automatic = self.format == "auto"
-        layouts = detect(files, self.store) if automatic else [BY_NAME[self.format]]
-        table, ignored, broken = layouts[0].list_images(self.store, files, self.memory)
-        ignored += Counter(passed_over)
+        layout = AUTO if self.format == "auto" else BY_NAME[self.format]
+        listed = layout.list_images(self.store, files, self.memory)
+        name = listed.layout or layout.name
+        ignored = listed.ignored + Counter(passed_over)
         problems = problem_table([*_odd_names(odd, ignored), *faults])
-        table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
-        notes = tuple(_notes(ignored, [layout.name for layout in layouts]))
+        table = pa.concat_tables([listed.table, problems]).sort_by("path").combine_chunks()
+        notes = (*self.notes, *_notes(ignored), *listed.notes)
+        if self.folder_repeats:
+            table, found = with_folder_repeats(table)
+            notes += found
         if not table.num_rows:
-            raise _empty(self.location, layouts[0].name, notes)
-        return Listing(table, layouts[0].name, notes, tuple(_left_out(error) for error in broken))
+            raise _empty(self.location, name, notes)
+        return Listing(table, name, notes, tuple(_left_out(error) for error in listed.broken))
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.
@@ -81,6 +88,8 @@ class StoredSource:
             OSError: It cannot be opened.
         """
         place = place_of(path)
+        if path.endswith("/"):
+            return io.BytesIO(self.read(path, _ANY_LENGTH).data)
         if place == (path, None, None, None):
             return self.store.open(path)
         return io.BytesIO(self.read(path, _ANY_LENGTH).data)
@@ -91,6 +100,8 @@ class StoredSource:
         Raises:
             OSError: It cannot be read.
         """
+        if path.endswith("/"):
+            return folder_words(path)
         place = place_of(path)
         if place.member is not None:
             return read_member(self.store, place.file, place.member, limit, self.memory)
@@ -106,6 +117,9 @@ class StoredSource:
         Raises:
             OSError: It is gone.
         """
+        if path.endswith("/"):
+            content = folder_words(path)
+            return len(content.data), content.version
         place = place_of(path)
         if place.member is not None:
             span = find_member(self.store, place.file, place.member, self.memory)
@@ -135,14 +149,11 @@ def _left_out(error: TableError) -> str:
     return f"the rows of {error.where} are left out: {error.what}; {error.fix}"
 
 
-def _notes(ignored: Counter[str], layouts: list[str]) -> list[str]:
+def _notes(ignored: Counter[str]) -> list[str]:
     notes = []
     if counted := sorted((+ignored).items()):
         counts = ", ".join(f"{count:,} {why}" for why, count in counted)
         notes.append(f"not listed: {counts}")
-    if len(layouts) > 1:
-        others = ", ".join(layouts[1:])
-        notes.append(f"read as {layouts[0]}; it could be {others}, too: ingest.format chooses")
     return notes
 
 

@@ -30,7 +30,7 @@ def texts(*written: str, ending: str = ".txt") -> Files:
 
 @pytest.mark.parametrize("ending", [".caption", ".tags", ".txt", ".png.caption", ".CAPTION"])
 def test_every_ending_of_a_text_is_read(tmp_path: Path, root: Path, ending: str) -> None:
-    files = sidecars("10_style/{}", ending, lambda post: ", ".join(spaced(post.general)).encode())
+    files = sidecars("style/{}", ending, lambda post: ", ".join(spaced(post.general)).encode())
     result = read(tmp_path / "source", files, root)
     assert (result.reasons, result.listing.notes) == ({}, ())
     assert result.tags == [list(post.general) for post in POSTS]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nadir.data.sources.containers.cells import empty_cells, image_cells, is_bytes
 from nadir.data.sources.containers.parquet_files import group_batches, open_table, parsing
@@ -21,11 +24,25 @@ if TYPE_CHECKING:
 
 NAMES = ("file_name", "filename", "image_path", "file_path", "path", "image", "file")
 """Keys under which a row names its image, the first that it has."""
+_OTHER_NAMES = re.compile(r"(?:.*_)?file_names?", re.IGNORECASE)
+# Such pictures belong to a sample and are none themselves.
+_OF_A_SAMPLE = re.compile(r".*(?:mask|condition|control|segmentation|depth|canny).*", re.IGNORECASE)
 EMBEDDED = "::embedded"
 """Key that is true where a parquet row holds the image itself."""
 
 _BATCH = 1024
-_INNER = ("path", "md5")
+_FEW_BYTES = 8 << 20
+_INNER = ("path", "file_name", "md5")
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def is_name_key(key: Any) -> bool:
+    """True for ImageFolder's further keys that name images: `x_file_name`, `file_names`."""
+    return (
+        isinstance(key, str)
+        and _OTHER_NAMES.fullmatch(key) is not None
+        and not _OF_A_SAMPLE.fullmatch(key)
+    )
 
 
 def parquet_rows(stream: BinaryIO) -> Iterator[Row]:
@@ -59,7 +76,7 @@ def _group_rows(
     number, count = 0, file.metadata.row_group(group).num_rows
     batches = group_batches(stream, file, group, columns, rows=_BATCH) if columns else ()
     for batch in batches:
-        named = dict(zip(batch.schema.names, batch.columns, strict=True))
+        named = {name: _at_once(batch.column(name)) for name in batch.schema.names}
         for row in range(batch.num_rows):
             yield _row(named, row, embedded=bool(cells) and number not in empty)
             number += 1
@@ -69,10 +86,34 @@ def _group_rows(
         yield {EMBEDDED: bool(cells) and left not in empty}, None
 
 
-def _row(columns: dict[str, pa.Array], number: int, *, embedded: bool) -> Row:
-    # One at a time: a text that a million rows share is in the batch only once.
+def _at_once(column: pa.Array) -> pa.Array | list[Any]:
+    """The values of a column, where they are plain and few bytes; else the column as it is.
+
+    Others one at a time: a text that a million rows share is in the batch only once.
+    """
+    if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+        if (pc.sum(lengths).as_py() or 0) > _FEW_BYTES:
+            return column
+        column = column.dictionary_decode()
+    kind = column.type
+    whole = pa.types.is_integer(kind) and not column.null_count
+    text = pa.types.is_string(kind) and column.nbytes <= _FEW_BYTES
+    if not whole and not text:
+        return column
     try:
-        values = {name: column[number].as_py() for name, column in columns.items()}
+        found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    except (UnicodeDecodeError, pa.ArrowException):  # costs the rows that it is in
+        return column
+    return found
+
+
+def _row(columns: dict[str, pa.Array | list[Any]], number: int, *, embedded: bool) -> Row:
+    try:
+        values = {
+            name: column[number] if isinstance(column, list) else column[number].as_py()
+            for name, column in columns.items()
+        }
     except UnicodeDecodeError:
         return None, "the row holds text that is not UTF-8"
     except (pa.ArrowException, ValueError, ArithmeticError, LookupError) as error:
@@ -87,6 +128,6 @@ def _used_columns(schema: pa.Schema) -> list[str]:
         if field.name in NAMES and pa.types.is_struct(field.type):
             inner = [name for name in _INNER if field.type.get_field_index(name) >= 0]
             columns += [f"{field.name}.{name}" for name in inner]
-        elif field.name in (*NAMES, "md5") or is_row_key(field.name):
+        elif field.name in (*NAMES, "md5") or is_name_key(field.name) or is_row_key(field.name):
             columns += [] if is_bytes(field.type) else [field.name]
     return columns

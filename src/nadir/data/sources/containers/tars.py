@@ -6,6 +6,7 @@ Nothing is ever extracted. A member's version is that of its tar and its offset.
 from __future__ import annotations
 
 import functools
+import re
 import tarfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 from nadir.data.paths import UnsafePathError, is_image, safe_join
 from nadir.data.quarantine import Reason
 from nadir.data.sources.containers.index import index_of
+from nadir.data.sources.containers.tar_headers import plain_members
 from nadir.data.sources.interfaces import Content, FileChangedError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ MEMBERS: pa.Schema = pa.schema(
 # No header of a sound tar is longer, and a made-up length must not fill the memory.
 _MAX_HEADER_BYTES = 1 << 20
 _BATCH = 4096
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_. -]*")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 # What tarfile makes of bytes that only look like headers.
 _BROKEN = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError)
@@ -128,9 +131,18 @@ def _walk(store: Store, path: str, version: str, size: int) -> Iterator[tuple[An
 
 
 def _headers(file: _Bounded, size: int) -> Iterator[tuple[Any, ...]]:
-    file.seek(0)
+    start = 0
+    for member in plain_members(file, size):
+        start = member.end
+        yield _named(member.name, member.offset, member.size)
+    yield from _other_headers(file, size, start)
+
+
+def _other_headers(file: _Bounded, size: int, start: int) -> Iterator[tuple[Any, ...]]:
+    """What follows from some header on, as tarfile reads it."""
+    file.seek(start)
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
-        end = -1
+        end = start - 1
         while (member := tar.next()) is not None:
             tar.members.clear()  # or millions of them would stay
             if tar.offset <= end or member.size < 0:
@@ -143,6 +155,16 @@ def _headers(file: _Bounded, size: int) -> Iterator[tuple[Any, ...]]:
         file.seek(tar.offset)
         if any(file.read(tarfile.BLOCKSIZE)):
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
+
+
+def _named(name: str, offset: int, size: int) -> tuple[Any, ...]:
+    """A row for a sound regular member."""
+    # Most members lie in no folder, and then nothing about their names can be wrong.
+    if _PLAIN_NAME.fullmatch(name):
+        return name, offset, size, None, None
+    member = tarfile.TarInfo(name)
+    member.offset_data, member.size = offset, size
+    return _row(member, offset + size)
 
 
 def _row(member: tarfile.TarInfo, size: int) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Layout `booru`: dumps of posts, as `posts*.json`, JSON lines, CSV or parquet.
 
-The image is a path in the row, else the file named like `md5` or `id`. Files without posts are
-passed over.
+The image is a path in the row, else the file named like `md5` or `id`, or with it in its name.
+Files without posts are passed over.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout,
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.sources.layouts.layout import Inside, Look
-
-_POSTS = r"(?is)(?:^|/)posts[^/]*\.(?:jsonl|ndjson|json|csv|parquet)$"
-_LINES = r"(?is)\.(?:jsonl|ndjson)$"
-_TABLES = r"(?is)\.parquet$"
+    from nadir.data.sources.layouts.looking import Inside
 
 
 class Booru(MetadataLayout):
     """A dump of posts beside their images."""
 
     name = "booru"
-    files = r"(?is)(?:\.(?:jsonl|ndjson|csv|parquet)|(?:^|/)posts[^/]*\.json)$"
+    named = r"(?is)(?:^|/)(?:posts[^/]*|post)\.(?:jsonl|ndjson|json|csv|parquet)$"
+    files = r"(?is)(?:\.(?:jsonl|ndjson|csv|parquet)|(?:^|/)(?:posts[^/]*|post)\.json)$"
     matching = Matching(vague=True, keys=("md5", "id"))
     passes_over_strays = True
 
-    def is_named(self, look: Look) -> bool:
-        """A file called posts, or lines that are posts."""
-        return look.has(_POSTS) or any(holds_posts(table) for table in look.tables(_LINES))
+    def fits(self, inside: Inside) -> bool:
+        """Posts, or rows that name images and say what they show."""
+        return inside.posts or (inside.names and inside.says)
 
-    def is_inside(self, look: Look) -> bool:
-        """A table of posts under another name."""
-        return any(holds_posts(table) for table in look.tables(_TABLES))
+    def is_inside(self, path: str, inside: Inside) -> bool:  # noqa: ARG002 - by any name
+        """Posts; of one by itself only the name says that it is a dump."""
+        rows = inside.posts and not inside.keyed and not inside.lone
+        return rows and (inside.dump or not (inside.embedded or inside.names))
 
     def is_about_images(self, rows: pa.Table) -> bool:
         """Whether any row is about an image: dumps hold pools, comments and tags as well.
@@ -53,8 +51,3 @@ class Booru(MetadataLayout):
         if np.logical_or.reduce([embedded, unsafe, *named]).any():
             return True
         return bool(valid(rows.column("reason")).any() and not valid(rows.column("version")).any())
-
-
-def holds_posts(table: Inside) -> bool:
-    """Whether a table has a booru's columns."""
-    return any(key.startswith("tag_string") for key in table.keys) or table.keys >= {"md5", "tags"}

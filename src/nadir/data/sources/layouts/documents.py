@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nadir.data.quarantine import Reason
 from nadir.data.sources.containers.parquet_rows import NAMES, parquet_rows
 from nadir.data.sources.interfaces import DamagedError
+from nadir.data.sources.layouts.envelopes import as_row, unwrapped
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -120,25 +121,22 @@ def _is_json_lines(file: BinaryIO) -> bool:
         value = json.loads(first)
     except (ValueError, RecursionError):
         return False
-    # Of a one-line file an entry per image is distinguished from a post by its values.
-    return isinstance(value, dict) and (
-        more or not all(isinstance(entry, dict | list) for entry in value.values())
-    )
+    # Of a one-line file the rows may lie within; a post by itself is a line.
+    return isinstance(value, dict) and (more or unwrapped(value) == [value])
 
 
 def _json(file: BinaryIO, name: str) -> Iterator[Row]:
-    """A list of posts, {"posts": [...]}, or an object with an entry per image."""
+    """A list of posts, also within an answer, or an object with an entry per image."""
     try:
         value = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise TableError(f"it is not JSON: {str(error)[:200]}", name) from error
-    if isinstance(value, dict) and isinstance(value.get("posts"), list):
-        value = value["posts"]
+    value = unwrapped(value)
     if isinstance(value, list):
         yield from (_object(entry) for entry in value)
     elif isinstance(value, dict):
         for key, entry in value.items():
-            values, fault = _object(entry)
+            values, fault = _object(as_row(key, entry))
             yield None if values is None else {**values, KEY: key}, fault
     else:
         raise TableError("it holds neither a list nor an object", name, stray=True)

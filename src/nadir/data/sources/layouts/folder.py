@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nadir.data.sources.layouts.layout import Layout, Listed
+from nadir.data.sources.layouts.detection import passed_over
+from nadir.data.sources.layouts.layout import Layout, Listed, not_read
 from nadir.data.sources.layouts.sidecars import list_sidecars
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nadir.data.sources.interfaces import Store
-    from nadir.data.sources.layouts.layout import Look
 
 
 class Folder(Layout):
@@ -21,10 +21,7 @@ class Folder(Layout):
 
     name = "folder"
 
-    def is_left(self, look: Look, *, found: bool) -> bool:
-        """Where there are images and no metadata."""
-        return not found and look.has_images()
-
     def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:  # noqa: ARG002 - the names are enough
         """Every image with its tag file."""
-        return Listed(*list_sidecars(files), [])
+        notes = not_read(passed_over(files, self.name))
+        return Listed(*list_sidecars(files), [], notes=notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import posixpath
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from nadir.data.paths import UnsafePathError, safe_join
 from nadir.data.quarantine import Reason
 from nadir.data.sources.containers.index import index_of
-from nadir.data.sources.containers.parquet_rows import EMBEDDED, NAMES
+from nadir.data.sources.containers.parquet_rows import EMBEDDED
 from nadir.data.sources.interfaces import Content
 from nadir.data.sources.layouts.documents import read_documents
+from nadir.data.sources.layouts.row_names import (
+    LongNameError,
+    place_columns,
+    with_id,
+    written_names,
+)
 from nadir.data.tag_text import short_row
 
 if TYPE_CHECKING:
@@ -31,6 +37,8 @@ ROWS: pa.Schema = pa.schema(
         ("id", pa.string()),
         ("embedded", pa.bool_()),
         ("written", pa.string()),
+        ("tail", pa.string()),
+        ("others", pa.list_(pa.string())),
         ("version", pa.string()),
         ("size", pa.int64()),
         ("row", pa.binary()),
@@ -41,13 +49,14 @@ ROWS: pa.Schema = pa.schema(
 """One entry per row of a metadata file, blank ones too, so that row n is entry n.
 
 `image` and `from_root` are the paths its name means, from the file's folder and from the source's
-root; `row` is what it says, as JSON; `version` is a hash of that.
+root; `tail` is a path of another machine; `others` are the names of further images; `row` is what
+it says, as JSON; `version` is a hash of that.
 """
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 _BATCH = 1024
 _BATCH_BYTES = 16 << 20
 _MAX_ROW_BYTES = 1 << 20
-_MAX_NAME_CHARACTERS = 4096
 
 
 def read_rows(store: Store, path: str, memory: Path | None) -> pa.Table:
@@ -97,55 +106,42 @@ def _entry(
 ) -> dict[str, Any]:
     if values is None:
         return {"reason": str(Reason.BAD_METADATA), "detail": fault} if fault else {}
-    row = _short(values)
+    try:
+        written = written_names(values)
+    except LongNameError as error:
+        return {"reason": str(Reason.BAD_METADATA), "detail": str(error)}
+    row = _short(with_id(values, written))
     if len(row) > _MAX_ROW_BYTES:
         detail = f"the row says more than {_MAX_ROW_BYTES:,} bytes"
-        return {"reason": str(Reason.BAD_METADATA), "detail": detail}
-    written = _written(values)
-    if written is not None and len(written) > _MAX_NAME_CHARACTERS:
-        detail = f"the image's name has more than {_MAX_NAME_CHARACTERS:,} characters"
         return {"reason": str(Reason.BAD_METADATA), "detail": detail}
     entry: dict[str, Any] = {
         "embedded": values.get(EMBEDDED) is True,
         "md5": _text(values.get("md5") or _inner(values, "md5")),
-        "id": _text(values.get("id")) if _is_post(values) else None,
-        "written": written,
+        "id": _text(values.get("id")) if _is_post(tuple(values)) else None,
         "row": row,
         "size": len(row),
         "version": hashlib.blake2b(row, digest_size=8).hexdigest(),
     }
-    if written is not None and not entry["embedded"]:
-        try:
-            entry["image"] = safe_join(folder, written, root)
-            entry["from_root"] = safe_join("", written, root)
-        except UnsafePathError as error:
-            entry |= {"reason": str(Reason.UNSAFE_PATH), "detail": f"{written[:200]!r}: {error}"}
+    if written and entry["embedded"]:
+        entry["written"] = written[0]
+    elif written:
+        entry |= place_columns(written[0], folder, root)
+        entry["others"] = written[1:]
     return entry
 
 
-def _is_post(values: dict[str, Any]) -> bool:
-    """Whether a row's id is an image's: pools, comments and tags have ids of their own."""
-    keys = {str(key).lower() for key in values}
-    return bool(keys & {"md5", "tags", "file"}) or any(k.startswith("tag_string") for k in keys)
+@functools.lru_cache(maxsize=1 << 10)
+def _is_post(written: tuple[Any, ...]) -> bool:
+    """Whether a row's id is an image's, by its keys: pools, comments and tags have ids, too."""
+    keys = {str(key).lower() for key in written}
+    if keys & {"md5", "tags", "file"} or any(k.startswith("tag_string") for k in keys):
+        return True
+    return bool(keys & {"caption", "prompt", "text"}) and "post_id" not in keys
 
 
 def _short(values: dict[str, Any]) -> bytes:
     """What a row says about its image, in a form that changes only when that does."""
-    return json.dumps(
-        short_row(values), sort_keys=True, separators=(",", ":"), default=str
-    ).encode()
-
-
-def _written(values: dict[str, Any]) -> str | None:
-    """The image's name as the row has it."""
-    for key in NAMES:
-        value = values.get(key)
-        if isinstance(value, dict):
-            value = value.get("path")
-        if isinstance(value, str) and value:
-            # A lone surrogate, legal in JSON, can stand in no table.
-            return value.encode("utf-8", "backslashreplace").decode()
-    return None
+    return _ENCODER.encode(short_row(values)).encode()
 
 
 def _inner(values: dict[str, Any], key: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,52 +13,59 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import problem_table
 from nadir.data.sources.containers.tars import members
 from nadir.data.sources.interfaces import FILES
-from nadir.data.sources.layouts.layout import Layout, Listed
+from nadir.data.sources.layouts.detection import PACKED_TAR, TAR, passed_over
+from nadir.data.sources.layouts.layout import Layout, Listed, not_read
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, list_sidecars
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.data.sources.interfaces import Store
-    from nadir.data.sources.layouts.layout import Look
+    from nadir.data.sources.interfaces import Fault, Store
 
-_TAR = r"(?is)\.tar$"
-# Compressed as a whole.
-_PACKED_TAR = r"(?is)\.(?:tar\.(?:gz|bz2|xz|zst)|tgz|tbz2|txz)$"
+
+class Members(NamedTuple):
+    """What some tars hold.
+
+    Attributes:
+        table: The sound members as files with paths `x.tar::name`, of schema `FILES`.
+        problems: (path, reason, detail) of what cannot be used.
+        ignored: How many members and other files were passed over, by reason.
+    """
+
+    table: pa.Table
+    problems: list[Fault]
+    ignored: Counter[str]
 
 
 class WebDataset(Layout):
-    """Tars; the members beside each other are treated like files of a folder.
-
-    Names alone say nothing: tars beside loose images are more often backups than the dataset.
-    """
+    """Tars; the members beside each other are treated like files of a folder."""
 
     name = "webdataset"
 
-    def is_left(self, look: Look, *, found: bool) -> bool:  # noqa: ARG002 - whatever else there is
-        """Where there are tars."""
-        return look.has(_TAR) or look.has(_PACKED_TAR)
-
     def list_images(self, store: Store, files: pa.Table, memory: Path | None) -> Listed:
         """Every image in the tars, with its tags in the same tar."""
-        return Listed(*list_tars(store, files, memory), [])
+        found = members_of(store, files, memory)
+        table, others = list_sidecars(found.table)
+        table = pa.concat_tables([table, problem_table(found.problems)])
+        notes = not_read(passed_over(files, self.name))
+        return Listed(table, found.ignored + others, [], notes=notes)
 
 
-def list_tars(store: Store, files: pa.Table, memory: Path | None) -> tuple[pa.Table, Counter[str]]:
-    """Every image in the tars of `files`, with its tags in the same tar.
+def members_of(store: Store, files: pa.Table, memory: Path | None) -> Members:
+    """What the tars of `files` hold.
 
     Args:
         store: Where the tars lie.
         files: Of schema `FILES`.
         memory: Folder for what is known about tars.
     """
-    tables, problems, ignored = [], [], Counter[str]()
-    inside: list[pa.Table] = []
+    problems: list[Fault] = []
+    ignored, inside = Counter[str](), list[pa.Table]()
     for path, _, version in zip(*(column.to_pylist() for column in files.columns), strict=True):
-        if re.search(_PACKED_TAR, path):
+        if re.search(PACKED_TAR, path):
             detail = "the tar is compressed, so its members cannot be read one by one"
             problems.append((path, str(Reason.BAD_ARCHIVE), detail))
-        elif re.search(_TAR, path):
+        elif re.search(TAR, path):
             try:
                 table = members(store, path, memory)
             except OSError as error:
@@ -70,9 +77,7 @@ def list_tars(store: Store, files: pa.Table, memory: Path | None) -> tuple[pa.Ta
             inside.append(_files(path, version, table))
         else:
             ignored[NO_IMAGE] += 1
-    listed, others = list_sidecars(pa.concat_tables([FILES.empty_table(), *inside]))
-    tables = [listed, problem_table(problems)]
-    return pa.concat_tables(tables), ignored + others
+    return Members(pa.concat_tables([FILES.empty_table(), *inside]), problems, ignored)
 
 
 def _files(path: str, version: str, table: pa.Table) -> pa.Table:
@@ -84,7 +89,7 @@ def _files(path: str, version: str, table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays([names, sound.column("size"), versions], schema=FILES)
 
 
-def _problems(path: str, table: pa.Table) -> list[tuple[str, str, str]]:
+def _problems(path: str, table: pa.Table) -> list[Fault]:
     bad = table.filter(pc.is_valid(table.column("reason"))).to_pylist()
     return [
         (f"{path}::{row['name']}" if row["name"] else path, row["reason"], row["detail"])

@@ -1,0 +1,1 @@
+"""Dataset files of other trainers as sources: their folders, repeats and caption settings."""
