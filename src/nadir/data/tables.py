@@ -88,9 +88,9 @@ MANIFEST: pa.Schema = _schema(
 )
 """Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
 
-`rating` is the source's own (`general`, `explicit` ...), null where it gives none; `captions`
-are sentences beside the tags, null where there are none; `repeats` is how
-often an epoch shows the image, null where its folder does not say it.
+`rating` is the source's own (`general`, `explicit` ...), null where it gives none; `captions` are
+sentences beside the tags, null where there are none; `repeats` is how often an epoch shows the
+image, null where its folder does not say it.
 """
 
 QUARANTINE: pa.Schema = _schema(

@@ -17,18 +17,14 @@ from typing import TYPE_CHECKING, Any
 from nadir.data.paths import is_row
 from nadir.data.tag_forms.classes import CLASSES, DROPPED, class_of_key, class_of_name, stronger
 from nadir.data.tag_forms.ratings import RATINGS, rating_in_tags, rating_word
-from nadir.data.tag_forms.records import (
-    Record,
-    TagsFileError,
-    is_row_key,
-    read_record,
-    short_row,
-)
+from nadir.data.tag_forms.records import TagsFileError, is_row_key, read_record, short_row
 from nadir.data.tag_forms.text import is_prose, split_text
 from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, normalise_tag, read_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from nadir.data.tag_forms.lists import Record
 
     Entry = tuple[str, str]
 
@@ -172,14 +168,15 @@ def _classes(files: Iterable[TagFile]) -> dict[str, str]:
     for found in files:
         for tag, kind in found.tags:
             if kind:
-                classes[tag] = stronger(kind, classes.get(tag, kind))
+                classes[tag] = stronger(kind, classes[tag]) if tag in classes else kind
     return classes
 
 
 def _is_sentence(text: str, own: TagFile, lists: dict[int, TagFile], known: set[str]) -> bool:
     """Whether a text is a sentence beside tags that another file holds."""
     others = known or {tag for f in lists.values() if f is not own for tag, _ in f.tags}
-    return bool(others) and is_prose(text, others)
+    shared = sum(tag in others for tag, _ in own.tags)
+    return bool(others) and 2 * shared < len(own.tags) and is_prose(text, others)
 
 
 def _kind(name: str) -> str:

@@ -137,10 +137,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.mark.parametrize(("form", "layout"), [("tar", "webdataset"), ("files", "folder")])
+@pytest.mark.parametrize("layout", ["auto", "stated"])
+@pytest.mark.parametrize("form", ["tar", "files"])
 def test_img2dataset_s_text_and_json_are_one_sample(
     written: Path, root: Path, form: str, layout: str
 ) -> None:
+    if layout == "stated":
+        layout = {"tar": "webdataset", "files": "folder"}[form]
     holds_all(read(written / form, {}, root, layout))
     found = read(written / form, {}, root, layout, exclude_ratings=("explicit",))
     assert [path[-13:] for path in found.reasons] == ["000000003.png"]
