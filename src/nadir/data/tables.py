@@ -110,7 +110,7 @@ BUCKETS: pa.Schema = _schema(
     ("crop_top", pa.int32()),
     ("retained_area", pa.float64()),
 )
-"""Canvas of every image that has one, sorted by sha256; pixels."""
+"""Canvases of every image that has one, sorted by sha256, then by resolution; pixels."""
 
 LATENT_INDEX: pa.Schema = _schema(
     ("key", pa.string()),
@@ -130,7 +130,7 @@ LATENT_INDEX: pa.Schema = _schema(
     ("flip_crop_left", pa.int32()),
     optional=("flip_key", "flip_shard", "flip_row", "flip_crop_left"),
 )
-"""Where each live latent lies, sorted by sha256; pixels.
+"""Where each live latent lies, sorted by sha256, then by width and height of its bucket; pixels.
 
 The `flip_` columns are those of the mirrored image's latent, null where there is none.
 """

@@ -95,7 +95,7 @@ def plan_work(root: Path, train: TrainParams) -> Work | None:
         buckets.append(BucketWork(int(width), int(height), len(rows), batch, count))
     return Work(
         images=len(samples),
-        epoch_images=plan.epoch_images,
+        epoch_images=plan.epoch_images // samples.epochs_a_pass,
         shown=plan.images_before(train.steps),
         buckets=tuple(sorted(buckets, key=lambda b: (b.width, b.height))),
     )

@@ -68,20 +68,23 @@ def work() -> None:
         _encode(missing, vae)
         _publish(rows, store, encoder)
     reused = len(rows) - len(missing)
-    unit = "latents" if params.flip else "images"
+    images = pc.count_distinct(rows["sha256"]).as_py()
+    unit = "images" if images == len(rows) else "latents"
     say(f"encode: {len(rows)} {unit}, {len(missing)} encoded, {reused} reused")
-    images = len(rows) // 2 if params.flip else len(rows)
     emit("result", stage="encode", images=images, encoded=len(missing), reused=reused)
 
 
 def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
-    """Every latent that is to be there, by sha256: columns of manifest and buckets, key, flipped.
+    """Every latent that is to be there: columns of manifest and buckets, key, flipped.
 
-    With `flip`, the mirrored image's row follows the image's own.
+    They are sorted by sha256, then by bucket. With `flip`, the mirrored image's row follows the
+    image's own.
     """
     manifest = read_table(artifacts.MANIFEST, MANIFEST, ["sha256", "path", "width", "height"])
     buckets = read_table(artifacts.BUCKETS, BUCKETS)
-    rows = buckets.join(manifest, "sha256", join_type="inner").sort_by("sha256")
+    rows = buckets.join(manifest, "sha256", join_type="inner").sort_by(
+        [(name, "ascending") for name in ("sha256", "bucket_width", "bucket_height")]
+    )
     if flip:
         rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), 2)))
     flipped = np.arange(len(rows)) % 2 == 1 if flip else np.zeros(len(rows), bool)
@@ -140,7 +143,7 @@ def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:
 
 
 def _index(placed: pa.Table) -> pa.Table:
-    """One row per image of a placed table, with its mirrored latent beside its own."""
+    """One row per canvas of a placed table, with its mirrored latent beside its own."""
     own = placed.filter(pc.invert(placed["flipped"]))
     mirrored = placed.filter(placed["flipped"])
     crop_left = pc.subtract(

@@ -47,8 +47,8 @@ def mean_density(run: Run) -> torch.Tensor:
     if timesteps.is_uniform:
         return torch.ones(schedule.num_timesteps, dtype=torch.float64)
     total = torch.zeros(schedule.num_timesteps, dtype=torch.float64)
-    for rows in samples.buckets:
-        total += len(rows) / len(samples) * timesteps.probabilities(samples.area_px(rows))
+    for rows, share in zip(samples.buckets, samples.visit_shares().tolist(), strict=True):
+        total += share * timesteps.probabilities(samples.area_px(rows))
     return total * schedule.num_timesteps
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +49,10 @@ _CROP_LEFT = _TIME_IDS.index("crop_left")
 
 @dataclass(frozen=True)
 class Samples:
-    """The training images that have a latent, one row each, in the order of the latent index.
+    """The latents of training images, one row each, in the order of the latent index.
+
+    An image has a row for each resolution it is trained at, and shares its visits out evenly among
+    them: an epoch shows each image once (or as often as it is repeated), whatever its rows.
 
     Attributes:
         positions_N: Row of each in the latent index.
@@ -58,7 +63,9 @@ class Samples:
             times the weight of regularisation images.
         time_ids_N6: Micro-conditioning in pixels.
         buckets: Rows of this table in each bucket, buckets by name.
-        repeats_N: How often an epoch shows each; None shows all once.
+        repeats_N: How often one pass over the batches shows each; None shows all once.
+        epochs_a_pass: Epochs in one pass over the batches: the least number in which every image
+            shows each of its rows equally often.
     """
 
     positions_N: NDArray[np.int64]
@@ -69,23 +76,39 @@ class Samples:
     time_ids_N6: NDArray[np.float32]
     buckets: tuple[NDArray[np.int64], ...]
     repeats_N: NDArray[np.int64] | None = None
+    epochs_a_pass: int = 1
 
     def __len__(self) -> int:
         """Number of training images."""
-        return len(self.positions_N)
+        return int(self.is_largest.sum())
+
+    @cached_property
+    def is_largest(self) -> NDArray[np.bool_]:
+        """Whether each row is its image's at the highest resolution; true once for each image."""
+        order = np.lexsort((self.time_ids_N6[:, 4:].prod(axis=1), self.tag_images_N))
+        images = self.tag_images_N[order]
+        found = np.zeros(len(images), bool)
+        found[order[np.append(images[1:] != images[:-1], True)]] = True
+        return found
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """(height, width) in pixels of the bucket with the most images."""
-        largest = max(self.buckets, key=len)
+        """(height, width) in pixels of the bucket with the most images, each at its largest."""
+        largest = max(self.buckets, key=lambda rows: int(self.is_largest[rows].sum()))
         height, width = self.time_ids_N6[largest[0], 4:]
         return int(height), int(width)
 
     @property
     def typical_original(self) -> tuple[int, int]:
         """Median original (height, width) in pixels, what a generated image should claim."""
-        height, width = np.median(self.time_ids_N6[:, :2], axis=0)
+        height, width = np.median(self.time_ids_N6[self.is_largest, :2], axis=0)
         return round(float(height)), round(float(width))
+
+    def visit_shares(self) -> NDArray[np.float64]:
+        """Share of all images shown that comes from each bucket."""
+        repeats_N = np.ones(len(self.positions_N)) if self.repeats_N is None else self.repeats_N
+        shown = np.array([repeats_N[rows].sum() for rows in self.buckets])
+        return np.asarray(shown / shown.sum())
 
     def area_px(self, rows_B: NDArray[np.int64]) -> int:
         """Width times height of the bucket that some rows belong to."""
@@ -138,6 +161,9 @@ def load_samples(
     if regularisation and (regularisation.tags or regularisation.folders):
         paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
         weights = weights * regularisation_weights(regularisation, uses, table, paths)
+    shown, epochs = _shared_visits(rows)
+    if repeats:
+        shown = shown * tag_repeats(uses, table, repeats)[rows]
     return Samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
@@ -149,8 +175,20 @@ def load_samples(
             np.asarray(found, np.int64)
             for _, found in sorted(chosen.groupby("bucket").indices.items())
         ),
-        repeats_N=tag_repeats(uses, table, repeats)[rows] if repeats else None,
+        repeats_N=shown if repeats or epochs > 1 else None,
+        epochs_a_pass=epochs,
     )
+
+
+def _shared_visits(images_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """How often a pass shows each row, and how many epochs that pass is.
+
+    An image with r rows gives each 1 / r of its visits. Over as many epochs as the least common
+    multiple of all r these are whole numbers, which the plan of batches wants.
+    """
+    of_image = np.bincount(images_N)
+    epochs = math.lcm(*np.unique(of_image[of_image > 0]).tolist())
+    return epochs // of_image[images_N], epochs
 
 
 def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:
@@ -278,8 +316,8 @@ class BatchLoader:
 
     @property
     def epoch_images(self) -> int:
-        """Images of one pass over the samples, repetitions included."""
-        return self._plan.epoch_images
+        """Images of one epoch, repetitions included."""
+        return self._plan.epoch_images // self._samples.epochs_a_pass
 
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from nadir.data.latents.shards import UNREADABLE, shard_bucket, shard_fault, shard_keys
 from nadir.data.latents.store import DAMAGED, INDEX_NAME, LatentStore
@@ -17,8 +18,6 @@ from nadir.ground.events import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,9 @@ def _index_faults(output: Path, keys: dict[str, list[str]], bad: set[str]) -> It
     except NadirError as error:
         yield Fault(path, error.what)
         return
-    hashes = index["sha256"].to_numpy(str)
-    if not (hashes[1:] > hashes[:-1]).all():
+    # Of one image there is a row for each of its canvases.
+    rows = pd.MultiIndex.from_frame(index[["sha256", "bucket_width", "bucket_height"]])
+    if not (rows.is_monotonic_increasing and rows.is_unique):
         yield Fault(path, "its images are not sorted, or one is there twice")
     flips = index[index["flip_key"].notna()]
     parts = [
