@@ -16,7 +16,8 @@ from nadir.data.latents.checks import verify
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, write_table
 from nadir.heldout.images import load_heldout
-from nadir.training.loader import batch_plan, load_samples
+from nadir.training.loader import batch_plan
+from nadir.training.samples import load_samples
 
 if TYPE_CHECKING:
     from pathlib import Path

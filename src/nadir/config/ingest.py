@@ -24,5 +24,8 @@ class IngestParams(Section):
     """CSV or parquet with the columns `name` and `tag`: names that stand for another tag."""
     tag_implications: Annotated[str, Field(min_length=1)] | None
     """CSV or parquet with the columns `name` and `tag`: tags that bring another with them."""
+    mask_folder: Annotated[str, Field(min_length=1)] | None
+    """Folder below the source with masks that are named like the images; no image of it is a
+    sample, and `encode.masks` says whether they are used."""
     endpoint_url: Annotated[str, Field(pattern="^https?://")] | None
     """Address of an S3 server; null takes `AWS_ENDPOINT_URL` or Amazon's own."""

@@ -43,6 +43,9 @@ time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where the
 look at.
 """
 
+MASKS: pa.Schema = _schema(("path", pa.string()), ("mask", pa.string()), ("version", pa.string()))
+"""Images of the listing that have a mask file, and the mask's version, sorted by path."""
+
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
 """The supplied tag table, sorted by tag; empty without one."""
 
@@ -134,6 +137,12 @@ LATENT_INDEX: pa.Schema = _schema(
 
 The `flip_` columns are those of the mirrored image's latent, null where there is none.
 """
+
+
+MASK_INDEX: pa.Schema = _schema(
+    ("key", pa.string()), ("mask_key", pa.string()), ("shard", pa.string()), ("row", pa.int32())
+)
+"""Where the mask of a live latent lies, by the latent's key, in the order of the latents' index."""
 
 
 def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table
 from nadir.ground import artifacts
-from nadir.training.loader import batch_plan, load_samples
+from nadir.training.loader import batch_plan
+from nadir.training.samples import load_samples
 
 if TYPE_CHECKING:
     from pathlib import Path

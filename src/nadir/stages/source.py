@@ -29,4 +29,5 @@ def source_of(params: IngestParams | None = None, *, layout: str | None = None) 
         layout or params.format,
         memory=work_folder("sources"),
         endpoint_url=params.endpoint_url,
+        mask_folder=params.mask_folder,
     )

@@ -26,6 +26,8 @@ def departures(train: TrainParams, noise: NoiseParams) -> list[str]:
         found.append("no tag weighting")
     if train.latent_scaling != "per_channel":
         found.append(f"{train.latent_scaling} latent scaling")
+    if train.masked_loss:
+        found.append(f"masked loss (unmasked {train.masked_loss.unmasked:g})")
     if train.regularisation.tags or train.regularisation.folders:
         found.append("regularisation images")
     return found

@@ -273,12 +273,17 @@ class LatentReader:
             try:
                 self._maps[shard] = map_shard(path)
             except UNREADABLE as error:
-                raise NadirError(
-                    f"the latent shard is missing or damaged ({error})",
-                    where=str(path),
-                    fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
-                ) from error
+                raise unreadable(path, error) from error
         return self._maps[shard]
+
+
+def unreadable(path: Path, error: Exception) -> NadirError:
+    """The error of a shard that cannot be read."""
+    return NadirError(
+        f"the latent shard is missing or damaged ({error})",
+        where=str(path),
+        fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
+    )
 
 
 def _numbers(shards: pd.Series[str], names: list[str]) -> NDArray[np.int64]:

@@ -24,7 +24,12 @@ _SINGLE = (".tar", ".parquet")
 
 
 def open_source(
-    location: str, layout: str, *, memory: Path | None = None, endpoint_url: str | None = None
+    location: str,
+    layout: str,
+    *,
+    memory: Path | None = None,
+    endpoint_url: str | None = None,
+    mask_folder: str | None = None,
 ) -> Source:
     """The source at `location`.
 
@@ -34,6 +39,7 @@ def open_source(
         layout: `ingest.format`; `auto` detects it.
         memory: Folder for what is known about tars and metadata files.
         endpoint_url: Of an S3 server; None takes boto3's own settings.
+        mask_folder: Folder of masks, below the location.
 
     Raises:
         NadirError: Nothing is there, or it is nothing that can be read.
@@ -46,7 +52,7 @@ def open_source(
             fix=f"use auto or one of {known}",
         )
     store = open_store(location, endpoint_url=endpoint_url)
-    return StoredSource(store, layout, memory)
+    return StoredSource(store, layout, memory, mask_folder)
 
 
 def open_store(location: str, *, endpoint_url: str | None = None) -> Store:

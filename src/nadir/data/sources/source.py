@@ -19,6 +19,7 @@ from nadir.data.sources.interfaces import Content, Listing
 from nadir.data.sources.layouts.detection import detect
 from nadir.data.sources.layouts.metadata_rows import read_row
 from nadir.data.sources.layouts.registry import BY_NAME
+from nadir.data.sources.not_samples import set_masks_aside, without_folders
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class StoredSource:
         format: The layout; `auto` detects it when the images are listed.
         memory: Folder for what is known about tars and metadata files; None keeps it in this
             process only.
+        mask_folder: Folder of masks, below the store's root.
     """
 
     store: Store
     format: str
     memory: Path | None = None
+    mask_folder: str | None = None
 
     @property
     def location(self) -> str:
@@ -63,16 +66,20 @@ class StoredSource:
         """
         files, passed_over, faults = self.store.list_files()
         files, odd = _without_odd_names(files)
+        aside: Counter[str] = Counter()
+        files, masks = without_folders(files, self.mask_folder, aside)
         automatic = self.format == "auto"
         layouts = detect(files, self.store) if automatic else [BY_NAME[self.format]]
         table, ignored, broken = layouts[0].list_images(self.store, files, self.memory)
-        ignored += Counter(passed_over)
+        table, pairs = set_masks_aside(table, masks, self.mask_folder, aside)
+        ignored += Counter(passed_over) + aside
         problems = problem_table([*_odd_names(odd, ignored), *faults])
         table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
         notes = tuple(_notes(ignored, [layout.name for layout in layouts]))
         if not table.num_rows:
             raise _empty(self.location, layouts[0].name, notes)
-        return Listing(table, layouts[0].name, notes, tuple(_left_out(error) for error in broken))
+        warnings = tuple(_left_out(error) for error in broken)
+        return Listing(table, layouts[0].name, notes, warnings, pairs)
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
-    from nadir.training.loader import Samples
+    from nadir.training.samples import Samples
 
 _LIKE_A_PROMPT = 4
 
