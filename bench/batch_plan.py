@@ -21,7 +21,8 @@ from nadir.config.train import TrainParams
 from nadir.data.buckets.assignment import fit_images
 from nadir.data.buckets.batches import BatchPlan
 from nadir.data.tags.codes import TagUses
-from nadir.training.loader import Samples, batch_plan
+from nadir.training.loader import batch_plan
+from nadir.training.samples import Samples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from nadir.data.buckets.assignment import fit_images
 from nadir.data.latents.store import LatentReader
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, read_table, write_table
 from nadir.data.tags.weights import tag_statistics
-from nadir.training.loader import load_samples
+from nadir.training.samples import load_samples
 
 
 def write_index(manifest: Path, folder: Path) -> None:

@@ -82,7 +82,7 @@ def latents(path: Path) -> pd.DataFrame:
     index = pd.read_parquet(path)
     shards = {name: load_file(path.parent / name)["latents"] for name in set(index["shard"])}
     values = [shards[row.shard][row.row] for row in index.itertuples()]
-    return pd.DataFrame({"sha256": index["sha256"], "latent": values})
+    return pd.DataFrame({"sha256": index["sha256"], "bucket": index["bucket"], "latent": values})
 
 
 def tensors(path: Path) -> pd.DataFrame:
@@ -109,12 +109,12 @@ OUTPUTS = (
     Output("data/tags.parquet", parquet, ("tag",)),
     Output("data/tag_pairs.parquet", parquet, ("tag", "other")),
     Output("reports/tags.json", document, ("name",)),
-    Output("data/buckets.parquet", parquet, ("sha256",)),
+    Output("data/buckets.parquet", parquet, ("sha256", "bucket_width", "bucket_height")),
     Output("data/bucket_quarantine.parquet", parquet, ("path",)),
     Output("reports/buckets.json", document, ("name",)),
     Output("models/base/*/*.safetensors", tensors, ("name",)),
     Output("data/latents/index.parquet", latent_index, ("key",)),
-    Output("data/latents/index.parquet", latents, ("sha256",)),
+    Output("data/latents/index.parquet", latents, ("sha256", "bucket")),
     Output("data/latent_statistics.json", document, ("name",)),
     Output("reports/loss.csv", pd.read_csv, ("step", "images"), DIGITS),
     Output("reports/training.json", document, ("name",), DIGITS),

@@ -13,7 +13,7 @@ from nadir.config.objective import RegularisationParams
 from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
-from nadir.training.loader import Samples, load_samples
+from nadir.training.samples import Samples, load_samples
 
 
 def weighted(project: Path, tags: dict[str, float], folders: dict[str, float]) -> Samples:

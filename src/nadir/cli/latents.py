@@ -90,21 +90,18 @@ def compact(
     ] = False,
 ) -> None:
     """Merge small shards and drop unused rows; see the command's help."""
-    import pyarrow as pa
-
     from nadir.config.encode import EncodeParams
     from nadir.config.reader import read_section
     from nadir.data.latents.compaction import compact as rewrite
-    from nadir.data.latents.store import INDEX_NAME, LatentStore
-    from nadir.data.tables import LATENT_INDEX, read_table
+    from nadir.data.latents.masks import live_keys
+    from nadir.data.latents.store import LatentStore
     from nadir.ground.workspace import PARAMS_FILE
 
     root = project_root()
     params = read_section("encode", EncodeParams, root / PARAMS_FILE)
     live = None
     if not keep_unused:
-        index = read_table(root / artifacts.LATENTS / INDEX_NAME, LATENT_INDEX, ["key", "flip_key"])
-        live = pa.chunked_array([*index["key"].chunks, *index["flip_key"].drop_null().chunks])
+        live = live_keys(root / artifacts.LATENTS)
     done = rewrite(LatentStore(main_workspace(root) / _STORE), live, params.shard_bytes)
     sys.stdout.write(
         f"{_STORE}: {done.shards_before} shards, {readable_size(done.bytes_before)} -> "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +20,9 @@ class BucketParams(Section):
 
     max_area_px: Annotated[int, Field(ge=64)]
     """Largest width times height of a bucket; SDXL 1048576 (1024²)."""
+    resolutions: Annotated[tuple[Annotated[int, Field(ge=64)], ...], Field(min_length=2)] | None
+    """null: every image has one canvas, of max_area_px. A rising list of areas that ends with
+    max_area_px: each image goes to the lowest, and to each higher one that it fills unenlarged."""
     step_px: Annotated[int, Field(ge=VAE_FACTOR, multiple_of=VAE_FACTOR)]
     """Sides are multiples of this; SDXL 64."""
     min_side_px: Annotated[int, Field(ge=VAE_FACTOR)]
@@ -50,6 +55,7 @@ class BucketParams(Section):
             if getattr(self, name) % self.step_px:
                 msg = f"{name} must be a multiple of step_px ({self.step_px})"
                 raise ValueError(msg)
+        self._check_resolutions()
         if self.min_side_px**2 > self.max_area_px:
             msg = "a square of min_side_px is larger than max_area_px, so no bucket fits"
             raise ValueError(msg)
@@ -59,3 +65,40 @@ class BucketParams(Section):
                 msg = "sizes must not repeat an aspect ratio, or images could go to either of two"
                 raise ValueError(msg)
         return self
+
+    def _check_resolutions(self) -> None:
+        areas = self.resolutions
+        if areas is None:
+            return
+        if areas[-1] != self.max_area_px:
+            msg = f"resolutions must end with max_area_px ({self.max_area_px})"
+            raise ValueError(msg)
+        if any(2 * high < 3 * low for low, high in pairwise(areas)):
+            msg = "resolutions must rise, each to 1.5 times the area before or more"
+            raise ValueError(msg)
+        if self.sizes is not None:
+            msg = "resolutions need sizes: null, for each makes a list of its own from the grid"
+            raise ValueError(msg)
+        if areas[0] < self.step_px**2:
+            msg = f"a square of step_px is larger than the resolution {areas[0]}, so no bucket fits"
+            raise ValueError(msg)
+
+    def at(self, area_px: int) -> BucketParams:
+        """The parameters of one resolution alone: sides shrink as the square root of the area.
+
+        Args:
+            area_px: One of `resolutions`; at the lowest, small images are treated as `upscale`
+                says, at the others they are left out.
+        """
+        scale = math.sqrt(area_px / self.max_area_px)
+        is_lowest = self.resolutions is None or area_px == self.resolutions[0]
+        step = self.step_px
+        return self.model_copy(
+            update={
+                "max_area_px": area_px,
+                "min_side_px": max(math.floor(self.min_side_px * scale / step), 1) * step,
+                "max_side_px": math.ceil(self.max_side_px * scale / step) * step,
+                "resolutions": None,
+                "upscale": self.upscale if is_lowest else "exclude",
+            }
+        )

@@ -40,5 +40,8 @@ class EncodeParams(Section):
     """Largest size of one shard file, 1 GB at the most; a killed run loses one shard."""
     flip: bool
     """Store a mirrored latent of each image, too; training draws one of both."""
+    masks: Literal["files", "alpha", "both"] | None
+    """Store masks beside the latents, for `train.masked_loss`: of mask files, of the images' own
+    transparency, or of files and, where an image has none, its transparency."""
     tiling: TilingParams
     """Encoding in tiles."""

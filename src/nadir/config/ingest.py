@@ -34,5 +34,8 @@ class IngestParams(Section):
     """CSV or parquet with the columns `name` and `tag`: tags that bring another with them."""
     folder_repeats: Annotated[Literal["auto", "off"], BeforeValidator(_written_off)]
     """`auto` reads kohya's folders `10_name`: times an epoch, and words where there are no tags."""
+    mask_folder: Annotated[str, Field(min_length=1)] | None
+    """Folder below the source with masks that are named like the images; no image of it is a
+    sample, and `encode.masks` says whether they are used."""
     endpoint_url: Annotated[str, Field(pattern="^https?://")] | None
     """Address of an S3 server; null takes `AWS_ENDPOINT_URL` or Amazon's own."""

@@ -106,6 +106,13 @@ TimestepParams = Annotated[
 ]
 
 
+class MaskedLossParams(Section):
+    """The error counts by the masks that `encode.masks` stores."""
+
+    unmasked: Annotated[float, Field(ge=0, lt=1)]
+    """Weight of what a mask leaves out (black, transparent); what it shows has weight 1."""
+
+
 class RegularisationParams(Section):
     """Images that count with a loss weight of their own; of several for one image, the lowest."""
 

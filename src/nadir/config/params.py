@@ -72,6 +72,11 @@ _RULES: tuple[tuple[str, str, Callable[[Params], bool]], ...] = (
         lambda params: (params.train.batch_multiple or 0) % _parts(params) == 0,
     ),
     (
+        "train.masked_loss",
+        "needs encode.masks: files, alpha or both",
+        lambda params: params.train.masked_loss is None or params.encode.masks is not None,
+    ),
+    (
         "evaluate.steps",
         "must not be more than noise.timesteps",
         lambda params: params.evaluate.steps <= params.noise.timesteps,

@@ -11,6 +11,7 @@ from nadir.config.learning_rate import LearningRateParams
 from nadir.config.objective import (
     LossParams,
     LossWeightParams,
+    MaskedLossParams,
     RegularisationParams,
     Share,
     TimestepParams,
@@ -106,6 +107,8 @@ class TrainParams(Section):
     """Error that is minimised, before its weights."""
     loss_weight: LossWeightParams
     """Weight by SNR."""
+    masked_loss: MaskedLossParams | None
+    """null: every pixel counts alike, whatever masks there are."""
     regularisation: RegularisationParams
     """Images that count with a loss weight of their own."""
     tag_weighting: bool

@@ -64,6 +64,9 @@ which it counts; null where there is nothing. `repeats` is how often an epoch sh
 its folder says so.
 """
 
+MASKS: pa.Schema = _schema(("path", pa.string()), ("mask", pa.string()), ("version", pa.string()))
+"""Images of the listing that have a mask file, and the mask's version, sorted by path."""
+
 TAG_CLASSES: pa.Schema = _schema(("tag", pa.string()), ("class", pa.string()))
 """The supplied tag table, sorted by tag; empty without one."""
 
@@ -135,7 +138,7 @@ BUCKETS: pa.Schema = _schema(
     ("crop_top", pa.int32()),
     ("retained_area", pa.float64()),
 )
-"""Canvas of every image that has one, sorted by sha256; pixels."""
+"""Canvases of every image that has one, sorted by sha256, then by resolution; pixels."""
 
 LATENT_INDEX: pa.Schema = _schema(
     ("key", pa.string()),
@@ -155,10 +158,16 @@ LATENT_INDEX: pa.Schema = _schema(
     ("flip_crop_left", pa.int32()),
     optional=("flip_key", "flip_shard", "flip_row", "flip_crop_left"),
 )
-"""Where each live latent lies, sorted by sha256; pixels.
+"""Where each live latent lies, sorted by sha256, then by width and height of its bucket; pixels.
 
 The `flip_` columns are those of the mirrored image's latent, null where there is none.
 """
+
+
+MASK_INDEX: pa.Schema = _schema(
+    ("key", pa.string()), ("mask_key", pa.string()), ("shard", pa.string()), ("row", pa.int32())
+)
+"""Where the mask of a live latent lies, by the latent's key, in the order of the latents' index."""
 
 
 def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:

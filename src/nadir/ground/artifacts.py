@@ -14,6 +14,8 @@ REPORTS = FOLDERS[-1]
 # ingest
 LISTING = Path("data/listing.parquet")
 """The files of the source, with size and version."""
+MASKS = Path("data/masks.parquet")
+"""The mask files of images."""
 SOURCE_FORMAT = Path("data/source.json")
 """The layout that the source was read by."""
 TAG_CLASSES = Path("data/tag_classes.parquet")

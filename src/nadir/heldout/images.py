@@ -59,7 +59,8 @@ def load_heldout(
 ) -> list[HeldOutImage]:
     """The first `limit` held-out images by hash, which is a fixed random choice.
 
-    Their tags are those that training knows, aliases and implications applied as there.
+    Of an image at several resolutions the largest counts. Their tags are those that training
+    knows, aliases and implications applied as there.
 
     Args:
         manifest: `data/manifest.parquet`.
@@ -75,7 +76,9 @@ def load_heldout(
     heldout = splits.filter(pc.equal(splits["split"], "holdout"))["sha256"].to_pylist()
     reader = LatentReader(latents)
     index = reader.index.reset_index(drop=True)
-    chosen = index[index["sha256"].isin(heldout)].sort_values("sha256").head(limit)
+    index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
+    chosen = index[index["sha256"].isin(heldout)].sort_values(["sha256", "area_px"])
+    chosen = chosen.drop_duplicates("sha256", keep="last").head(limit)
     pairs = _tags_of(list(chosen["sha256"]), manifest, read_table(tags, TAGS))
     return [
         HeldOutImage(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table
 from nadir.ground import artifacts
-from nadir.training.loader import batch_plan, load_samples
+from nadir.training.loader import batch_plan
+from nadir.training.samples import load_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +96,7 @@ def plan_work(root: Path, train: TrainParams) -> Work | None:
         buckets.append(BucketWork(int(width), int(height), len(rows), batch, count))
     return Work(
         images=len(samples),
-        epoch_images=plan.epoch_images,
+        epoch_images=plan.epoch_images // samples.epochs_a_pass,
         shown=plan.images_before(train.steps),
         buckets=tuple(sorted(buckets, key=lambda b: (b.width, b.height))),
     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from nadir.config.bucket import BucketParams
 from nadir.config.reader import read_section
-from nadir.data.buckets.assignment import fit_images
+from nadir.data.buckets.resolutions import fit_at_resolutions
 from nadir.data.quarantine import Reason
 from nadir.data.tables import BUCKETS, MANIFEST, QUARANTINE, read_table, write_table
 from nadir.ground import artifacts
@@ -41,7 +41,8 @@ def work() -> None:
     manifest = read_table(
         artifacts.MANIFEST, MANIFEST, columns=["sha256", "width", "height", "split"]
     )
-    fitted = fit_images(manifest, read_section("bucket", BucketParams))
+    params = read_section("bucket", BucketParams)
+    fitted = fit_at_resolutions(manifest, params)
     if not fitted.table.num_rows:
         raise NadirError(
             f"no image fits a bucket ({fitted.excluded_aspect} of too extreme aspect ratio, "
@@ -54,9 +55,13 @@ def work() -> None:
     write_table(_excluded(fitted, manifest), artifacts.BUCKET_QUARANTINE, QUARANTINE)
     _write_uses(fitted, artifacts.BUCKET_USES)
     report = _report(fitted)
+    several = ""
+    if params.resolutions is not None:
+        report["canvases"] = fitted.table.num_rows
+        several = f"{fitted.table.num_rows:,} canvases at {len(params.resolutions)} resolutions, "
     write_json(artifacts.BUCKET_NUMBERS, report)
     say(
-        f"bucket: {report['images']:,} images in {report['buckets']} buckets, "
+        f"bucket: {report['images']:,} images in {report['buckets']} buckets, {several}"
         f"{report['mean_retained_area']:.1%} of their area kept, {report['upscaled']:,} upscaled; "
         f"excluded: {fitted.excluded_aspect:,} by aspect, {fitted.excluded_upscale:,} by size"
     )
@@ -69,7 +74,7 @@ def _report(fitted: FittedImages) -> dict[str, Any]:
     places = np.percentile(retained, _PERCENTILES).tolist()
     return {
         "buckets": len(fitted.uses),
-        "images": fitted.table.num_rows,
+        "images": fitted.images,
         "excluded": {"aspect": fitted.excluded_aspect, "upscale": fitted.excluded_upscale},
         "mean_retained_area": float(retained.mean()),
         "retained_area_percentiles": {

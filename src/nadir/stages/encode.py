@@ -23,19 +23,30 @@ from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
+from nadir.data.latents.masks import MASKS_NAME
 from nadir.data.latents.store import INDEX_NAME, LatentStore
-from nadir.data.tables import BUCKETS, LATENT_INDEX, MANIFEST, read_table, write_table
+from nadir.data.tables import (
+    BUCKETS,
+    LATENT_INDEX,
+    MANIFEST,
+    MASK_INDEX,
+    MASKS,
+    read_table,
+    write_table,
+)
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
-from nadir.model.sdxl.autoencoder import DTYPES
+from nadir.model.sdxl.autoencoder import DTYPES, pixel_factor
 from nadir.model.sdxl.encoding import Recipe
 from nadir.model.sdxl.hashing import encoder_hash
+from nadir.model.sdxl.masking import MaskOpener, make_masks, masks_wanted
 from nadir.model.sdxl.networks import load_vae
 from nadir.stages.encode_part import ROWS, encode_part
 from nadir.stages.runner import run
+from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -62,31 +73,73 @@ def work() -> None:
         shutil.rmtree(work_folder("encoding"))
     with store.in_use():
         # What a restored or earlier output holds need not be encoded again.
-        store.adopt(artifacts.LATENTS, rows["key"])
+        masks = _wanted_masks(rows, params, vae)
+        store.adopt(
+            artifacts.LATENTS, pa.chunked_array([*rows["key"].chunks, *masks["mask_key"].chunks])
+        )
         shutil.rmtree(artifacts.LATENTS, ignore_errors=True)
         missing = rows.filter(pa.array(store.places().find(rows["key"]) < 0))
         _encode(missing, vae)
-        _publish(rows, store, encoder)
+        _make_masks(masks, store, params, vae)
+        _publish(rows, masks, store, encoder)
     reused = len(rows) - len(missing)
-    unit = "latents" if params.flip else "images"
+    images = pc.count_distinct(rows["sha256"]).as_py()
+    unit = "images" if images == len(rows) else "latents"
     say(f"encode: {len(rows)} {unit}, {len(missing)} encoded, {reused} reused")
-    images = len(rows) // 2 if params.flip else len(rows)
     emit("result", stage="encode", images=images, encoded=len(missing), reused=reused)
 
 
 def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
-    """Every latent that is to be there, by sha256: columns of manifest and buckets, key, flipped.
+    """Every latent that is to be there: columns of manifest and buckets, key, flipped.
 
-    With `flip`, the mirrored image's row follows the image's own.
+    They are sorted by sha256, then by bucket. With `flip`, the mirrored image's row follows the
+    image's own.
     """
     manifest = read_table(artifacts.MANIFEST, MANIFEST, ["sha256", "path", "width", "height"])
     buckets = read_table(artifacts.BUCKETS, BUCKETS)
-    rows = buckets.join(manifest, "sha256", join_type="inner").sort_by("sha256")
+    rows = buckets.join(manifest, "sha256", join_type="inner").sort_by(
+        [(name, "ascending") for name in ("sha256", "bucket_width", "bucket_height")]
+    )
     if flip:
         rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), 2)))
     flipped = np.arange(len(rows)) % 2 == 1 if flip else np.zeros(len(rows), bool)
     rows = rows.append_column("flipped", pa.array(flipped))
     return rows.append_column("key", recipe.keys(rows))
+
+
+def _wanted_masks(rows: pa.Table, params: EncodeParams, vae: AutoencoderKL) -> pa.Table:
+    """The rows that are to have a mask: those of `_wanted` that are not mirrored."""
+    own = rows.filter(pc.invert(rows["flipped"]))
+    if params.masks is None:
+        return own.slice(0, 0).append_column("mask_key", pa.array([], pa.string()))
+    listed = None if params.masks == "alpha" else read_table(artifacts.MASKS, MASKS)
+    wanted = masks_wanted(own, listed, alpha=params.masks != "files", factor=pixel_factor(vae))
+    if not len(wanted):
+        raise NadirError(
+            "no image has a mask file",
+            where="params.yaml encode.masks",
+            fix="put x-masklabel.png or x.mask.png beside x.png, or name the folder of masks in "
+            "ingest.mask_folder; without masks set encode.masks and train.masked_loss to null",
+        )
+    return wanted
+
+
+def _make_masks(
+    masks: pa.Table, store: LatentStore, params: EncodeParams, vae: AutoencoderKL
+) -> None:
+    missing = masks.filter(pa.array(store.places().find(masks["mask_key"]) < 0))
+    if len(missing):
+        make_masks(
+            missing,
+            store=store,
+            params=params,
+            opener=MaskOpener(
+                source_of(), read_section("validate", ValidateParams).max_pixels, pixel_factor(vae)
+            ),
+            workers=read_section("compute", ComputeParams).workers,
+        )
+    if len(masks):
+        say(f"encode: {len(masks)} masks, {len(missing)} made, {len(masks) - len(missing)} reused")
 
 
 def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
@@ -122,25 +175,32 @@ def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
             raise fault
 
 
-def _publish(rows: pa.Table, store: LatentStore, encoder: str) -> None:
+def _publish(rows: pa.Table, masks: pa.Table, store: LatentStore, encoder: str) -> None:
     """Link the live shards and write the index; it comes last, so what has one is whole."""
     places = store.places()
-    found = places.find(rows["key"])
-    if (found < 0).any():
+    found, of_masks = places.find(rows["key"]), places.find(masks["mask_key"])
+    if (found < 0).any() or (of_masks < 0).any():
+        lost = int((found < 0).sum() + (of_masks < 0).sum())
         raise NadirError(
-            f"{int((found < 0).sum())} latents are not in the store after encoding",
+            f"{lost} latents or masks are not in the store after encoding",
             where=str(store.root),
             fix="run the stage again; if it stays, `nadir latents verify` says what is damaged",
         )
-    store.link_into(artifacts.LATENTS, set(places.shards_of(np.unique(found))))
+    live = np.unique(np.concatenate([found, of_masks]))
+    store.link_into(artifacts.LATENTS, set(places.shards_of(live)))
     write_json(artifacts.LATENTS / _ENCODER, {"encoder_hash": encoder})
+    if len(masks):
+        placed = masks.append_column("shard", pa.array(places.shards_of(of_masks), pa.string()))
+        placed = placed.append_column("row", pa.array(places.row[of_masks], pa.int32()))
+        columns = placed.select(MASK_INDEX.names)
+        write_table(columns, artifacts.LATENTS / MASKS_NAME, MASK_INDEX)
     placed = rows.append_column("shard", pa.array(places.shards_of(found), pa.string()))
     placed = placed.append_column("row", pa.array(places.row[found], pa.int32()))
     write_table(_index(placed), artifacts.LATENTS / INDEX_NAME, LATENT_INDEX)
 
 
 def _index(placed: pa.Table) -> pa.Table:
-    """One row per image of a placed table, with its mirrored latent beside its own."""
+    """One row per canvas of a placed table, with its mirrored latent beside its own."""
     own = placed.filter(pc.invert(placed["flipped"]))
     mirrored = placed.filter(placed["flipped"])
     crop_left = pc.subtract(

@@ -26,8 +26,9 @@ from nadir.data.latents.store import LatentStore
 from nadir.ground import artifacts
 from nadir.ground.workspace import work_folder
 from nadir.model.sdxl.autoencoder import DTYPES
-from nadir.model.sdxl.encoding import ImageOpener, encode_missing
+from nadir.model.sdxl.encoding import encode_missing
 from nadir.model.sdxl.networks import load_vae
+from nadir.model.sdxl.opening import ImageOpener
 from nadir.stages.source import source_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from nadir.config.ingest import IngestParams
 from nadir.config.reader import read_section
-from nadir.data.tables import LISTING, TAG_CLASSES, TAG_RULES, write_table
+from nadir.data.tables import LISTING, MASKS, TAG_CLASSES, TAG_RULES, write_table
 from nadir.data.tags.supplied_classes import load_tag_classes
 from nadir.data.tags.supplied_rules import load_tag_rules
 from nadir.ground import artifacts
@@ -38,6 +38,7 @@ def work() -> None:
     )
     listing = source_of(params).list_images()
     write_table(listing.table, artifacts.LISTING, LISTING)
+    write_table(listing.masks, artifacts.MASKS, MASKS)
     write_json(artifacts.SOURCE_FORMAT, {"format": listing.format})
     write_table(classes, artifacts.TAG_CLASSES, TAG_CLASSES)
     write_table(rules, artifacts.TAG_RULES, TAG_RULES)
@@ -60,6 +61,8 @@ def _tell(listing: Listing, params: IngestParams) -> None:
         f"ingest: {images:,} images ({size / 1e6:,.1f} MB), {with_tags:,} with tags, "
         f"in {params.source} ({listing.format})"
     )
+    if len(listing.masks):
+        say(f"ingest: {len(listing.masks):,} of them have a mask file (encode.masks uses it)")
     if problems:
         reasons = ", ".join(f"{name} {count:,}" for name, count in problems.most_common())
         say(f"WARNING ingest: {problems.total():,} more are named but cannot be used ({reasons})")

@@ -38,7 +38,12 @@ def work() -> None:
     population = _positions(reader, split)
     # sha256 does not know what an image shows, so its first ones are a random sample, and one that
     # hardly changes when images are added.
-    positions = population[: params.sample_images]
+    # An image at several resolutions has several rows, one after the other, drawn together.
+    image_P = reader.image_numbers()[population]
+    image_P = np.unique(image_P, return_inverse=True)[1]
+    of_images = int(image_P[-1]) + 1 if len(image_P) else 0
+    drawn = of_images if params.sample_images is None else min(params.sample_images, of_images)
+    positions = population[image_P < drawn]
     if not len(positions):
         raise NadirError(
             f"no latents of split `{split}`",
@@ -46,8 +51,7 @@ def work() -> None:
             fix=f"{artifacts.BUCKET_NUMBERS} says what was excluded; "
             "latent_statistics.split may be `all`",
         )
-    sampled = len(positions) < len(population)
-    moments, errors = measure(reader, positions, len(population) if sampled else None)
+    moments, errors = measure(reader, positions, of_images if drawn < of_images else None)
     if not (moments.std > 0).all():
         raise NadirError(
             f"latent channels {np.flatnonzero(moments.std <= 0).tolist()} never vary",
@@ -58,8 +62,8 @@ def work() -> None:
         "mean": moments.mean.tolist(),
         "std": moments.std.tolist(),
         "standard_error": errors,
-        "images": moments.images,
-        "of_images": len(population),
+        "images": drawn,
+        "of_images": of_images,
         "pixels": moments.pixels,
         "vae_hash": _encoder_hash(),
         "manifest_hash": file_hash(artifacts.MANIFEST),
@@ -67,13 +71,13 @@ def work() -> None:
     }
     write_json(artifacts.LATENT_STATISTICS, statistics)
     say(
-        f"latent_statistics: {moments.images} images, mean {np.round(moments.mean, 3).tolist()}, "
+        f"latent_statistics: {drawn} images, mean {np.round(moments.mean, 3).tolist()}, "
         f"std {np.round(moments.std, 3).tolist()}"
     )
     if errors is not None:
         mean, std = (np.round(errors[name], 4).tolist() for name in ("mean", "std"))
         say(
-            f"latent_statistics: a sample of {len(population)} images; standard error of the mean "
+            f"latent_statistics: a sample of {of_images} images; standard error of the mean "
             f"{mean}, of the std {std}"
         )
     emit("result", stage="latent_statistics", **statistics)
@@ -90,15 +94,16 @@ def measure(
     Args:
         reader: The latents.
         positions: Rows of its index.
-        population: How many rows they are a sample of; None when they are all.
+        population: How many images theirs are a sample of; None when they are all.
 
     Returns:
         The moments, and `mean` and `std` of each channel's standard error; None without a sample.
     """
     total: ChannelMoments | None = None
     images: list[ImageMoments] = []
-    progress = Progress("latent_statistics", len(positions), "images")
-    for part in _parts(reader, positions):
+    progress = Progress("latent_statistics", len(positions), "latents")
+    parts = list(_parts(reader, positions))
+    for part in parts:
         latents = reader.rows(part).float().numpy()
         moments = ChannelMoments.of(latents)
         total = moments if total is None else total.merge(moments)
@@ -109,7 +114,8 @@ def measure(
         return ChannelMoments.none(0), None
     if population is None:
         return total, None
-    mean, std = standard_errors(ImageMoments.together(images), total, population)
+    sample = ImageMoments.together(images).of_images(reader.image_numbers()[np.concatenate(parts)])
+    mean, std = standard_errors(sample, total, population)
     return total, {"mean": mean.tolist(), "std": std.tolist()}
 
 

@@ -30,4 +30,5 @@ def source_of(params: IngestParams | None = None, *, layout: str | None = None) 
         memory=work_folder("sources"),
         endpoint_url=params.endpoint_url,
         folder_repeats=params.folder_repeats == "auto",
+        mask_folder=params.mask_folder,
     )

@@ -26,6 +26,8 @@ def departures(train: TrainParams, noise: NoiseParams) -> list[str]:
         found.append("no tag weighting")
     if train.latent_scaling != "per_channel":
         found.append(f"{train.latent_scaling} latent scaling")
+    if train.masked_loss:
+        found.append(f"masked loss (unmasked {train.masked_loss.unmasked:g})")
     if train.regularisation.tags or train.regularisation.folders:
         found.append("regularisation images")
     return found
@@ -47,8 +49,8 @@ def mean_density(run: Run) -> torch.Tensor:
     if timesteps.is_uniform:
         return torch.ones(schedule.num_timesteps, dtype=torch.float64)
     total = torch.zeros(schedule.num_timesteps, dtype=torch.float64)
-    for rows in samples.buckets:
-        total += len(rows) / len(samples) * timesteps.probabilities(samples.area_px(rows))
+    for rows, share in zip(samples.buckets, samples.visit_shares().tolist(), strict=True):
+        total += share * timesteps.probabilities(samples.area_px(rows))
     return total * schedule.num_timesteps
 
 

@@ -2,161 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
-from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.latents.masks import MaskReader
 from nadir.data.tags.captions import render_caption
-from nadir.data.tags.codes import TagCoder, TagUses, training_uses
-from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
-from nadir.model.sdxl.calling import TIME_IDS
 from nadir.training import randomness
 from nadir.training.objective import Batch
-from nadir.training.regularisation import regularisation_weights
+from nadir.training.samples import CROP_LEFT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    import pandas as pd
+    import numpy as np
     from numpy.typing import NDArray
 
-    from nadir.config.objective import RegularisationParams
     from nadir.config.train import TrainParams
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
+    from nadir.training.samples import Samples
     from nadir.training.timesteps import TimestepSampler
-
-_CROP_LEFT = TIME_IDS.index("crop_left")
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The training images that have a latent, one row each, in the order of the latent index.
-
-    Attributes:
-        positions_N: Row of each in the latent index.
-        tags: Of all training images of the manifest.
-        tag_images_N: Which of those each row is.
-        tag_names: (name, class) of each tag.
-        weights_N: Tag weights, mean 1 over the training images (all 1 without tag weighting),
-            times the weight of regularisation images.
-        time_ids_N6: Micro-conditioning in pixels.
-        buckets: Rows of this table in each bucket, buckets by name.
-        repeats_N: How often an epoch shows each; None shows all once.
-    """
-
-    positions_N: NDArray[np.int64]
-    tags: TagUses
-    tag_images_N: NDArray[np.int64]
-    tag_names: Sequence[tuple[str, str]]
-    weights_N: NDArray[np.float32]
-    time_ids_N6: NDArray[np.float32]
-    buckets: tuple[NDArray[np.int64], ...]
-    repeats_N: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        """Number of training images."""
-        return len(self.positions_N)
-
-    @property
-    def canvas(self) -> tuple[int, int]:
-        """(height, width) in pixels of the bucket with the most images."""
-        largest = max(self.buckets, key=len)
-        height, width = self.time_ids_N6[largest[0], 4:]
-        return int(height), int(width)
-
-    @property
-    def typical_original(self) -> tuple[int, int]:
-        """Median original (height, width) in pixels, what a generated image should claim."""
-        height, width = np.median(self.time_ids_N6[:, :2], axis=0)
-        return round(float(height)), round(float(width))
-
-    def area_px(self, rows_B: NDArray[np.int64]) -> int:
-        """Width times height of the bucket that some rows belong to."""
-        height, width = self.time_ids_N6[rows_B[0], 4:]
-        return int(height) * int(width)
-
-    def prompt_tags(self, row: int) -> list[tuple[str, str]]:
-        """(name, class) of each tag of one image, aliases and implications applied."""
-        return [self.tag_names[tag] for tag in self.tags.of(int(self.tag_images_N[row]))]
-
-
-def load_samples(
-    index: pd.DataFrame,
-    *,
-    manifest: Path,
-    tags: Path,
-    tag_weighting: bool,
-    repeats: Mapping[str, int] | None = None,
-    regularisation: RegularisationParams | None = None,
-) -> Samples:
-    """Join the latent index with the manifest's training split.
-
-    Args:
-        index: Rows of data/latents/index.parquet.
-        manifest: data/manifest.parquet.
-        tags: data/tags.parquet.
-        tag_weighting: Weigh samples by the rarity of their tags.
-        repeats: `train.repeats`.
-        regularisation: `train.regularisation`.
-
-    Raises:
-        NadirError: No training image has a latent, or none has a tag or folder that is named.
-    """
-    images = read_table(manifest, MANIFEST, ["sha256", "split", "repeats"])
-    train = pc.equal(images["split"], "train").to_numpy()
-    row_of = pc.index_in(pa.array(index["sha256"], pa.string()), images["sha256"].combine_chunks())
-    row_of = pc.fill_null(row_of, -1).to_numpy()
-    positions = np.flatnonzero((row_of >= 0) & train[row_of])
-    if not len(positions):
-        raise NadirError(
-            "no training image has a latent",
-            where=str(manifest),
-            fix="see data/quarantine.parquet and reports/buckets.json for where images went",
-        )
-    chosen, table = index.iloc[positions], read_table(tags, TAGS)
-    uses = training_uses(manifest, TagCoder(table))
-    # The tags are of training images alone, so those before an image say which of them it is.
-    rows = (np.cumsum(train) - 1)[row_of[positions]]
-    weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
-    if regularisation and (regularisation.tags or regularisation.folders):
-        paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
-        weights = weights * regularisation_weights(regularisation, uses, table, paths)
-    return Samples(
-        positions_N=positions.astype(np.int64),
-        tags=uses,
-        tag_images_N=rows,
-        tag_names=tag_names(table),
-        weights_N=weights[rows].astype(np.float32),
-        time_ids_N6=chosen[list(TIME_IDS)].to_numpy(np.float32),
-        buckets=tuple(
-            np.asarray(found, np.int64)
-            for _, found in sorted(chosen.groupby("bucket").indices.items())
-        ),
-        repeats_N=None
-        if (shown := _repeats(images, uses, table, repeats)) is None
-        else shown[rows],
-    )
-
-
-def _repeats(
-    images: pa.Table, uses: TagUses, tags: pa.Table, by_tag: Mapping[str, int] | None
-) -> NDArray[np.int64] | None:
-    """How often an epoch shows each training image: its folder's number times its tags'."""
-    train = images.filter(pc.equal(images["split"], "train"))
-    by_folder = np.asarray(train["repeats"].fill_null(1).to_numpy(), dtype=np.int64)
-    if by_tag:
-        return by_folder * tag_repeats(uses, tags, by_tag)
-    return by_folder if (by_folder > 1).any() else None
 
 
 def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:
@@ -195,6 +64,9 @@ class BatchLoader:
         timesteps: Draws the noise levels.
         device: Where batches go.
 
+    Raises:
+        NadirError: The loss is to be masked and there is no mask.
+
     Attributes:
         timesteps: Draws the noise levels.
     """
@@ -218,6 +90,15 @@ class BatchLoader:
         self.timesteps = timesteps
         self._device = device
         self._plan = batch_plan(samples, params)
+        self._masks = None
+        if params.masked_loss:
+            self._masks = MaskReader(reader.folder, reader.index["key"].tolist())
+        if self._masks is not None and not len(self._masks):
+            raise NadirError(
+                "no latent has a mask",
+                where="params.yaml train.masked_loss",
+                fix="set encode.masks to files, alpha or both and run the pipeline again",
+            )
 
     def batch(self, step: int, *, rank: int = 0, ranks: int = 1) -> Batch:
         """The part of `step`'s batch that process `rank` of `ranks` works on.
@@ -232,7 +113,7 @@ class BatchLoader:
         positions_B = self._samples.positions_N[rows_B]
         time_ids_B6 = self._samples.time_ids_N6[rows_B]
         flipped_B = self._flipped(step, positions_B, places)
-        time_ids_B6[flipped_B, _CROP_LEFT] = self._reader.flip_crop_left(positions_B[flipped_B])
+        time_ids_B6[flipped_B, CROP_LEFT] = self._reader.flip_crop_left(positions_B[flipped_B])
         latents_BCHW = self._reader.rows(positions_B, flipped_B)
         shape = (latents_BCHW.shape[1], latents_BCHW.shape[2], latents_BCHW.shape[3])
         size = self._plan.batch_sizes[bucket]
@@ -248,7 +129,21 @@ class BatchLoader:
             time_ids_B6=torch.from_numpy(time_ids_B6).to(device),
             weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
             tokens_BECS=tokens_BECS,
+            pixel_weights_B1HW=self._pixel_weights(positions_B, flipped_B, shape[1:]),
         )
+
+    def _pixel_weights(
+        self,
+        positions_B: NDArray[np.int64],
+        flipped_B: NDArray[np.bool_],
+        size: tuple[int, int],
+    ) -> torch.Tensor | None:
+        """Unmasked + (1 - unmasked) x mask; None without `train.masked_loss`."""
+        params = self._params.masked_loss
+        if params is None or self._masks is None:
+            return None
+        masks_B1HW = self._masks.rows(positions_B, flipped_B, size).to(self._device)
+        return params.unmasked + (1 - params.unmasked) * masks_B1HW
 
     def _conditioning(
         self, captions: list[str]
@@ -284,8 +179,8 @@ class BatchLoader:
 
     @property
     def epoch_images(self) -> int:
-        """Images of one pass over the samples, repetitions included."""
-        return self._plan.epoch_images
+        """Images of one epoch, repetitions included."""
+        return self._plan.epoch_images // self._samples.epochs_a_pass
 
     def images_before(self, step: int) -> int:
         """Images in all batches before `step`, repetitions included."""

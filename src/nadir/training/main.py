@@ -34,12 +34,13 @@ from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
 from nadir.training.check import run_check
-from nadir.training.loader import BatchLoader, load_samples
+from nadir.training.loader import BatchLoader
 from nadir.training.objective import Objective
 from nadir.training.previews import Previews
 from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
 from nadir.training.run_files import TRAINER_LOCK
+from nadir.training.samples import load_samples
 from nadir.training.stop_request import (
     StopRequest,
     ends_at_a_stop,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
     from nadir.config.train import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
-    from nadir.training.loader import Samples
+    from nadir.training.samples import Samples
 
 _PATIENCE = timedelta(hours=2)
 

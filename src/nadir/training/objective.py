@@ -40,6 +40,7 @@ class Batch:
         weights_B: Tag weights, mean 1 over the dataset.
         tokens_BECS: Captions' tokens where text encoders are trained, of which the step makes the
             text states; `hidden_BSD` and `pooled_BP` are then [B, 0]. Else None.
+        pixel_weights_B1HW: What each pixel's error counts with `train.masked_loss`. Else None.
     """
 
     latents_BCHW: torch.Tensor
@@ -50,6 +51,7 @@ class Batch:
     time_ids_B6: torch.Tensor
     weights_B: torch.Tensor
     tokens_BECS: torch.Tensor | None = None
+    pixel_weights_B1HW: torch.Tensor | None = None
 
     def parts(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts, for gradient accumulation."""
@@ -111,9 +113,10 @@ class Objective:
     def __call__(self, unet: UNet, batch: Batch) -> Loss:
         """Loss of a batch.
 
-        Each sample's error is averaged over its latent, then multiplied by the SNR weight and the
-        tag weight. The batch's mean is not divided by the sum of weights (Hang et al. 2303.09556),
-        so a weighting below 1 lowers the effective learning rate.
+        Each sample's error, times its mask where there is one, is averaged over its latent, then
+        multiplied by the SNR weight and the tag weight. Neither is divided by the mask's mean, nor
+        the batch's by the sum of weights (Hang et al. 2303.09556), so weights below 1 lower the
+        effective learning rate.
         """
         clean_BCHW, noise_BCHW = batch.latents_BCHW, batch.noise_BCHW
         alphas_B = self.schedule.alphas_cumprod[batch.timesteps_B]
@@ -124,7 +127,10 @@ class Objective:
             noisy_BCHW, timesteps_B, batch.hidden_BSD, batch.pooled_BP, batch.time_ids_B6
         )
         difference_BCHW = output_BCHW.float() - wanted_BCHW.float()
-        error_B = self._error(difference_BCHW, batch.timesteps_B).mean(dim=(1, 2, 3))
+        error_BCHW = self._error(difference_BCHW, batch.timesteps_B)
+        if batch.pixel_weights_B1HW is not None:
+            error_BCHW = error_BCHW * batch.pixel_weights_B1HW
+        error_B = error_BCHW.mean(dim=(1, 2, 3))
         weighted_B = error_B * self.weights_T[batch.timesteps_B].to(error_B)
         if self._learned:
             weighted_B = self._by_uncertainty(self._learned, weighted_B, batch)

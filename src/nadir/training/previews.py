@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nadir.diffusion.schedule import NoiseSchedule
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
-    from nadir.training.loader import Samples
+    from nadir.training.samples import Samples
 
 CFG_SCALE = 4.5
 STEPS = 20

@@ -30,6 +30,7 @@ def params(**changes: object) -> BucketParams:
         "min_side_px": 40,
         "max_side_px": 104,
         "max_aspect_ratio": 4.0,
+        "resolutions": None,
         "max_buckets": None,
         "sizes": None,
         "max_log_aspect_error": 0.405,

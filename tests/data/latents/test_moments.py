@@ -114,3 +114,14 @@ def test_a_sample_of_everything_has_no_error_and_one_image_none_at_all() -> None
     np.testing.assert_array_equal(errors, 0)
     with pytest.raises(ValueError, match="needs two images"):
         results(images[:1], 20)
+
+
+def test_latents_of_one_image_count_as_one_for_the_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(6, 3, 4, 4)) + rng.normal(size=(6, 3, 1, 1))
+    whole = ImageMoments.of(latents)
+    halves = ImageMoments.of(np.concatenate([latents[..., :2], latents[..., 2:]]))
+    merged = halves.of_images(np.tile(np.arange(6), 2))
+    for name in ("pixels", "mean", "squared_deviations"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name))
+    assert whole.of_images(np.arange(6)) is whole

@@ -30,9 +30,9 @@ from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, read_table, write_table
 from nadir.ground.files import read_json
 from nadir.model.sdxl.autoencoder import encode_images
-from nadir.model.sdxl.encoding import ImageOpener
 from nadir.model.sdxl.hashing import encoder_hash
 from nadir.model.sdxl.networks import load_vae
+from nadir.model.sdxl.opening import ImageOpener
 from nadir.stages.encode import main
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_images_too_large_to_be_open_together_are_opened_one_after_the_other(
         return image
 
     monkeypatch.setattr(ImageOpener, "__call__", slowly)
-    monkeypatch.setattr("nadir.model.sdxl.encoding._PIXELS_AT_ONCE", 64 * 96)
+    monkeypatch.setattr("nadir.model.sdxl.opening.PIXELS_AT_ONCE", 64 * 96)
     main()
     assert len(spans) == len(latents(project))
     assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))

@@ -14,6 +14,8 @@ from nadir.data.buckets.lists import SDXL, best_buckets, bucket_list
 from nadir.ground.chance import fraction_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from nadir.config.bucket import BucketParams
@@ -51,7 +53,8 @@ class FittedImages:
     """The outcome of `fit_images`.
 
     Attributes:
-        table: A `BUCKETS` table of the images that have a bucket, in the manifest's order.
+        table: A `BUCKETS` table of the images that have a bucket, in the manifest's order; where
+            there are several resolutions, an image has a row for each canvas, smallest first.
         too_far: [N] images too far from every bucket's aspect ratio.
         too_small: [N] images smaller than their bucket, where those are excluded.
         uses: Every bucket with an image, from the tallest to the widest.
@@ -68,28 +71,37 @@ class FittedImages:
         return int(self.too_far.sum())
 
     @property
+    def images(self) -> int:
+        """Number of images that have a canvas."""
+        return len(self.too_far) - self.excluded_aspect - self.excluded_upscale
+
+    @property
     def excluded_upscale(self) -> int:
         """Number of images left out for their size."""
         return int(self.too_small.sum())
 
     @property
     def upscaled(self) -> int:
-        """Number of images that have a bucket and are smaller than it."""
+        """Number of images that have a bucket and are smaller than it; at higher ones none is."""
         return sum(use.upscaled for use in self.uses)
 
 
-def fit_images(manifest: pa.Table, params: BucketParams) -> FittedImages:
-    """Fit the images of a manifest.
+def fit_images(
+    manifest: pa.Table, params: BucketParams, without: Collection[tuple[int, int]] = ()
+) -> FittedImages:
+    """Fit the images of a manifest, each to one canvas at the most.
 
     Args:
         manifest: `MANIFEST` columns sha256, width, height, split.
-        params: Bucket list, limits, merging and crop rule.
+        params: Bucket list, limits, merging and crop rule; `resolutions` are not looked at.
+        without: Sizes that are left out of the list.
     """
+    sizes = [size for size in bucket_sizes(params) if size not in without]
     images = _Images(
         widths=manifest["width"].to_numpy(),
         heights=manifest["height"].to_numpy(),
         is_train=np.asarray(pc.equal(manifest["split"], "train")),
-        buckets=np.array(bucket_sizes(params), dtype=np.int64),
+        buckets=np.array(sizes, dtype=np.int64),
         params=params,
     )
     chosen = _merge_small_buckets(images)

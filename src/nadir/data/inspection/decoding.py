@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 from nadir.compute.worker import alone
 from nadir.data.inspection import jpeg_segments, png_chunks
 from nadir.data.inspection.colour import colours_of
-from nadir.data.inspection.flattening import greyed, reduced, to_rgb
+from nadir.data.inspection.flattening import greyed, opacity, reduced, to_rgb
 from nadir.data.inspection.perceptual_hash import SIDE, frequencies, reduction, turned
 from nadir.data.quarantine import ImageError, Reason
 
@@ -45,6 +45,7 @@ __all__ = [
     "ImageError",
     "decode",
     "glance",
+    "open_alpha",
     "open_image",
     "open_small",
 ]
@@ -87,6 +88,19 @@ def open_image(
         ImageError: It is too large, truncated or no image.
     """
     return decode(file, alpha_background, max_pixels)[0]
+
+
+def open_alpha(file: Path | BinaryIO, *, max_pixels: int) -> Image.Image | None:
+    """The opacity of a file's pixels, upright, 0 (transparent) to 255; None where it has none.
+
+    Raises:
+        ImageError: It is too large, truncated or no image.
+    """
+    with _reading(file, max_pixels) as image:
+        image.load()
+        if not image.has_transparency_data:
+            return None
+        return _upright(opacity(image), _orientation(image))
 
 
 @dataclass(frozen=True)

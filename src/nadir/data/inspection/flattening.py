@@ -75,6 +75,14 @@ def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     return canvas
 
 
+def opacity(image: Image.Image) -> Image.Image:
+    """The opacity of an image with transparency, 8-bit grey."""
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I") and isinstance(clear, int):
+        return Image.fromarray((np.asarray(image) != clear).astype(np.uint8) * 255)
+    return image.convert("RGBA").getchannel("A")
+
+
 def _from_grey(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Grey with alpha, flattened once for each level of the background; most have one."""
     grey, alpha = image.split()

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from nadir.data.latents.masks import MASKS_NAME
 from nadir.data.latents.shards import UNREADABLE, shard_bucket, shard_fault, shard_keys
 from nadir.data.latents.store import DAMAGED, INDEX_NAME, LatentStore
-from nadir.data.tables import LATENT_INDEX, read_table
+from nadir.data.tables import LATENT_INDEX, MASK_INDEX, read_table
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,16 @@ def _index_faults(output: Path, keys: dict[str, list[str]], bad: set[str]) -> It
     except NadirError as error:
         yield Fault(path, error.what)
         return
-    hashes = index["sha256"].to_numpy(str)
-    if not (hashes[1:] > hashes[:-1]).all():
+    # Of one image there is a row for each of its canvases.
+    rows = pd.MultiIndex.from_frame(index[["sha256", "bucket_width", "bucket_height"]])
+    if not (rows.is_monotonic_increasing and rows.is_unique):
         yield Fault(path, "its images are not sorted, or one is there twice")
     flips = index[index["flip_key"].notna()]
+    masks, named = _mask_rows(output, index)
+    if named:
+        yield named
     parts = [
+        masks,
         index[["key", "shard", "row", "bucket"]],
         flips[["flip_key", "flip_shard", "flip_row", "bucket"]].set_axis(
             ["key", "shard", "row", "bucket"], axis=1
@@ -131,9 +136,25 @@ def _index_faults(output: Path, keys: dict[str, list[str]], bad: set[str]) -> It
         for shard, rows in part.groupby("shard"):
             if str(shard) not in bad:
                 yield from _shard_faults(path, str(shard), rows, keys)
-    used = {*index["shard"], *flips["flip_shard"]}
+    used = {*index["shard"], *flips["flip_shard"], *masks["shard"]}
     for name in sorted(set(keys) - used):
         yield Fault(output / name, "no row of the index lies in it")
+
+
+def _mask_rows(output: Path, index: pd.DataFrame) -> tuple[pd.DataFrame, Fault | None]:
+    """key, shard, row and bucket of every mask, and what is wrong with their index."""
+    path = output / MASKS_NAME
+    nothing = pd.DataFrame(columns=["key", "shard", "row", "bucket"])
+    if not path.is_file():
+        return nothing, None
+    try:
+        masks = read_table(path, MASK_INDEX).to_pandas()
+    except NadirError as error:
+        return nothing, Fault(path, error.what)
+    buckets = index.set_index("key")["bucket"].reindex(masks["key"])
+    rows = masks[["mask_key", "shard", "row"]].rename(columns={"mask_key": "key"})
+    fault = Fault(path, "masks of latents that the index does not have")
+    return rows.assign(bucket=buckets.to_numpy()), fault if buckets.isna().any() else None
 
 
 def _shard_faults(

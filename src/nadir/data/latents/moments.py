@@ -102,6 +102,27 @@ class ImageMoments:
             np.concatenate([part.squared_deviations for part in parts]),
         )
 
+    def of_images(self, images_N: NDArray[np.int64]) -> ImageMoments:
+        """Moments of whole images, of which some have several of the N latents.
+
+        Args:
+            images_N: Number of the image of each latent.
+        """
+        numbers, image_N = np.unique(images_N, return_inverse=True)
+        if len(numbers) == len(images_N):
+            return self
+
+        def summed(values_NC: Floats) -> Floats:
+            totals = np.zeros((len(numbers), values_NC.shape[1]))
+            np.add.at(totals, image_N, values_NC)
+            return totals
+
+        pixels_N1 = self.pixels[:, None]
+        pixels_M1 = summed(pixels_N1)
+        mean_MC = summed(self.mean * pixels_N1) / pixels_M1
+        around_NC = self.squared_deviations + pixels_N1 * (self.mean - mean_MC[image_N]) ** 2
+        return ImageMoments(pixels_M1[:, 0], mean_MC, summed(around_NC))
+
 
 def standard_errors(
     sample: ImageMoments, total: ChannelMoments, population: int

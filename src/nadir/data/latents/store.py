@@ -187,7 +187,7 @@ class LatentReader:
         folder: Holds `index.parquet` and the shards it names.
 
     Attributes:
-        index: The `LATENT_INDEX` table as a pandas frame, sorted by sha256.
+        index: The `LATENT_INDEX` table as a pandas frame, in its order.
 
     Raises:
         NadirError: The index is missing or damaged.
@@ -212,6 +212,13 @@ class LatentReader:
 
     def __len__(self) -> int:
         return len(self._row)
+
+    def image_numbers(self) -> NDArray[np.int64]:
+        """[N] number of each row's image, from 0; an image has a row for each of its canvases."""
+        hashes = self.index["sha256"].to_numpy()
+        starts = np.ones(len(hashes), np.int64)
+        starts[:1], starts[1:] = 0, hashes[1:] != hashes[:-1]
+        return np.cumsum(starts)
 
     def has_flip(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether rows of the index have a latent of their mirrored image, too."""
@@ -266,12 +273,17 @@ class LatentReader:
             try:
                 self._maps[shard] = map_shard(path)
             except UNREADABLE as error:
-                raise NadirError(
-                    f"the latent shard is missing or damaged ({error})",
-                    where=str(path),
-                    fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
-                ) from error
+                raise unreadable(path, error) from error
         return self._maps[shard]
+
+
+def unreadable(path: Path, error: Exception) -> NadirError:
+    """The error of a shard that cannot be read."""
+    return NadirError(
+        f"the latent shard is missing or damaged ({error})",
+        where=str(path),
+        fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
+    )
 
 
 def _numbers(shards: pd.Series[str], names: list[str]) -> NDArray[np.int64]:

@@ -32,6 +32,7 @@ def open_source(
     memory: Path | None = None,
     endpoint_url: str | None = None,
     folder_repeats: bool = True,
+    mask_folder: str | None = None,
 ) -> Source:
     """The source at `location`.
 
@@ -43,6 +44,7 @@ def open_source(
         memory: Folder for what is known about tars and metadata files.
         endpoint_url: Of an S3 server; None takes boto3's own settings.
         folder_repeats: `ingest.folder_repeats` is `auto`.
+        mask_folder: Folder of masks, below the location.
 
     Raises:
         NadirError: Nothing is there, or it is nothing that can be read.
@@ -58,9 +60,9 @@ def open_source(
     if path is not None and path.suffix.lower() in ENDINGS and path.is_file():
         bucket = functools.partial(open_store, endpoint_url=endpoint_url)
         datasets, notes = gathered(path, bucket)
-        return StoredSource(datasets, layout, memory, folder_repeats, notes)
+        return StoredSource(datasets, layout, memory, folder_repeats, notes, mask_folder)
     store = open_store(location, endpoint_url=endpoint_url)
-    return StoredSource(store, layout, memory, folder_repeats)
+    return StoredSource(store, layout, memory, folder_repeats, mask_folder=mask_folder)
 
 
 def open_store(location: str, *, endpoint_url: str | None = None) -> Store:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
+
+from nadir.data.tables import MASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,12 +104,14 @@ class Listing:
         format: The layout it was read by, one of `ingest.format`.
         notes: What was passed over and why, one sentence each, for the log.
         warnings: The same, of what should not have been.
+        masks: The mask files of images, of schema `nadir.data.tables.MASKS`.
     """
 
     table: pa.Table
     format: str
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    masks: pa.Table = field(default_factory=MASKS.empty_table)
 
 
 class Source(Protocol):

@@ -19,6 +19,7 @@ from nadir.data.sources.folder_repeats import folder_words, with_folder_repeats
 from nadir.data.sources.interfaces import Content, Listing
 from nadir.data.sources.layouts.metadata_rows import read_row
 from nadir.data.sources.layouts.registry import AUTO, BY_NAME
+from nadir.data.sources.not_samples import set_masks_aside, without_folders
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class StoredSource:
             process only.
         folder_repeats: Whether folders `10_name` say how often their images are shown.
         notes: What the log should say of the place itself, one sentence each.
+        mask_folder: Folder of masks, below the store's root.
     """
 
     store: Store
@@ -48,6 +50,7 @@ class StoredSource:
     memory: Path | None = None
     folder_repeats: bool = True
     notes: tuple[str, ...] = ()
+    mask_folder: str | None = None
 
     @property
     def location(self) -> str:
@@ -67,19 +70,23 @@ class StoredSource:
         """
         files, passed_over, faults = self.store.list_files()
         files, odd = _without_odd_names(files)
+        aside: Counter[str] = Counter()
+        files, masks = without_folders(files, self.mask_folder, aside)
         layout = AUTO if self.format == "auto" else BY_NAME[self.format]
         listed = layout.list_images(self.store, files, self.memory)
         name = listed.layout or layout.name
-        ignored = listed.ignored + Counter(passed_over)
+        table, pairs = set_masks_aside(listed.table, masks, self.mask_folder, aside)
+        ignored = listed.ignored + Counter(passed_over) + aside
         problems = problem_table([*_odd_names(odd, ignored), *faults])
-        table = pa.concat_tables([listed.table, problems]).sort_by("path").combine_chunks()
+        table = pa.concat_tables([table, problems]).sort_by("path").combine_chunks()
         notes = (*self.notes, *_notes(ignored), *listed.notes)
         if self.folder_repeats:
             table, found = with_folder_repeats(table)
             notes += found
         if not table.num_rows:
             raise _empty(self.location, name, notes)
-        return Listing(table, name, notes, tuple(_left_out(error) for error in listed.broken))
+        warnings = tuple(_left_out(error) for error in listed.broken)
+        return Listing(table, name, notes, warnings, pairs)
 
     def open(self, path: str) -> BinaryIO:
         """Open a path of the listing for reading.

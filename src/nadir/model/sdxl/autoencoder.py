@@ -30,6 +30,11 @@ def tensor_to_images(pixels_BCHW: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(level) for level in levels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
+def pixel_factor(vae: AutoencoderKL) -> int:
+    """Pixels along one pixel of the latent."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
 @torch.no_grad()
 def encode_images(
     vae: AutoencoderKL, images: Sequence[Image.Image], tiling: TilingParams | None = None
@@ -69,7 +74,7 @@ def encode_tiled(
     Returns:
         float32 `latents_NCHW` on the same device.
     """
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    factor = pixel_factor(vae)
     batch, _, height, width = pixels_BCHW.shape
     tile_h, tile_w = min(tiling.tile_px, height), min(tiling.tile_px, width)
     weight_hw = _tent(tile_h // factor)[:, None] * _tent(tile_w // factor)

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from PIL import ImageOps
 
-from nadir.compute.memory_budget import PixelRoom
 from nadir.compute.threads import one_thread
-from nadir.data.buckets.geometry import fit_image
-from nadir.data.inspection.decoding import DECODING, open_image
+from nadir.data.inspection.decoding import DECODING
 from nadir.data.latents.shards import shard_rows
 from nadir.data.latents.store import LatentStore, latent_key
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
 from nadir.model.sdxl.autoencoder import encode_images
+from nadir.model.sdxl.opening import bucket_batches, in_room, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from diffusers import AutoencoderKL
     from PIL import Image
 
     from nadir.config.encode import EncodeParams, TilingParams
-    from nadir.data.sources.interfaces import Source
 
     Row = Mapping[str, Any]
 
@@ -43,49 +36,7 @@ GEOMETRY = (
     "resize_width", "resize_height", "crop_left", "crop_top", "bucket_width", "bucket_height",
 )  # fmt: skip
 _ORDER = ("bucket_width", "bucket_height", "sha256", "flipped")
-_BATCHES_AHEAD = 2
-# `validate` has seen them, and the hash is compared, so this only has to be large enough.
-_MAX_BYTES = 1 << 40
-# Open at their full size at the same time: one of the largest images, or as many as cores decode of
-# usual ones. A pixel takes 4 to 12 bytes while it is flattened and shrunk.
-_PIXELS_AT_ONCE = 1 << 27
 _STORED = {"fp32": torch.float32, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class ImageOpener:
-    """Opens an image of the source and fits it to its canvas, if it still is what it was.
-
-    Attributes:
-        source: Where the images lie.
-        alpha_background: RGB (0-255) behind transparent pixels.
-        max_pixels: Largest width times height.
-    """
-
-    source: Source
-    alpha_background: tuple[int, int, int]
-    max_pixels: int
-
-    def __call__(self, row: Row) -> Image.Image:
-        """The fitted RGB image of a row of manifest and buckets, mirrored where it says `flipped`.
-
-        Raises:
-            NadirError: The file is gone or has changed since `validate`.
-        """
-        path = f"{self.source.location}/{row['path']}"
-        try:
-            content = self.source.read(row["path"], _MAX_BYTES).data
-        except OSError as error:
-            raise _changed(path, f"the image cannot be read ({error.strerror})") from error
-        if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise _changed(path, "the image has changed since it was validated")
-        image = open_image(
-            io.BytesIO(content),
-            alpha_background=self.alpha_background,
-            max_pixels=self.max_pixels,
-        )
-        fitted = fit_image(image, row)
-        return ImageOps.mirror(fitted) if row["flipped"] else fitted
 
 
 @dataclass(frozen=True)
@@ -160,22 +111,16 @@ def encode_missing(
         NadirError: An image cannot be opened, or a latent is not finite.
     """
     job = job.sort_by([(name, "ascending") for name in _ORDER])
-    batches = _batches(job, params.batch_size)
+    batches = bucket_batches(job, params.batch_size)
     batches = batches[len(batches) * rank // ranks : len(batches) * (rank + 1) // ranks]
     unit = "images" if ranks == 1 else f"images of process {rank + 1} of {ranks}"
     progress = Progress("encode", sum(stop - start for start, stop in batches), unit)
-    writer = _ShardWriter(store, params.shard_bytes)
-    room = PixelRoom(_PIXELS_AT_ONCE)
-
-    def open_in_room(row: Row) -> Image.Image:
-        with room.take(row["width"] * row["height"]):
-            return open_row(row)
-
+    writer = ShardWriter(store, params.shard_bytes)
     # Two threads of torch round otherwise than one. More cores are for more processes.
     exact = one_thread() if vae.device.type == "cpu" else contextlib.nullcontext()
     try:
         with exact, ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            for rows, images in _opened(pool, open_in_room, job, batches):
+            for rows, images in opened(pool, in_room(open_row), job, batches):
                 latents_NCHW = _encode(vae, rows, images, params)
                 writer.add(bucket_name(rows[0]), [row["key"] for row in rows], latents_NCHW)
                 progress.advance(len(rows))
@@ -209,47 +154,7 @@ def _tiles(row: Row, tiling: TilingParams) -> TilingParams | None:
     return tiling if 0 < tiling.above_px < pixels else None
 
 
-def _batches(job: pa.Table, size: int) -> list[tuple[int, int]]:
-    """(start, stop) of each batch of a sorted job: consecutive rows of one bucket."""
-    sides = np.stack([job[name].to_numpy() for name in _ORDER[:2]], axis=1)
-    edges = np.flatnonzero((sides[1:] != sides[:-1]).any(axis=1)) + 1
-    bounds = [0, *edges.tolist(), len(job)]
-    return [
-        (start, min(start + size, end))
-        for begin, end in pairwise(bounds)
-        for start in range(begin, end, size)
-    ]
-
-
-def _opened(
-    pool: ThreadPoolExecutor,
-    open_row: Callable[[Row], Image.Image],
-    job: pa.Table,
-    batches: Sequence[tuple[int, int]],
-) -> Iterator[tuple[list[Row], list[Image.Image]]]:
-    """Rows and images of each batch, with the images of the next ones already being opened."""
-    waiting: deque[tuple[list[Row], list[Future[Image.Image]]]] = deque()
-    try:
-        for start, stop in batches:
-            rows: list[Row] = job.slice(start, stop - start).to_pylist()
-            waiting.append((rows, [pool.submit(open_row, row) for row in rows]))
-            if len(waiting) > _BATCHES_AHEAD:
-                yield _wait(*waiting.popleft())
-        while waiting:
-            yield _wait(*waiting.popleft())
-    finally:
-        # After an error nobody wants the rest.
-        for future in (future for _, futures in waiting for future in futures):
-            future.cancel()
-
-
-def _wait(
-    rows: list[Row], futures: list[Future[Image.Image]]
-) -> tuple[list[Row], list[Image.Image]]:
-    return rows, [future.result() for future in futures]
-
-
-class _ShardWriter:
+class ShardWriter:
     """Gathers latents of one bucket at a time and writes them as shards."""
 
     def __init__(self, store: LatentStore, shard_bytes: int) -> None:
@@ -283,7 +188,3 @@ class _ShardWriter:
 def bucket_name(row: Row) -> str:
     """Width and height of a row's bucket, as `64x64`."""
     return f"{int(row['bucket_width'])}x{int(row['bucket_height'])}"
-
-
-def _changed(path: str, what: str) -> NadirError:
-    return NadirError(what, where=path, fix="run the pipeline again; it lists the source anew")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
-    from nadir.training.loader import Samples
+    from nadir.training.samples import Samples
 
 _LIKE_A_PROMPT = 4
 
@@ -69,5 +69,7 @@ class RealPictures:
         uses = self.samples.tags
         asked = uses.images()[np.isin(uses.rows, wanted)]
         common = np.bincount(asked, minlength=len(uses))[self.samples.tag_images_N]
+        # Each image once, at its largest.
+        common = np.where(self.samples.is_largest, common, -1)
         chosen = np.argsort(-common, kind="stable")[:_LIKE_A_PROMPT]
         return self.samples.positions_N[chosen]

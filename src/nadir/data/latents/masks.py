@@ -1,0 +1,100 @@
+"""Masks of latents: shards of the same store with an index of their own, and their reader.
+
+A mask is [1, h, w], fp16 from 0 to 1, the share of a latent pixel's area that counts. Where no mask
+was asked for there is no index of masks, and nothing else differs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from nadir.data.latents.shards import UNREADABLE, map_shard
+from nadir.data.latents.store import INDEX_NAME, unreadable
+from nadir.data.tables import LATENT_INDEX, MASK_INDEX, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MASKS_NAME = "masks.parquet"
+"""Index of the masks, beside that of the latents."""
+
+
+class MaskReader:
+    """Random access to the masks of latents.
+
+    Args:
+        folder: Holds the shards, and `masks.parquet` where there are masks.
+        keys: [N] keys of the latents, in the order of their index.
+
+    Raises:
+        NadirError: The index of the masks is damaged.
+    """
+
+    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+        self._folder = folder
+        self._places: dict[int, tuple[str, int]] = {}
+        if (folder / MASKS_NAME).is_file():
+            masks = read_table(folder / MASKS_NAME, MASK_INDEX).to_pandas().set_index("key")
+            found = masks.index.get_indexer(keys)
+            known = np.flatnonzero(found >= 0)
+            rows = masks.iloc[found[known]]
+            places = zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True)
+            self._places = dict(zip(known.tolist(), places, strict=True))
+        self._maps: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        """How many latents have a mask."""
+        return len(self._places)
+
+    def rows(
+        self, positions: NDArray[np.int64], flipped: NDArray[np.bool_], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """Masks [B, 1, h, w], float32 from 0 to 1; what has no mask counts in full.
+
+        Args:
+            positions: [B] rows of the latents' index that share one bucket.
+            flipped: [B] whether the mirrored image's mask is wanted.
+            size: h and w.
+
+        Raises:
+            NadirError: A shard is missing or damaged.
+        """
+        masks_B1HW = np.ones((len(positions), 1, *size), np.float32)
+        for place, (position, mirrored) in enumerate(
+            zip(positions.tolist(), flipped.tolist(), strict=True)
+        ):
+            if position in self._places:
+                shard, row = self._places[position]
+                mask_1HW = self._map(shard)[row]
+                # Averages over equal blocks of a mirrored picture are the mirrored averages.
+                masks_B1HW[place] = mask_1HW[..., ::-1] if mirrored else mask_1HW
+        return torch.from_numpy(masks_B1HW)
+
+    def _map(self, shard: str) -> NDArray[Any]:
+        if shard not in self._maps:
+            path = self._folder / shard
+            try:
+                self._maps[shard] = map_shard(path)
+            except UNREADABLE as error:
+                raise unreadable(path, error) from error
+        return self._maps[shard]
+
+
+def live_keys(folder: Path) -> pa.ChunkedArray:
+    """Keys of all that an index and its masks name.
+
+    Raises:
+        NadirError: An index is missing or damaged.
+    """
+    index = read_table(folder / INDEX_NAME, LATENT_INDEX, ["key", "flip_key"])
+    columns = [index["key"], index["flip_key"].drop_null()]
+    if (folder / MASKS_NAME).is_file():
+        columns.append(read_table(folder / MASKS_NAME, MASK_INDEX, ["mask_key"])["mask_key"])
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
