@@ -26,6 +26,14 @@ from nadir.training.trainable import FullUNet, make_trainable
 from nadir.training.trainer import Trainer
 
 FINGERPRINT = "f" * 64
+QUIET = {"preview_every": 0, "validation": {"every": 0, "images": 6, "levels": 1}}
+SMALL = {
+    "optimizer": "adamw_8bit",
+    "weights": "bf16",
+    "mixed_precision": "bf16",
+    "step_in_backward": True,
+}
+CONSTANT = {"learning_rate_schedule": {"name": "constant"}, "ema_decay": 0.0}
 
 
 class Recorder(NoReporter):
@@ -178,10 +186,12 @@ def test_resuming_is_exact_for_other_optimizers_and_without_average(
     assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("changes", [{}, SMALL, {"optimizer": "schedule_free", **CONSTANT}])
 def test_a_run_killed_between_checkpoints_resumes_from_the_last_whole_one(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    train(tmp_path / "whole")
+    change_params(**QUIET)
+    train(tmp_path / "whole", **changes)
     real, seen = TrainStep.step, []
 
     def dies_at_eleven(self: TrainStep, number: int, *rest: Any, **named: Any) -> Any:

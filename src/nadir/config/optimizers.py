@@ -29,12 +29,14 @@ class OptimizerFacts:
             through a copy of one parameter in fp32.
         factored: It keeps sums over rows and columns of matrices.
         own_average: Its weights to publish are not those it trains.
+        one_rate: It has one learning rate for all that is trained.
     """
 
     state_bytes: float
     by_parameter: bool = True
     factored: bool = False
     own_average: bool = False
+    one_rate: bool = False
 
 
 OPTIMIZERS: dict[OptimizerName, OptimizerFacts] = {
@@ -49,7 +51,7 @@ OPTIMIZERS: dict[OptimizerName, OptimizerFacts] = {
     "lion": OptimizerFacts(4),
     "muon": OptimizerFacts(4),
     # One step size for all parameters, from all of them; four numbers for each.
-    "prodigy": OptimizerFacts(16, by_parameter=False),
+    "prodigy": OptimizerFacts(16, by_parameter=False, one_rate=True),
     "schedule_free": OptimizerFacts(8, by_parameter=False, own_average=True),
 }
 """Table by name; the classes are made in `nadir.training.optim.optimizers`."""

@@ -176,6 +176,12 @@ class TrainParams(Section):
         """Whether the optimizer sees one parameter at a time."""
         return self.weights == "bf16" or self.step_in_backward or self.optimizer_device == "host"
 
+    @property
+    def _has_several_rates(self) -> bool:
+        factors = self.text_encoders and self.text_encoders.learning_rate_factor
+        encoders = {factors.first, factors.second} if factors else set()
+        return bool(self.layer_rates) or not encoders <= {0.0, 1.0}
+
     def _memory_faults(self) -> dict[str, bool]:
         """What cannot be combined, and whether it is."""
         facts, by_parameter = OPTIMIZERS[self.optimizer], self.changes_by_parameter
@@ -191,4 +197,6 @@ class TrainParams(Section):
             f"optimizer {self.optimizer} publishes its own average: ema_decay 0 and "
             "learning_rate_schedule constant": facts.own_average
             and (self.ema_decay > 0 or self.learning_rate_schedule.name != "constant"),
+            f"optimizer {self.optimizer} has one rate for all that is trained: layer_rates {{}} "
+            "and factors of text_encoders 1 or 0": facts.one_rate and self._has_several_rates,
         }

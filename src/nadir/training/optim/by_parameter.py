@@ -17,7 +17,7 @@ import torch
 
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.chance import Stream
-from nadir.training.optim.optimizers import make_optimizer, set_learning_rate
+from nadir.training.optim.optimizers import make_optimizer, set_learning_rate, uncompiled
 from nadir.training.optim.rounding import rounded
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class ByParameterUpdate:
             if weight.grad is not None:
                 gradient = self._as_seen(weight.grad).to(seen.device, torch.float32)
                 seen.grad, weight.grad = gradient.mul_(_beside(coefficient, gradient)), None
-        with _uncompiled(unit.seen[0].device):
+        with uncompiled(unit.seen[0].device):
             unit.optimizer.step()
         for name, weight, seen in zip(unit.names, unit.weights, unit.seen, strict=True):
             value = seen.data.view(weight.shape)
@@ -256,11 +256,3 @@ def _square(gradient: torch.Tensor) -> torch.Tensor:
     """Squared norm of a gradient, summed in float32."""
     norm: torch.Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
     return norm.square()
-
-
-def _uncompiled(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """On a CPU torchao's compiled steps need a C++ compiler and a minute for each shape."""
-    if device.type == "cpu":
-        eager: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-        return eager
-    return contextlib.nullcontext()

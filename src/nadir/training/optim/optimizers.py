@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(own)
         else:
             group["lr"] = own
+
+
+def uncompiled(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Around an optimizer's step.
+
+    On a CPU torchao's compiled steps need a C++ compiler and a minute for each shape.
+    """
+    if device.type == "cpu":
+        eager: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return eager
+    return contextlib.nullcontext()
 
 
 def _adamw(groups: list[Group], params: TrainParams) -> torch.optim.Optimizer:

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nadir.config.optimizers import OPTIMIZERS
-from nadir.training.optim.optimizers import make_optimizer, set_learning_rate
+from nadir.training.optim.optimizers import make_optimizer, set_learning_rate, uncompiled
 from nadir.training.optim.weight_average import copy_weights, host_copies
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class WholeUpdate:
         if self._accelerator.sync_gradients:
             clipped = self._accelerator.clip_grad_norm_(self._weights.values(), self._limit)
             self._norm = float(clipped)
-        self._optimizer.step()
+        with uncompiled(self._accelerator.device):
+            self._optimizer.step()
         self._optimizer.zero_grad()
 
     def finish(self) -> float:
