@@ -49,7 +49,7 @@ def serve() -> None:
     from nadir.config.edit import read_params
     from nadir.diffusion.schedule import NoiseSchedule
     from nadir.model.tiny.networks import build_unet
-    from nadir.training.objective import Batch, Objective
+    from nadir.training.losses.objective import Batch, Objective
     from nadir.training.stop_request import StopRequest
     from nadir.training.train_step import TrainStep
     from nadir.training.trainable import FullUNet

@@ -138,7 +138,7 @@ def train(*, resume: bool) -> dict[str, Any]:
     """Two steps with a save between them, or the second from that save; peaks in bytes."""
     from nadir.training.check import snapshot_digests
     from nadir.training.main import make_accelerator, prepare_run
-    from nadir.training.reporter import NoReporter
+    from nadir.training.reports.reporter import NoReporter
     from nadir.training.state import CheckpointStore
     from nadir.training.stop_request import StopRequest
     from nadir.training.train_step import TrainStep

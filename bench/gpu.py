@@ -140,7 +140,7 @@ def _trainable(unet: Any, params: Any) -> Any:
 
 def _objective(params: Any, noise: Any, device: str) -> Any:
     from nadir.diffusion.schedule import NoiseSchedule
-    from nadir.training.objective import Objective
+    from nadir.training.losses.objective import Objective
 
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
     return Objective(
@@ -149,7 +149,7 @@ def _objective(params: Any, noise: Any, device: str) -> Any:
 
 
 def _batch(unet: Any, images: int, *, tiny: bool, device: str) -> Any:
-    from nadir.training.objective import Batch
+    from nadir.training.losses.objective import Batch
 
     side = (64 if tiny else SIDE_PX) // 8
     draw = torch.Generator(device).manual_seed(0)

@@ -37,7 +37,7 @@ from nadir.config.train import TrainParams
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.optim import by_parameter
-from nadir.training.reporter import NoReporter
+from nadir.training.reports.reporter import NoReporter
 from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import make_trainable

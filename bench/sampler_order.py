@@ -18,7 +18,7 @@ from nadir.diffusion.samplers import make_sampler
 from nadir.diffusion.samplers.dpmpp import DPMpp2MSDESampler
 from nadir.diffusion.samplers.euler import EulerAncestralSampler
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.ground.drawing import COLOURS, chart_style, log_axis, save_chart
+from nadir.ground.pages.drawing import COLOURS, chart_style, log_axis, save_chart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

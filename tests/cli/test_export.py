@@ -13,7 +13,7 @@ from tests.support.small_checkpoint import write_checkpoint
 from typer.testing import CliRunner
 
 from nadir.cli import app
-from nadir.cli.export import export
+from nadir.cli.model.export import export
 from nadir.ground.errors import NadirError
 from nadir.model.load import load_checkpoint_info
 

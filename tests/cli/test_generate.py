@@ -7,9 +7,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from nadir.cli.generate import generate
+from nadir.cli.model.generate import generate
 from nadir.ground.errors import NadirError
-from nadir.ground.pictures import read_facts
+from nadir.ground.pages.pictures import read_facts
 from nadir.model.load import load_checkpoint_info
 
 PROMPT = "1girl, red_hair"

@@ -14,7 +14,7 @@ import pytest
 from tests.mini.project import MiniProject, project, trained
 from tests.mini.weights import add_version
 
-from nadir.cli.models import _champion
+from nadir.cli.model.models import _champion
 from nadir.cli.run import _make_sample_if_missing, _source_assignment, _write_params
 from nadir.config.edit import read_params
 from nadir.ground.errors import NadirError

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from tests.mini.project import REPOSITORY, MiniProject
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 Prefect = Callable[..., str]
 

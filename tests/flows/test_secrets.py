@@ -10,7 +10,7 @@ import pytest
 from tests.mini.project import MiniProject
 from tests.support.servers import free_port
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 from nadir.tracking.runs.pipeline_run import finish_pipeline_run, log_params, set_tags
 from nadir.tracking.store.connection import connect, experiment_id
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from tests.mini.project import REPOSITORY, MiniProject
 from tests.support.servers import free_port
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers import temporary_server
 
 PATIENCE_S = 400

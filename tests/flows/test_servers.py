@@ -14,7 +14,7 @@ import pytest
 from tests.mini.project import make_project
 from tests.support.servers import PATIENCE_S, free_port, running
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 _DEPLOY = """
 import asyncio, sys

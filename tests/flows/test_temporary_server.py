@@ -18,7 +18,7 @@ from tests.support.mlflow_server import free_port
 
 from nadir.ground.errors import NadirError
 from nadir.ground.loopback import ask_loopback_directly
-from nadir.pipeline.process import quiet_environment, withheld
+from nadir.pipeline.processes.process import quiet_environment, withheld
 from nadir.pipeline.servers import temporary_server as module
 from nadir.pipeline.servers.proxies import without_unusable_proxies
 from nadir.pipeline.servers.temporary_server import temporary_server

@@ -27,7 +27,7 @@ from tests.mini.project import REPOSITORY, STAGES, MiniProject
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.pipeline.page_image import data_uri
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 FLOWS = REPOSITORY / "flows"
 

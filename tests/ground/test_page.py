@@ -12,7 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from nadir.ground.charts import (
+from nadir.ground.pages.charts import (
     Level,
     Series,
     bar_chart,
@@ -20,7 +20,7 @@ from nadir.ground.charts import (
     line_chart,
     scatter_chart,
 )
-from nadir.ground.page import number, render_page, sentence, thumbnail_uri
+from nadir.ground.pages.page import number, render_page, sentence, thumbnail_uri
 
 
 @pytest.fixture

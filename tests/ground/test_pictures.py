@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nadir.ground.errors import NadirError
-from nadir.ground.pictures import read_facts, with_facts
+from nadir.ground.pages.pictures import read_facts, with_facts
 
 FACTS = {"prompt": "1girl, 初音ミク", "seed": 1, "start_sigma": None, "cfg_scale": 4.5}
 

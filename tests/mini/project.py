@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 from nadir.tracking.store.connection import connect
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from nadir.cli import app
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
 from nadir.pipeline.fingerprint import stage_fingerprint
-from nadir.pipeline.lock import workspace_lock
+from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.record import pipeline_folder
 from nadir.pipeline.storage.cache import materialise
 from nadir.pipeline.storage.cleaning import clean

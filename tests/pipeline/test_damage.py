@@ -10,7 +10,7 @@ import pytest
 from tests.mini.project import MiniProject
 from tests.pipeline.test_session import run, states
 
-from nadir.cli.models import model_path
+from nadir.cli.model.models import model_path
 from nadir.ground.errors import NadirError
 from nadir.pipeline.fingerprint import path_md5
 from nadir.pipeline.storage.cache import materialise, require_sound

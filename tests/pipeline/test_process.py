@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.mini.project import MiniProject
 
-from nadir.pipeline.process import quiet_environment, run_stage
-from nadir.pipeline.supervise import group_is_alive, run_group
+from nadir.pipeline.processes.process import quiet_environment, run_stage
+from nadir.pipeline.processes.supervise import group_is_alive, run_group
 
 
 def test_a_stage_is_executed_then_unchanged_then_restored(project: MiniProject) -> None:
@@ -149,7 +149,7 @@ from pathlib import Path
 from nadir.ground.errors import NadirError
 from nadir.pipeline.storage.cache import cache_folder
 from nadir.pipeline.graph import changed_stages, stage_graph
-from nadir.pipeline.process import run_stage
+from nadir.pipeline.processes.process import run_stage
 for call in (stage_graph, changed_stages, cache_folder, lambda root: run_stage("ingest", root)):
     try:
         call(Path.cwd())

@@ -18,9 +18,9 @@ from tests.mini.project import MiniProject
 
 from nadir.cli.status import print_summary
 from nadir.pipeline.fingerprint import entry_fingerprint
-from nadir.pipeline.lock import workspace_lock
-from nadir.pipeline.process import quiet_environment
-from nadir.pipeline.running import running_stages
+from nadir.pipeline.processes.lock import workspace_lock
+from nadir.pipeline.processes.process import quiet_environment
+from nadir.pipeline.processes.running import running_stages
 from nadir.pipeline.status import read_status
 from nadir.tracking.lock_file import read_lock
 from nadir.tracking.registry.registration import register

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from nadir.pipeline.signals import interrupted_when_told_to_stop
+from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

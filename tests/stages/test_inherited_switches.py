@@ -9,7 +9,7 @@ import sys
 import pytest
 from tests.mini.project import MiniProject, project
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 __all__ = ["project"]
 

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from tests.support.training_project import make_base, write_project
 from typer.testing import CliRunner
 
-from nadir.cli.generate import generate
+from nadir.cli.model.generate import generate
 from nadir.config.edit import set_values
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
@@ -33,7 +33,7 @@ from nadir.diffusion.loss_weight import loss_weight_table, weight_shares
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
-from nadir.ground.pictures import read_facts
+from nadir.ground.pages.pictures import read_facts
 from nadir.model.checkpoint.scheduler import noise_of_scheduler
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.model.single_file.reading import import_single_file

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tests.mini.project import template
 from tests.support.servers import free_port
 
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from nadir.config.optimizers import OPTIMIZERS
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.training.objective import Batch, Objective
+from nadir.training.losses.objective import Batch, Objective
 from nadir.training.state import CheckpointStore
 from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep

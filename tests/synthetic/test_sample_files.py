@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from nadir.cli.sample_data import sample_data
+from nadir.cli.dataset.sample_data import sample_data
 from nadir.ground.errors import NadirError
 from nadir.synthetic import make_dataset
 from nadir.synthetic.dataset import MARKER, faults, sample_file

@@ -19,7 +19,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.heldout.images import load_heldout
-from nadir.training import objective
+from nadir.training.losses import objective
 from nadir.training.validation.alarms import extreme_pixels, is_spike
 from nadir.training.validation.pictures import extreme_share
 from nadir.training.validation.rarity import TAIL, rarity_groups

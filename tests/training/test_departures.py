@@ -11,7 +11,7 @@ from tests.training.conftest import ROOT
 from tests.training.test_trainer import train, weights
 
 from nadir.config.edit import read_params
-from nadir.training.departures import departures
+from nadir.training.reports.departures import departures
 
 UNIFORM = {"distribution": "uniform", "min": 0.0, "max": 1.0, "shift": None}
 HUBER = {"kind": "huber", "delta": 0.1, "schedule": "snr"}

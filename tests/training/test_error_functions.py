@@ -10,8 +10,8 @@ from tests.training.test_objective import make_batch, noise_params, off_by_one
 
 from nadir.config.objective import LossWeightParams, PseudoHuberLoss, SquaredLoss
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.training.error_functions import error_function
-from nadir.training.objective import Objective
+from nadir.training.losses.error_functions import error_function
+from nadir.training.losses.objective import Objective
 
 SCHEDULE = NoiseSchedule.scaled_linear().zero_terminal()
 TIMESTEPS = [0, 400, 998, 999]

@@ -12,8 +12,8 @@ from nadir.config.train import TrainParams
 from nadir.model.sdxl.networks import load_text, load_unet, load_vae
 from nadir.model.sdxl.text import visiting
 from nadir.training.main import make_accelerator, prepare_run
-from nadir.training.previews import _Pipeline
-from nadir.training.reporter import NoReporter
+from nadir.training.reports.previews import _Pipeline
+from nadir.training.reports.reporter import NoReporter
 
 
 def test_a_visit_copies_nothing_back(project: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nadir.training.history import History
+from nadir.training.reports.history import History
 
 
 def history_of(steps: int, batch_size: int) -> History:

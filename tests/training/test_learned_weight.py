@@ -12,8 +12,8 @@ from tests.training.test_trainer import assert_equal_weights, train
 from nadir.config.objective import LearnedWeightParams, LossWeightParams
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
-from nadir.training.learned_weight import LearnedWeight, fourier_features
-from nadir.training.objective import Objective
+from nadir.training.losses.learned_weight import LearnedWeight, fourier_features
+from nadir.training.losses.objective import Objective
 
 SCHEDULE = NoiseSchedule.scaled_linear().zero_terminal()
 PARAMS = LearnedWeightParams(channels=128, learning_rate=0.01)

@@ -17,9 +17,9 @@ from nadir.ground.errors import NadirError
 from nadir.model.sdxl.networks import load_text
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.training.loader import BatchLoader, batch_plan
-from nadir.training.objective import Batch
+from nadir.training.losses.objective import Batch
+from nadir.training.losses.timesteps import TimestepSampler
 from nadir.training.samples import Samples, load_samples
-from nadir.training.timesteps import TimestepSampler
 
 if TYPE_CHECKING:
     from nadir.config.train import TrainParams

@@ -21,14 +21,14 @@ from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import MASK_INDEX, write_table
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
-from nadir.training.departures import departures
-from nadir.training.objective import Objective
+from nadir.training.losses.objective import Objective
+from nadir.training.reports.departures import departures
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.config.train import TrainParams
-    from nadir.training.objective import Batch
+    from nadir.training.losses.objective import Batch
 
 
 def add_masks(project: Path) -> None:

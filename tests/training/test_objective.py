@@ -7,7 +7,7 @@ from nadir.config.noise import NoiseParams
 from nadir.config.objective import LossWeightParams
 from nadir.diffusion.prediction import target, to_x0
 from nadir.diffusion.schedule import NoiseSchedule
-from nadir.training.objective import Batch, Objective
+from nadir.training.losses.objective import Batch, Objective
 
 
 def noise_params(prediction: str = "v", *, zero_terminal: bool = True) -> NoiseParams:

@@ -10,11 +10,11 @@ from tests.training.test_trainer import train
 from typer.testing import CliRunner
 
 from nadir.cli import app
-from nadir.ground.pictures import read_facts
+from nadir.ground.pages.pictures import read_facts
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, generate, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
-from nadir.training.previews import CFG_SCALE, STEPS
+from nadir.training.reports.previews import CFG_SCALE, STEPS
 
 
 def test_previews_generate_and_evaluation_agree_to_the_bit(project: Path, tmp_path: Path) -> None:

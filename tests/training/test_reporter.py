@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nadir.ground.errors import NadirError
-from nadir.training.reporter import NoReporter, load_reporter
+from nadir.training.reports.reporter import NoReporter, load_reporter
 
 CALLS: list[str] = []
 
@@ -54,7 +54,7 @@ def test_a_tracker_that_fails_is_told_of_a_few_times_and_never_stops_training(
     [
         ("nadir", "not of the form module:attribute"),
         ("no_such_module_anywhere:X", "No module named"),
-        ("nadir.training.reporter:Nothing", "cannot load"),
+        ("nadir.training.reports.reporter:Nothing", "cannot load"),
     ],
 )
 def test_a_name_that_cannot_be_loaded_is_a_clear_error(spec: str, message: str) -> None:

@@ -12,7 +12,7 @@ from nadir.config.params import Params
 from nadir.data.buckets.assignment import bucket_sizes
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.model.sdxl.networks import UNET_PARAMETERS, sdxl_configs
-from nadir.training.objective import Batch, Objective
+from nadir.training.losses.objective import Batch, Objective
 from nadir.training.optim.optimizers import make_optimizer
 
 

@@ -15,8 +15,8 @@ from scipy.special import logit
 from nadir.config.objective import TimestepParams
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.errors import NadirError
+from nadir.training.losses.timesteps import TimestepSampler
 from nadir.training.randomness import stratified_timesteps
-from nadir.training.timesteps import TimestepSampler
 
 SCHEDULE = NoiseSchedule.scaled_linear().zero_terminal()
 T = 1000

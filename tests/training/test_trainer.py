@@ -18,7 +18,7 @@ from nadir.ground.files import read_json
 from nadir.model.load import load_checkpoint_info
 from nadir.model.sdxl.networks import load_unet
 from nadir.training.main import make_accelerator, prepare_run
-from nadir.training.reporter import NoReporter
+from nadir.training.reports.reporter import NoReporter
 from nadir.training.run import Run
 from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep

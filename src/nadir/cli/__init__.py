@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from nadir.cli.clean import clean
-from nadir.cli.data import app as data_app
-from nadir.cli.export import export
-from nadir.cli.generate import generate
-from nadir.cli.latents import app as latents_app
+from nadir.cli.dataset.data import app as data_app
+from nadir.cli.dataset.latents import app as latents_app
+from nadir.cli.dataset.sample_data import sample_data
+from nadir.cli.model.export import export
+from nadir.cli.model.generate import generate
+from nadir.cli.model.promote import promote
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
-from nadir.cli.promote import promote
 from nadir.cli.run import run
-from nadir.cli.sample_data import sample_data
 from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
 from nadir.cli.status import status

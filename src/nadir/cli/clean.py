@@ -41,7 +41,7 @@ def clean(
 
 
 def _tell(done: Cleaning, root: Path, *, dry_run: bool) -> None:
-    from nadir.cli.latents import readable_size
+    from nadir.cli.dataset.latents import readable_size
 
     for version in done.needed.lost:
         sys.stdout.write(

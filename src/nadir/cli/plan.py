@@ -115,7 +115,7 @@ def _memory(plan: Plan) -> Iterator[str]:
 
 
 def _disk(plan: Plan) -> str:
-    from nadir.cli.latents import readable_size as size
+    from nadir.cli.dataset.latents import readable_size as size
 
     disk = plan.disk
     latents = "latents not known yet" if disk.latents is None else f"latents {size(disk.latents)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.ground.drawing import COLOURS, SERIES, chart_style, log_axis, save_chart
 from nadir.ground.errors import NadirError
+from nadir.ground.pages.drawing import COLOURS, SERIES, chart_style, log_axis, save_chart
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,10 +31,10 @@ def servers(
     root = project_root()
     os.chdir(root)
     told = {name: os.environ[name] for name in _SHOW_ERRORS if name in os.environ}
-    from nadir.pipeline.process import quiet_environment
+    from nadir.pipeline.processes.process import quiet_environment
+    from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
     from nadir.pipeline.servers.server_process import ServerProcess, stop_all
     from nadir.pipeline.servers.temporary_server import prefect_folder, with_database
-    from nadir.pipeline.signals import interrupted_when_told_to_stop
     from nadir.tracking.store.connection import connect, tracking_uri
 
     uri = tracking_uri(root)

@@ -75,7 +75,7 @@ def _measure() -> dict[str, Any]:
 
 
 def _table(facts: dict[str, Any]) -> str:
-    from nadir.cli.latents import readable_size
+    from nadir.cli.dataset.latents import readable_size
 
     memory = f"{readable_size(facts['peak_bytes'])} of main memory"
     if "peak_gpu_bytes" in facts:

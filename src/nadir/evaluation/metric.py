@@ -13,7 +13,7 @@ from nadir.evaluation.gate import at_least, at_most
 from nadir.evaluation.report.figures import numbers_by_scale, prompt_means_by_scale, scale_chart
 from nadir.evaluation.report.sections import GUIDANCE
 from nadir.evaluation.values import CheckpointValue, prompt_means
-from nadir.ground.charts import Level
+from nadir.ground.pages.charts import Level
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nadir.pipeline.process import StageResult
+    from nadir.pipeline.processes.process import StageResult
 
 _PROGRESS = re.compile(r"^\w+: \d+/\d+ ")
 _MARKS = {"executed": "✓", "restored": "↺", "unchanged": "·", "failed": "✗"}

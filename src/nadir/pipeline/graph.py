@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.pipeline.freshness import Change, change_by_dvc
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.processes.process import require_user_name
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nadir.pipeline.process import StageResult
+    from nadir.pipeline.processes.process import StageResult
     from nadir.tracking.registry.registration import Registration
 
 _VALIDATE = "validate"

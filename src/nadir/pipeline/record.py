@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.ground.run_record import RunRecord
-    from nadir.pipeline.process import StageResult
+    from nadir.pipeline.processes.process import StageResult
 
 
 def pipeline_folder(root: Path) -> Path:

@@ -12,9 +12,9 @@ from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.freshness import Change, StageState, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
-from nadir.pipeline.lock import workspace_lock
 from nadir.pipeline.mlflow_summary import close_in_mlflow
-from nadir.pipeline.process import StageResult, run_stage
+from nadir.pipeline.processes.lock import workspace_lock
+from nadir.pipeline.processes.process import StageResult, run_stage
 from nadir.pipeline.record import pipeline_folder, write_record
 from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs

@@ -16,8 +16,8 @@ from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
 from nadir.pipeline.freshness import change_of_inputs
 from nadir.pipeline.graph import StageGraph, graph_of, open_repository, order
+from nadir.pipeline.processes.running import is_held, running_stages
 from nadir.pipeline.record import executions, last_run
-from nadir.pipeline.running import is_held, running_stages
 from nadir.pipeline.session import REGISTER
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.differences import differing_outputs

@@ -16,7 +16,7 @@ import torch
 
 from nadir.data.tags.captions import write_prompt
 from nadir.ground.chance import seed_of
-from nadir.ground.pictures import with_facts
+from nadir.ground.pages.pictures import with_facts
 from nadir.model.sdxl.text import TextEncoder
 from nadir.sampling.decode import decode, pixel_array, to_image
 

@@ -19,7 +19,7 @@ from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.freshness import Change, change_of_training
 from nadir.stages.runner import run
 from nadir.training.launcher import launch
-from nadir.training.reporter import load_attribute
+from nadir.training.reports.reporter import load_attribute
 from nadir.training.run_files import (
     CHECKPOINTS,
     LAUNCHER_LOCK,

@@ -13,7 +13,7 @@ import torch
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_folder, write_json
-from nadir.training.divergence import diverged
+from nadir.training.reports.divergence import diverged
 from nadir.training.run_files import CHECK, CHECKPOINTS, OUTPUT
 from nadir.training.state import CheckpointStore
 from nadir.training.stop_request import stopped_early

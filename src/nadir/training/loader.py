@@ -11,7 +11,7 @@ from nadir.data.latents.masks import MaskReader
 from nadir.data.tags.captions import render_caption
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
-from nadir.training.objective import Batch
+from nadir.training.losses.objective import Batch
 from nadir.training.samples import CROP_LEFT
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
+    from nadir.training.losses.timesteps import TimestepSampler
     from nadir.training.samples import Samples
-    from nadir.training.timesteps import TimestepSampler
 
 
 def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:

@@ -35,9 +35,10 @@ from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.token_counts import token_counter
 from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader
-from nadir.training.objective import Objective
-from nadir.training.previews import Previews
-from nadir.training.reporter import NoReporter, TrainingReporter, load_reporter
+from nadir.training.losses.objective import Objective
+from nadir.training.losses.timesteps import TimestepSampler
+from nadir.training.reports.previews import Previews
+from nadir.training.reports.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run
 from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.samples import load_samples
@@ -47,7 +48,6 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
-from nadir.training.timesteps import TimestepSampler
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import make_trainable, text_precision
 from nadir.training.trainer import Trainer

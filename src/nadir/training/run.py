@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from nadir.config.train import TrainParams
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
-    from nadir.training.history import History
     from nadir.training.loader import BatchLoader
-    from nadir.training.objective import Objective
-    from nadir.training.previews import Previews
-    from nadir.training.reporter import TrainingReporter
+    from nadir.training.losses.objective import Objective
+    from nadir.training.reports.history import History
+    from nadir.training.reports.previews import Previews
+    from nadir.training.reports.reporter import TrainingReporter
     from nadir.training.samples import Samples
     from nadir.training.trainable import Trainable
     from nadir.training.validation.validator import Validator

@@ -16,7 +16,7 @@ from nadir.data.tags.codes import TagCoder, TagUses, training_uses
 from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import TIME_IDS
-from nadir.training.regularisation import regularisation_weights
+from nadir.training.losses.regularisation import regularisation_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

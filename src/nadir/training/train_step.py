@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from nadir.config.train import TrainParams
-    from nadir.training.objective import Batch, Objective
+    from nadir.training.losses.objective import Batch, Objective
     from nadir.training.stop_request import StopRequest
     from nadir.training.trainable import Trainable
 

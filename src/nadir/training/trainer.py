@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.events import Progress, say
-from nadir.training.departures import drawn_weights, objective_notes
-from nadir.training.divergence import diverged
-from nadir.training.history import History
-from nadir.training.reporter import SHARE_PREFIX
+from nadir.training.reports.departures import drawn_weights, objective_notes
+from nadir.training.reports.divergence import diverged
+from nadir.training.reports.history import History
+from nadir.training.reports.reporter import SHARE_PREFIX
 from nadir.training.run_files import CHECKPOINTS
 from nadir.training.state import CheckpointStore, age
 from nadir.training.stop_request import StoppedError

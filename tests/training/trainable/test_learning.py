@@ -21,7 +21,7 @@ from nadir.data.tables import MANIFEST, read_table, write_table
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.networks import load_unet
 from nadir.training.main import make_accelerator, prepare_run
-from nadir.training.reporter import NoReporter
+from nadir.training.reports.reporter import NoReporter
 
 STEPS = 40
 

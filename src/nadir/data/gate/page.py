@@ -13,8 +13,8 @@ from nadir.data.gate.profile import changed_tags
 from nadir.data.gate.verdicts import UNRATED
 from nadir.data.inspection.decoding import ImageError, open_small
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
-from nadir.ground.charts import bar_chart, histogram
-from nadir.ground.page import render_page, thumbnail_uri
+from nadir.ground.pages.charts import bar_chart, histogram
+from nadir.ground.pages.page import render_page, thumbnail_uri
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.ground.drawing import SERIES, chart_style, log_axis, save_chart
+from nadir.ground.pages.drawing import SERIES, chart_style, log_axis, save_chart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,8 +14,8 @@ from nadir.evaluation.metric import Metric
 from nadir.evaluation.report.figures import SCALE_AXIS
 from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
-from nadir.ground.charts import Level, Series, line_chart, scatter_chart
 from nadir.ground.luminance import REC709
+from nadir.ground.pages.charts import Level, Series, line_chart, scatter_chart
 
 if TYPE_CHECKING:
     import pandas as pd

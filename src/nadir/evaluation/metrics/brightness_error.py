@@ -16,7 +16,7 @@ from nadir.evaluation.metric import Metric
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
-from nadir.ground.page import number
+from nadir.ground.pages.page import number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from nadir.evaluation.metric import Metric
 from nadir.evaluation.report.figures import interval_series
 from nadir.evaluation.report.sections import LOSS
 from nadir.evaluation.values import CheckpointValue, Row
-from nadir.ground.charts import Level, line_chart
-from nadir.ground.page import number
+from nadir.ground.pages.charts import Level, line_chart
+from nadir.ground.pages.page import number
 
 if TYPE_CHECKING:
     from nadir.evaluation.evaluator import Evaluation

@@ -9,7 +9,7 @@ import numpy as np
 from nadir.evaluation.comparison import bootstrap_mean
 from nadir.evaluation.results import scale_key
 from nadir.evaluation.values import prompt_means
-from nadir.ground.charts import Level, Series, line_chart
+from nadir.ground.pages.charts import Level, Series, line_chart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

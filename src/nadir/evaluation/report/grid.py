@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from nadir.ground.drawing import COLOURS
+from nadir.ground.pages.drawing import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
-from nadir.ground.page import number, render_page, thumbnail_uri
+from nadir.ground.pages.page import number, render_page, thumbnail_uri
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nadir.ground.errors import NadirError
 from nadir.ground.loopback import LOOPBACK, proxy_variables
-from nadir.pipeline.process import withheld
+from nadir.pipeline.processes.process import withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

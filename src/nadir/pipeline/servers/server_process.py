@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from nadir.pipeline.supervise import group_is_alive
+from nadir.pipeline.processes.supervise import group_is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

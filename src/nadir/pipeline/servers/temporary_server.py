@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.loopback import proxy_variables
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

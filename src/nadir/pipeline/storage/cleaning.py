@@ -12,8 +12,8 @@ from nadir.ground.errors import NadirError
 from nadir.ground.locks import is_held
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import stage_fingerprint
-from nadir.pipeline.lock import workspace_lock
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.processes.lock import workspace_lock
+from nadir.pipeline.processes.process import require_user_name
 from nadir.pipeline.record import pipeline_folder
 from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running_jobs
 from nadir.pipeline.storage.objects import DIRECTORY, cache_folder

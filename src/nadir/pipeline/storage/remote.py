@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.process import require_user_name
+from nadir.pipeline.processes.process import require_user_name
 from nadir.pipeline.storage.objects import damaged_objects, object_path, objects_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground.events import say
 from nadir.ground.files import write_text
-from nadir.ground.pictures import has_facts, read_facts, with_facts
+from nadir.ground.pages.pictures import has_facts, read_facts, with_facts
 from nadir.ground.workspace import main_workspace
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, is_transient, store_faults, store_name

@@ -16,7 +16,7 @@ from nadir.tracking.runs.journal import Journal, deliver, journals
 from nadir.tracking.runs.training_run import RUN_VARIABLE, now_ms
 from nadir.tracking.store.connection import connect, store_name, tracking_uri
 from nadir.tracking.store.faults import store_error
-from nadir.training.reporter import SHARE_PREFIX
+from nadir.training.reports.reporter import SHARE_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import torch
 from nadir.config.objective import SquaredLoss
 from nadir.diffusion.loss_weight import loss_weight_table
 from nadir.diffusion.prediction import add_noise, target
-from nadir.training.error_functions import error_function
-from nadir.training.learned_weight import LearnedWeight
+from nadir.training.losses.error_functions import error_function
+from nadir.training.losses.learned_weight import LearnedWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

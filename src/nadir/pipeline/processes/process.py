@@ -22,7 +22,7 @@ from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.freshness import StageState, state_by_dvc
-from nadir.pipeline.supervise import run_group
+from nadir.pipeline.processes.supervise import run_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

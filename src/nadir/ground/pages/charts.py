@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from nadir.ground.drawing import COLOURS, SERIES, TIP, chart_style, inline_svg, number_text
+from nadir.ground.pages.drawing import COLOURS, SERIES, TIP, chart_style, inline_svg, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import io
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from nadir.ground.drawing import COLOURS
+from nadir.ground.pages.drawing import COLOURS
 
 # Below this side WebP is stored without loss: tiny images are shown enlarged, and loss would show.
 _LOSSLESS_SIDE_PX = 128

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nadir.cli.models import ModelOption, model_path
+from nadir.cli.model.models import ModelOption, model_path
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
