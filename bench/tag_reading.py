@@ -25,8 +25,8 @@ from bench.performance import write
 from bench.results import table
 
 from nadir.data.sources.interfaces import FILES
-from nadir.data.sources.layouts.metadata_rows import scan
 from nadir.data.sources.layouts.sidecars import list_sidecars
+from nadir.data.sources.rows.metadata_rows import scan
 from nadir.data.sources.stores.local import LocalStore
 from nadir.data.tag_text import parse_sources, parse_tag_file, short_row
 

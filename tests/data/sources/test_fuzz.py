@@ -27,7 +27,7 @@ from nadir.data.paths import (
 )
 from nadir.data.sources.detect import open_source
 from nadir.data.sources.interfaces import DamagedError
-from nadir.data.sources.layouts.documents import read_documents
+from nadir.data.sources.rows.documents import read_documents
 from nadir.data.tables import LISTING
 from nadir.data.tag_text import CLASSES, TagsFileError, parse_tag_file
 from nadir.ground.errors import NadirError

@@ -13,7 +13,7 @@ from tests.data.sources.datasets import LAYOUTS, LIMITS, image, lines, parquet, 
 from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.containers import tars
 from nadir.data.sources.detect import open_source
-from nadir.data.sources.layouts import metadata_rows as rows
+from nadir.data.sources.rows import metadata_rows as rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,16 +17,16 @@ from nadir.data.sources.containers.cells import read_cell
 from nadir.data.sources.containers.tars import find_member, read_member
 from nadir.data.sources.folder_repeats import folder_words, with_folder_repeats
 from nadir.data.sources.interfaces import Content, Listing
-from nadir.data.sources.layouts.metadata_rows import read_row
 from nadir.data.sources.layouts.registry import AUTO, BY_NAME
 from nadir.data.sources.not_samples import set_masks_aside, without_folders
+from nadir.data.sources.rows.metadata_rows import read_row
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.data.sources.interfaces import Fault, Store
-    from nadir.data.sources.layouts.documents import TableError
+    from nadir.data.sources.rows.documents import TableError
 
 _ANY_LENGTH = 1 << 62
 

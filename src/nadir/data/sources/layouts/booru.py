@@ -17,7 +17,7 @@ from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout,
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nadir.data.sources.layouts.looking import Inside
+    from nadir.data.sources.rows.looking import Inside
 
 
 class Booru(MetadataLayout):

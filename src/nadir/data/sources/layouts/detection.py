@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 
 from nadir.data.paths import HIDDEN_TAGS
 from nadir.data.sources.columns import images_of, matching, stems
-from nadir.data.sources.layouts.looking import look_inside
 from nadir.data.sources.layouts.metadata_kinds import METADATA
+from nadir.data.sources.rows.looking import look_inside
 
 if TYPE_CHECKING:
     from nadir.data.sources.interfaces import Store
-    from nadir.data.sources.layouts.looking import Inside
     from nadir.data.sources.layouts.metadata_layout import MetadataLayout
+    from nadir.data.sources.rows.looking import Inside
 
 TABLE_NAME = r"(?is)\.(?:jsonl|ndjson|json|csv|parquet)$"
 """Files that may say something about images."""

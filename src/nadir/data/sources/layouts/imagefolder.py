@@ -13,7 +13,7 @@ from nadir.data.sources.containers.parquet_rows import is_name_key
 from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout
 
 if TYPE_CHECKING:
-    from nadir.data.sources.layouts.looking import Inside
+    from nadir.data.sources.rows.looking import Inside
 
 
 class ImageFolder(MetadataLayout):

@@ -19,11 +19,11 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import TAGS, listing_table, matching, problem_table
 from nadir.data.sources.interfaces import FILES
 from nadir.data.sources.layouts.layout import Listed, not_read
-from nadir.data.sources.layouts.metadata_files import read_all
 from nadir.data.sources.layouts.metadata_layout import valid
-from nadir.data.sources.layouts.row_matching import find_images
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, TAG_NAME, list_sidecars, tag_columns
 from nadir.data.sources.layouts.webdataset import Members, members_of
+from nadir.data.sources.rows.metadata_files import read_all
+from nadir.data.sources.rows.row_matching import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from nadir.data.sources.interfaces import Store
     from nadir.data.sources.layouts.detection import Plan
-    from nadir.data.sources.layouts.metadata_files import AllRows
+    from nadir.data.sources.rows.metadata_files import AllRows
 
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout
 
 if TYPE_CHECKING:
-    from nadir.data.sources.layouts.looking import Inside
+    from nadir.data.sources.rows.looking import Inside
 
 _ORDER = ("meta_lat.json", "meta_cap_dd.json", "meta_clean.json", "meta_cap.json")
 

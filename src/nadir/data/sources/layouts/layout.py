@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nadir.data.sources.interfaces import Store
-    from nadir.data.sources.layouts.documents import TableError
+    from nadir.data.sources.rows.documents import TableError
 
 _MOST_NAMED = 12
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nadir.data.sources.layouts.looking import Inside
+    from nadir.data.sources.rows.looking import Inside
 
     Column: TypeAlias = pa.ChunkedArray
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]

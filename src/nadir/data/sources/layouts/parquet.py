@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout
 
 if TYPE_CHECKING:
-    from nadir.data.sources.layouts.looking import Inside
+    from nadir.data.sources.rows.looking import Inside
 
 
 class Parquet(MetadataLayout):

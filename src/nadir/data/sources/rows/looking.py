@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nadir.data.sources.containers.cells import image_cells
 from nadir.data.sources.containers.parquet_files import open_table, parsing
 from nadir.data.sources.containers.parquet_rows import NAMES, is_name_key
-from nadir.data.sources.layouts.documents import MAX_LINE_BYTES, read_documents
-from nadir.data.sources.layouts.envelopes import as_row, beginning, is_row, unwrapped
+from nadir.data.sources.rows.documents import MAX_LINE_BYTES, read_documents
+from nadir.data.sources.rows.envelopes import as_row, beginning, is_row, unwrapped
 from nadir.data.tag_forms.classes import class_of_key
 from nadir.ground.errors import NadirError
 

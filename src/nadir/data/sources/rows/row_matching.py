@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.sources.columns import matching, names, rows_of, stems
-from nadir.data.sources.layouts.image_names import find_in_names
 from nadir.data.sources.layouts.metadata_layout import valid
+from nadir.data.sources.rows.image_names import find_in_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeAlias
 
-    from nadir.data.sources.layouts.metadata_files import AllRows
+    from nadir.data.sources.rows.metadata_files import AllRows
 
     Column: TypeAlias = pa.ChunkedArray
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nadir.data.quarantine import Reason
 from nadir.data.sources.containers.parquet_rows import NAMES, parquet_rows
 from nadir.data.sources.interfaces import DamagedError
-from nadir.data.sources.layouts.envelopes import as_row, unwrapped
+from nadir.data.sources.rows.envelopes import as_row, unwrapped
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from nadir.data.quarantine import Reason
 from nadir.data.sources.containers.index import index_of
 from nadir.data.sources.containers.parquet_rows import EMBEDDED
 from nadir.data.sources.interfaces import Content
-from nadir.data.sources.layouts.documents import read_documents
-from nadir.data.sources.layouts.row_names import (
+from nadir.data.sources.rows.documents import read_documents
+from nadir.data.sources.rows.row_names import (
     LongNameError,
     place_columns,
     with_id,
