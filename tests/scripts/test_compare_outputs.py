@@ -20,7 +20,8 @@ def write_latents(root: Path, latents_NCHW: np.ndarray, order: list[int]) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     shard = f"8x8-{''.join(map(str, order))}.safetensors"
     save_file({"latents": np.ascontiguousarray(latents_NCHW[order])}, folder / shard)
-    rows = {"sha256": ["a", "b"], "key": ["ka", "kb"], "shard": shard, "row": np.argsort(order)}
+    rows = {"sha256": ["a", "b"], "bucket": "8x8", "key": ["ka", "kb"], "shard": shard}
+    rows["row"] = np.argsort(order)
     nothing = dict.fromkeys(("flip_shard", "flip_row"))
     pd.DataFrame(rows | nothing).to_parquet(folder / "index.parquet")
 
@@ -79,7 +80,7 @@ def test_each_difference_is_named(compare: Compare, pair: tuple[Path, Path]) -> 
     code, text = compare(pair)
     assert code == 1
     for line in (
-        "latent: 1 of 2 differ, by 0.25 at most (b)",
+        "latent: 1 of 2 differ, by 0.25 at most (b, 8x8)",
         "columns only in new: rating",
         "1 rows only in old, such as b",
         "1 rows only in new, such as c",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 from tests.training.test_loader import loader_of
+from tests.training.test_trainer import train, weights
 
 from nadir.config.noise import NoiseParams
 from nadir.config.objective import LossWeightParams, MaskedLossParams
@@ -159,3 +160,16 @@ def test_the_setting_needs_that_masks_are_stored(params_text: str) -> None:
     assert found == [("train.masked_loss", "needs encode.masks: files, alpha or both")]
     tree["encode"]["masks"] = "files"
     assert disagreements(Params.model_validate(tree, strict=False)) == []
+
+
+def test_a_training_ends_elsewhere_with_a_mask_and_by_how_much_it_lets_through(
+    project: Path, tmp_path: Path
+) -> None:
+    add_masks(project)
+    settings = {"plain": None, "half": {"unmasked": 0.5}, "none": {"unmasked": 0.0}}
+    off = {"every": 0, "images": 1, "levels": 1}
+    for name, setting in settings.items():
+        train(tmp_path / name, masked_loss=setting, steps=4, preview_every=0, validation=off)
+    plain, half, none = (weights(tmp_path / name)["conv_out.weight"] for name in settings)
+    assert not torch.equal(plain, half)
+    assert not torch.equal(half, none)
