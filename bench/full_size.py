@@ -28,9 +28,7 @@ from bench.performance import write
 from bench.results import ROOT, table
 from ruamel.yaml import YAML
 
-from nadir.compute.accelerate_launch import launch_environment
 from nadir.config.base_model import BaseModelParams
-from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.config.train import TrainParams
@@ -38,6 +36,7 @@ from nadir.data.latents.store import LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
 from nadir.data.tags.weights import tag_statistics
 from nadir.ground.workspace import PARAMS_FILE
+from nadir.training.launcher import library_settings
 
 GIB = 1 << 30
 PRESETS = ("sdxl_12gb", "sdxl_lora_8gb")
@@ -191,8 +190,8 @@ def measure(folder: Path, preset: str) -> dict[str, Any]:
 
 def _child(project: Path, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.full_size", "--child", *arguments, str(project)]
-    compute = read_section("compute", ComputeParams, project / PARAMS_FILE)
-    environment = {**os.environ, **launch_environment(compute), "PYTHONPATH": str(ROOT)}
+    os.chdir(project)
+    environment = {**os.environ, **library_settings(), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -29,10 +29,6 @@ _PLACES = (
 # What `accelerate launch` tells its own; it sets what it means and takes away nothing.
 _SETTINGS = ("ACCELERATE_*", "FSDP_*", "MEGATRON_LM_*", "PARALLELISM_CONFIG_*")
 
-# glibc keeps freed blocks of up to 32 MiB, which in a training step of SDXL on a CPU leaves holes
-# of several GB between the optimizer's states. From 8 MiB on they go back at once.
-_RETURNED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
-
 
 def accelerate_command(
     module: str, arguments: Sequence[str], *, compute: ComputeParams, mixed_precision: str
@@ -78,7 +74,7 @@ def launch_environment(compute: ComputeParams) -> dict[str, str]:
     )
     names = {name for name in taken if not name.endswith("*")}
     prefixes = tuple(name.removesuffix("*") for name in taken if name.endswith("*"))
-    return _RETURNED_AT_ONCE | {
+    return {
         name: value
         for name, value in os.environ.items()
         if name not in names and not name.startswith(prefixes)

@@ -13,6 +13,7 @@ import psutil
 
 from nadir.compute.accelerate_launch import accelerate_command, launch_environment
 from nadir.compute.child_fault import forget_fault, left_fault, no_reason
+from nadir.ground import artifacts
 from nadir.ground.locks import is_held
 from nadir.training.run_files import TRAINER_LOCK, is_finished
 from nadir.training.stop_request import StopRequest, exclusive, stopped_early
@@ -61,7 +62,7 @@ def launch(
             *command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
             *arguments,
         ],
-        {**launch_environment(compute), **_defaults(), **environment},
+        {**launch_environment(compute), **library_settings(), **environment},
         lock,
     )
     if status != 0 or not is_finished(work):
@@ -80,14 +81,24 @@ def command(
     )
 
 
-def _defaults() -> dict[str, str]:
+def library_settings() -> dict[str, str]:
     """Settings of the libraries underneath, unless the user has set them."""
     wanted = {
         # By default torchrun kills 30 s after a signal; saving a large model takes longer.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "900",
         "TRANSFORMERS_VERBOSITY": "error",
     }
+    if _is_large(artifacts.BASE):
+        # glibc keeps freed blocks of up to 32 MiB, which on a CPU leaves holes of several GB
+        # between the states of the optimizer. From 1 MiB on they go back at once; small models
+        # gain nothing.
+        wanted["MALLOC_MMAP_THRESHOLD_"] = str(1 << 20)
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _is_large(base: Path) -> bool:
+    """Whether the U-Net's file has 1 GiB or more."""
+    return sum(path.stat().st_size for path in base.glob("unet/*.safetensors")) >= 1 << 30
 
 
 def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> int | None:
