@@ -97,7 +97,7 @@ def training_pipeline(until: str | None = None) -> dict[str, Any] | State[Any]:
 
     Returns:
         The status afterwards. A run of a deployment that meets another pipeline in the workspace is
-        cancelled, with a message: there is nothing to mend, and the next one will do.
+        cancelled, with a message: there is nothing to correct, and the next one will do.
     """
     try:
         return _run(until)

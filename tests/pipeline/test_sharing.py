@@ -133,7 +133,7 @@ def test_what_cannot_be_sent_is_told_with_a_command_and_tried_again(
     version = registered(trained)
     told = share(trained, version)
     assert f"the weights of nadir version 1 could not be sent to {tmp_path}/objects: " in told
-    assert "fix: mend that, then `nadir run` sends them" in told
+    assert "fix: correct that, then `nadir run` sends them" in told
     assert f"the commit of nadir version 1 could not be sent to {tmp_path}/code.git: " in told
     assert "does not appear to be a git repository" in told
     command = told.split("fix: `git push")[1].split("`")[0]

@@ -69,7 +69,7 @@ app.add_typer(latents_app, name="latents")
 
 
 def main() -> None:
-    """Run the command line; a fault the user can mend is one message and exit code 1."""
+    """Run the command line; a fault that the user can correct is one message and exit code 1."""
     mask_logs()
     try:
         app()

@@ -24,7 +24,7 @@ def schema() -> None:
 
 @app.command()
 def check(params: ParamsFile = Path("params.yaml")) -> None:
-    """Check a parameter file; every fault is told at once, with its line."""
+    """Check a parameter file; every fault is listed at once, with its line."""
     from nadir.config.edit import read_params
 
     read_params(params)

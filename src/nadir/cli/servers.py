@@ -26,7 +26,7 @@ def servers(
 ) -> None:
     """Open the MLflow and Prefect pages of this project until Ctrl-C.
 
-    A server that MLFLOW_TRACKING_URI or PREFECT_API_URL names runs already; its page is told.
+    A server that MLFLOW_TRACKING_URI or PREFECT_API_URL names runs already; its page is named.
     """
     root = project_root()
     os.chdir(root)
@@ -39,13 +39,13 @@ def servers(
 
     uri = tracking_uri(root)
     if mlflow_page(uri) is None:
-        connect(root)  # a store that was moved is mended before it is shown
+        connect(root)  # a store that was moved is corrected before it is shown
     pages = {"MLflow": mlflow_page(uri), "Prefect": prefect_page()}
     commands = {"MLflow": _mlflow(mlflow_port), "Prefect": _prefect(prefect_port)}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
     missing = [name for name, page in pages.items() if page is None]
     _require_ports({name: ports[name] for name in missing})
-    # What goes wrong inside them is told here, for nobody else reads their logs.
+    # What goes wrong inside them is shown here, as nobody else reads their logs.
     environment = {**with_database(quiet_environment()), **_SHOW_ERRORS, **told}
     # Not as an argument, which every user of the machine can read.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
@@ -108,6 +108,6 @@ def _wait_for_first(running: list[ServerProcess]) -> None:
                 raise NadirError(
                     f"the {server.name} server ended by itself with status {status}, so the other "
                     f"one is ended too; its last lines:{told or ' none'}",
-                    fix="mend what they name and start again",
+                    fix="correct what they name and start again",
                 )
         time.sleep(0.2)

@@ -101,7 +101,7 @@ def _stages(status: dict[str, Any], console: Console) -> Table:
 
 
 def _state(stage: dict[str, Any]) -> str:
-    """Where a stage stands now, whoever ran it last: a pipeline, `dvc repro`, an experiment."""
+    """Where a stage stands now, however it was run last: a pipeline, `dvc repro`, an experiment."""
     states = {
         "running": stage["running"],
         "up to date": stage["up_to_date"],

@@ -225,7 +225,7 @@ class _Pool(Generic[Item]):
             else:
                 self._failed_starts = 0
                 yield chunk, answer[1], None
-        # Whoever was ready is no longer in `busy`: an answer that came just in time counts.
+        # What was ready is no longer in `busy`: an answer that came just in time counts.
         for worker in busy.values():
             if worker.is_overdue(self._limit_s):
                 yield from self._take_back(worker, "timed_out")

@@ -92,7 +92,7 @@ def _answer(function: Any, chunk: list[Any], beats: int) -> bytes:
         try:
             answer = pickle.dumps(("raised", error, text))
             pickle.loads(answer)  # noqa: S301 - our own bytes; some errors only pickle one way
-        except Exception:  # noqa: BLE001 - an error that does not travel is told as text
+        except Exception:  # noqa: BLE001 - an error that cannot be pickled is passed on as text
             answer = pickle.dumps(("raised", RuntimeError(str(error)), text))
         return answer
 

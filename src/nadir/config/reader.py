@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_yaml(path: Path) -> Any:
     """Parse YAML keeping comments and line numbers; the root must be a mapping.
 
-    The tree is shared with whoever reads the same text later in this process: change a copy of it.
+    The tree is shared with all that read the same text later in this process: change a copy of it.
 
     Raises:
         NadirError: No such file, or no valid YAML mapping.

@@ -1,7 +1,7 @@
 """Random numbers as functions of names and places, never of processes or the order of calls.
 
 So results do not depend on how work is shared out, and an interrupted run goes on without
-replaying anything. Whoever needs chance takes one of three: a number from a text, a seed from a
+replaying anything. What needs chance takes one of three: a number from a text, a seed from a
 text, or the generator of a place.
 """
 

@@ -10,7 +10,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class NadirError(Exception):
-    """A fault in the input or the surroundings, told so that a user can act on it.
+    """A fault in the input or the surroundings, in words that a user can act on.
 
     Passwords and keys in its texts are masked: it is printed, logged and stored.
 

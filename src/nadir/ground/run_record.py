@@ -27,7 +27,7 @@ class RunRecord:
         fingerprint: Of the `train` stage, for a training.
         name: The run's.
         store: The MLflow store that has it, by its `store_name`.
-        status: What became of it, where the store could not be told yet.
+        status: What became of it, where the store does not know it yet.
     """
 
     run_id: str | None = None

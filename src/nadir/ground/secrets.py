@@ -88,7 +88,7 @@ def scrub(error: BaseException | None) -> None:
 
 
 def mask_logs() -> None:
-    """Mask every record of this process's logs, whoever writes or keeps them."""
+    """Mask every record of this process's logs, whatever writes or keeps them."""
     make = logging.getLogRecordFactory()
     if getattr(make, "masks", False):
         return

@@ -38,7 +38,7 @@ def close_in_mlflow(
         root: The project's root.
 
     Raises:
-        NadirError: The store cannot be told.
+        NadirError: The store cannot be written to.
     """
     ends = [*results.values(), *([registering] if registering is not None else [])]
     failed = next((end for end in ends if end.state == "failed"), None)

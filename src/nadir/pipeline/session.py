@@ -153,10 +153,10 @@ class Session:
         return self.registration
 
     def share(self, say: Callable[[str], None]) -> None:
-        """Send what is registered to DVC's and git's remote; what cannot be sent is told.
+        """Send what is registered to DVC's and git's remote; what cannot be sent is said.
 
         Args:
-            say: Told what is sent, what could not be, and what to do about it.
+            say: Called with what is sent, what could not be, and what to do about it.
         """
         if self.registration is not None:
             fault = self.registration.version.tags.get("git.fault", "")
@@ -171,7 +171,7 @@ class Session:
         """Write the record of the run; a run that computed or failed closes its MLflow run.
 
         Raises:
-            NadirError: MLflow cannot be told; the next session of this workspace will tell it.
+            NadirError: MLflow cannot be reached; the next session of this workspace will record it.
         """
         conclude_pipeline(self._run_file, status)
         self._write_record(status.lower())

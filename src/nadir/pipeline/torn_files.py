@@ -1,6 +1,6 @@
-"""What a power cut leaves half-written of DVC's own files, and nothing would ever mend.
+"""What a power cut leaves half-written of DVC's own files, and nothing would ever repair.
 
-For whoever holds the workspace lock: no stage of this workspace runs then.
+Only for the holder of the workspace lock: no stage of this workspace runs then.
 """
 
 from __future__ import annotations

@@ -110,11 +110,12 @@ def plan_memory(
     vae_bytes = _bytes(vae.parameters())
     with runnable(vae):
         decoding = decoding_memory(vae, latent_CHW=latent_CHW)
+    if train.preview_every:  # it stays where the first preview has taken it
+        lasting.append(_placed("VAE", vae_bytes, train.frozen_models, "fp32"))
     average = next((part for part in lasting if part.name == "average"), Part("average"))
     published = Part("published weights", host=_bytes(weights.values()), note="own ones set aside")
     previews = (
         *lasting,
-        _placed("VAE", vae_bytes, train.frozen_models, "fp32"),
         _placed("decoding", decoding, train.frozen_models, "one picture"),
         *([published] if train.ema_decay else []),
     )

@@ -43,7 +43,7 @@ class DrawRequest(BaseModel):
     @field_validator("seed", "cfg_scale", "steps", "width", "height", mode="before")
     @classmethod
     def _is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Whoever sends a truth value or a text for a number has mixed something up."""
+        """A truth value or a text where a number belongs is a mistake of the sender."""
         if isinstance(value, bool | str | bytes):
             raise PydanticKnownError("float_type" if info.field_name == "cfg_scale" else "int_type")
         return value

@@ -99,7 +99,7 @@ def _remedy(fault: str, root: Path) -> str:
         return "`git init && git add --all && git commit -m Start`, or work in a clone"
     if "committed yet" in fault or "no dvc.yaml" in fault:
         return "`git add --all && git commit -m Start`"
-    return "mend what `git status` and `git fsck` say, or clone again"
+    return "correct what `git status` and `git fsck` say, or clone again"
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> i
     """Run the command until neither it nor a trainer is left.
 
     Returns:
-        Its exit status; None when it was told to stop before it had started a trainer.
+        Its exit status; None when it was asked to stop before it had started a trainer.
     """
     asked = 0.0
     with StopRequest() as stop:

@@ -43,7 +43,7 @@ class Run:
         scaling: Latent scaling, stored in the checkpoint.
         text: The text encoders that loader and previews use, on the training device.
         previews: Draws previews; None draws none.
-        reporter: Told what happens, by the main process alone.
+        reporter: Called with what happens, by the main process alone.
         validator: Measures the held-out error; None measures none.
     """
 

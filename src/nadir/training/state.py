@@ -66,7 +66,7 @@ class CheckpointStore:
         folder: Where they lie.
         fingerprint: Of code, data and params; a checkpoint of another one is refused.
         keep: How many stay.
-        warn: Told about checkpoints that cannot be used.
+        warn: Called with checkpoints that cannot be used.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ KEY = "nadir"
 def with_facts(picture: Image, facts: Mapping[str, Any]) -> Image:
     """A copy of a picture that carries facts into every PNG file it is saved to.
 
-    The facts go with `save` itself, whoever calls it, so a tracker's files have them as well.
+    The facts go with `save` itself, wherever it is called, so a tracker's files have them as well.
     Other file formats leave them out.
 
     Args:

@@ -1,7 +1,7 @@
 """One DVC stage as a supervised process: streamed, interruptible, never left half-done.
 
 DVC decides whether a stage runs. It and everything it starts form one process group, which is
-told to stop by SIGINT: DVC ignores it while a command runs, waits for the command and releases its
+asked to stop by SIGINT: DVC ignores it while a command runs, waits for the command and releases its
 locks, whereas SIGTERM would kill DVC and orphan the command.
 """
 
@@ -38,7 +38,7 @@ _QUIET = {
     "MPLBACKEND": "agg",  # a notebook's own backend exists in the notebook only
 }
 # Prefect's own records go to its server, and libraries' bars nowhere: the console belongs to the
-# pipeline's lines. Whoever wants them sets these.
+# pipeline's lines. Set these to see them.
 _DEFAULTS = {
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",

@@ -23,7 +23,7 @@ def is_held(root: Path) -> bool:
 
 
 def running_stages(root: Path, outputs: Mapping[str, Sequence[str]]) -> dict[str, int | None]:
-    """Stages that are computed now, whoever started them, with the process where it is known.
+    """Stages that are computed now, whatever started them, with the process where it is known.
 
     Args:
         root: The project's root.

@@ -56,7 +56,7 @@ def temporary_server(
 
     Args:
         root: The project's root.
-        say: Told what is waited for when it takes long.
+        say: Called with what is waited for when it takes long.
         meanwhile: Called once while the server starts, which takes seconds.
 
     Yields:
@@ -191,7 +191,7 @@ def _cannot_start(code: int | None, log: Path) -> NadirError:
     return NadirError(
         f"Prefect's temporary server {what}; its last lines:{told}",
         where=str(log),
-        fix=f"mend what they name; a damaged history is made anew when the folder {_HOME_VARIABLE} "
+        fix=f"correct that; a damaged history is made anew when the folder {_HOME_VARIABLE} "
         "names (else work/prefect) is moved away. Or let PREFECT_API_URL name a running server",
     )
 

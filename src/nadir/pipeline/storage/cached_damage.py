@@ -63,7 +63,7 @@ def mend_outputs(
     Args:
         stage: Its name.
         root: The project's root.
-        say: Told what was found.
+        say: Called with what was found.
         restore: Whether the stage's inputs are those of `dvc.lock`, so that any other output is
             damage. Else only what the cache holds damaged is: other files may be newer than the
             lock file.

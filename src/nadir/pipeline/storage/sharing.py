@@ -36,7 +36,7 @@ def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> 
     Args:
         root: The project's root.
         current: The version of the workspace's checkpoint.
-        say: Told what is sent, and what could not be.
+        say: Called with what is sent, and what could not be.
     """
     wanted, git_name = _settings(root)
     if wanted is False:
@@ -107,7 +107,7 @@ def _send_weights(
         except NadirError as error:
             say(
                 f"register: the weights of {label} could not be sent to {remote.url}: "
-                f"{error.what}\n  fix: mend that, then `nadir run` sends them"
+                f"{error.what}\n  fix: correct that, then `nadir run` sends them"
             )
             return
         tag_version(root, version, {WEIGHTS_TAG: remote.url})
@@ -161,7 +161,7 @@ def _send_commits(
             label = f"{version.name} version {version.version}"
             say(
                 f"register: the commit of {label} could not be sent to {url}: {error}\n"
-                f"  fix: `git {shlex.join(command)}`, or mend that and `nadir run`"
+                f"  fix: `git {shlex.join(command)}`, or correct that and `nadir run`"
             )
             return
         tag_version(root, version, {COMMIT_TAG: url})

@@ -1,4 +1,4 @@
 """MLflow's runs of pipelines and trainings, which outlive processes and outages.
 
-A journal on disk keeps what a store that is away has not been told.
+A journal on disk keeps what a store that is away does not know yet.
 """

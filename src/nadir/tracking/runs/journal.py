@@ -1,4 +1,4 @@
-"""What a training has to tell MLflow, on disk until it is told: an outage costs no record."""
+"""What a training has to tell MLflow, on disk until it is sent: an outage costs no record."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def announce_pipeline(path: Path, *, flow_run_id: str, name: str) -> None:
 
 
 def pipeline_run(path: Path, root: Path | None = None) -> str:
-    """Id of the pipeline's MLflow run, which is made by whoever asks first.
+    """Id of the pipeline's MLflow run, which is made when it is first asked for.
 
     Args:
         path: The file that `announce_pipeline` wrote.
@@ -63,7 +63,7 @@ def pipeline_run(path: Path, root: Path | None = None) -> str:
 
 
 def conclude_pipeline(path: Path, status: RunStatus) -> None:
-    """Note what became of the pipeline, for the case that the store cannot be told now."""
+    """Note what became of the pipeline, for the case that the store cannot be reached now."""
     write_run(path, replace(read_run(path), status=status))
 
 
@@ -76,7 +76,7 @@ def forget_pipeline(path: Path) -> None:
 def close_abandoned(folder: Path, root: Path) -> list[str]:
     """Close the runs of pipelines that were killed, and of the trainings inside them.
 
-    Only for whoever holds the workspace: then no pipeline of these files is alive. Runs of another
+    Only for the holder of the workspace: then no pipeline of these files is alive. Runs of another
     store wait until that one is used again.
 
     Args:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FLUSH_EVERY_S = 5.0
 _SYSTEM_EVERY_S = 5.0
 _TAG_CHARACTERS = 5000
-# At the end, how long a store that takes no more records is waited for; a training that is told to
+# At the end, how long a store that takes no more records is waited for; a training that is asked to
 # stop has 24 s in all.
 _PATIENCE_S = {"FINISHED": 20.0, "FAILED": 10.0, "KILLED": 6.0}
 

@@ -58,7 +58,7 @@ def _told(chain: list[BaseException], *, server: bool) -> tuple[str, str]:
         return f"the server does not answer (HTTP {code} in its place)", fix
     if code and server:
         behind = "its database or its store of artifacts (S3)"
-        fix = f"see the server's log and mend what stands behind it, {behind}, {_AGAIN}"
+        fix = f"see the server's log and repair what stands behind it, {behind}, {_AGAIN}"
         return f"the server is up but answers with errors (HTTP {code})", fix
     if names & _AWAY and server:
         reason = _ADDRESS.sub("", _first_line(chain[-1]))  # of the operating system, the plainest

@@ -46,7 +46,7 @@ def artifact_folder(database: Path) -> Path:
 def settle(database: Path) -> None:
     """Point every record of the store to the artifacts beside it, where they point elsewhere.
 
-    For whoever holds the store's lock. All records change in one transaction.
+    Only for the holder of the store's lock. All records change in one transaction.
 
     Args:
         database: The SQLite file.

@@ -37,7 +37,7 @@ class Watch:
     Args:
         params: Steps, how often to measure, which alarms stop.
         mean_error: What always guessing the mean gets in the held-out error.
-        warn: Told about alarms.
+        warn: Called with each alarm.
 
     Attributes:
         stopping: The alarm that stops the run, once there was one.
