@@ -109,11 +109,10 @@ def test_presets_fit_their_cards(name: str, card_gib: int, project: Path) -> Non
     assert fullest + DEVICE_LIBRARIES < card_gib * GIB
 
 
-def test_presets_differ_from_the_first_where_they_say(project: Path) -> None:
+def test_presets_of_one_model_differ_in_training_and_machine_alone() -> None:
     first = read_params(ROOT / "presets/sdxl.yaml").model_dump()
-    same = {"noise", "validate", "tag_statistics", "encode", "evaluate", "register", "base_model"}
     for name in ("sdxl_24gb", "sdxl_12gb", "sdxl_lora_8gb", "sdxl_8x80gb"):
         other = read_params(ROOT / f"presets/{name}.yaml").model_dump()
-        assert {section for section in same if first[section] != other[section]} == set()
-        caption = {key: p["train"]["caption"] for key, p in (("a", first), ("b", other))}
-        assert caption["a"] == caption["b"]
+        different = {section for section in first if first[section] != other[section]}
+        assert different <= {"train", "bucket", "compute"}
+        assert first["train"]["caption"] == other["train"]["caption"]
