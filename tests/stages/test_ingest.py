@@ -134,7 +134,9 @@ def make_booru(project: Path) -> None:
     text = "".join(json.dumps(post) + "\n" for post in posts)
     (project / "images" / "posts.jsonl").write_text(text)
     (project / "images" / "a.png").write_bytes(encoded(picture(5), "PNG"))
-    (project / "images" / "1.txt").unlink()
+    # A text's own list of tags would go before the row's.
+    for name in ("0.txt", "1.txt"):
+        (project / "images" / name).unlink()
 
 
 def test_the_layout_is_named_and_carried_to_the_report(
@@ -157,8 +159,13 @@ def test_the_layout_is_named_and_carried_to_the_report(
         "0": "general",
         "7": "questionable",
     }
-    # The source's own class, the table's, and the table's before the vocabulary's.
-    assert [tuple(tag.values()) for tag in found["7"]["tags"]] == [("me", "artist")]
+    # The flat list and the lists by class together; the source's own class, the table's, and the
+    # table's before the vocabulary's.
+    assert [tuple(tag.values()) for tag in found["7"]["tags"]] == [
+        ("x", "general"),
+        ("y", "general"),
+        ("me", "artist"),
+    ]
     assert [tuple(tag.values()) for tag in found["0"]["tags"]] == [
         ("1girl", "meta"),
         ("some_thing", "copyright"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.training.conftest import ROOT
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nadir.config.optimizers import OPTIMIZERS
+from nadir.model.sdxl.calling import call_unet
 from nadir.training.check import snapshot_digests
 from nadir.training.optim.weight_average import WeightAverage
 from nadir.training.train_step import TrainStep
@@ -93,7 +95,8 @@ def test_clipping_outside_backward_is_the_usual_one_one_parameter_at_a_time() ->
 def gradients(step: TrainStep, number: int) -> dict[str, torch.Tensor]:
     """Of the loss of a batch at the present weights, unclipped."""
     weights = step.trainable.weights()
-    loss = step._objective(step._predict, batch(number)).loss
+    predict = functools.partial(call_unet, step._update.model)
+    loss = step._objective(predict, batch(number)).loss
     return dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
 
