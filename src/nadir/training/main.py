@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from nadir.config.train import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.samples import Samples
+    from nadir.training.validation.validator import Validator
 
 _PATIENCE = timedelta(hours=2)
 
@@ -188,36 +189,12 @@ def prepare_run(
         repeats=train.repeats,
         regularisation=train.regularisation,
     )
-    text = load_text(artifacts.BASE, dtype=text_precision(train))
-    if train.frozen_models == "host" and not train.text_encoders:
-        text = replace(text, visits=device)
-    else:
-        text.to(device)
+    text = load_text_encoders(train, device)
+    validator = previews = None
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
-    previews = validator = None
-    if train.validation.every and accelerator.is_main_process:
-        validator = load_validator(
-            artifacts.MANIFEST.parent,
-            train,
-            noise=noise,
-            schedule=schedule,
-            scaling=scaling,
-            text=text,
-        )
-        if validator is None:
-            say(f"train: {NO_HOLDOUT}")
-    if train.preview_every and accelerator.is_main_process:
-        previews = Previews(
-            train,
-            samples,
-            reader=reader,
-            text=text,
-            vae=load_vae(artifacts.BASE),
-            scaling=scaling,
-            schedule=schedule,
-            prediction=noise.prediction,
-        )
+        validator = _validator(train, noise, schedule, scaling, text)
+        previews = _previews(train, noise, schedule, scaling, text, samples, reader)
     loader = BatchLoader(
         samples,
         reader=reader,
@@ -243,6 +220,59 @@ def prepare_run(
         reporter=reporter,
         validator=validator,
     )
+
+
+def _validator(
+    train: TrainParams,
+    noise: NoiseParams,
+    schedule: NoiseSchedule,
+    scaling: LatentScaling,
+    text: TextEncoder,
+) -> Validator | None:
+    if not train.validation.every:
+        return None
+    validator = load_validator(
+        artifacts.MANIFEST.parent,
+        train,
+        noise=noise,
+        schedule=schedule,
+        scaling=scaling,
+        text=text,
+    )
+    if validator is None:
+        say(f"train: {NO_HOLDOUT}")
+    return validator
+
+
+def _previews(
+    train: TrainParams,
+    noise: NoiseParams,
+    schedule: NoiseSchedule,
+    scaling: LatentScaling,
+    text: TextEncoder,
+    samples: Samples,
+    reader: LatentReader,
+) -> Previews | None:
+    if not train.preview_every:
+        return None
+    return Previews(
+        train,
+        samples,
+        reader=reader,
+        text=text,
+        vae=load_vae(artifacts.BASE),
+        scaling=scaling,
+        schedule=schedule,
+        prediction=noise.prediction,
+    )
+
+
+def load_text_encoders(train: TrainParams, device: torch.device) -> TextEncoder:
+    """The base's text encoders, on the device or ready to visit it (`train.frozen_models`)."""
+    text = load_text(artifacts.BASE, dtype=text_precision(train))
+    if train.frozen_models == "host" and not train.text_encoders:
+        return replace(text, visits=device)
+    return text.to(device)
 
 
 def warn_of_cut_captions(samples: Samples, text: TextEncoder, captions: CaptionParams) -> None:
