@@ -1,4 +1,4 @@
-"""Rows of large tables in another order."""
+"""Rows of large tables: taken in another order, and which hold a value."""
 
 from __future__ import annotations
 
@@ -50,3 +50,8 @@ def _take(
     back = np.empty(len(rows), np.int64)
     back[order] = np.arange(len(rows))
     return pa.Table.from_batches(parts).combine_chunks().take(pa.array(back))
+
+
+def valid(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which rows of a column hold a value."""
+    return np.asarray(column.is_valid().to_numpy(), dtype=np.bool_)

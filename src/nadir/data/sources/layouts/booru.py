@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
+from nadir.data.large_tables import valid
 from nadir.data.quarantine import Reason
-from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout, valid
+from nadir.data.sources.layouts.metadata_layout import Matching, MetadataLayout
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.large_tables import valid
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.quarantine import Reason
 from nadir.data.sources.columns import TAGS, listing_table, matching, problem_table
 from nadir.data.sources.interfaces import FILES
 from nadir.data.sources.layouts.layout import Listed, not_read
-from nadir.data.sources.layouts.metadata_layout import valid
 from nadir.data.sources.layouts.sidecars import NO_IMAGE, TAG_NAME, list_sidecars, tag_columns
 from nadir.data.sources.layouts.webdataset import Members, members_of
 from nadir.data.sources.rows.metadata_files import read_all

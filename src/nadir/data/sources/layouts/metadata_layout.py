@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    import numpy as np
     import pyarrow as pa
 
     from nadir.data.sources.rows.looking import Inside
@@ -74,8 +73,3 @@ class MetadataLayout:
     def is_about_images(self, rows: pa.Table) -> bool:  # noqa: ARG002 - for subclasses
         """Whether a metadata file, given its rows, is one of images at all."""
         return True
-
-
-def valid(column: Column) -> Mask:
-    """Which rows of a column hold a value."""
-    return np.asarray(column.is_valid().to_numpy(), dtype=np.bool_)

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.large_tables import valid
 from nadir.data.quarantine import Reason
-from nadir.data.sources.layouts.metadata_layout import valid
 from nadir.data.sources.rows.documents import TableError
 from nadir.data.sources.rows.metadata_rows import read_rows
 from nadir.data.sources.rows.row_names import place_columns

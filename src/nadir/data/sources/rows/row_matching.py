@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.large_tables import valid
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.sources.columns import matching, names, rows_of, stems
-from nadir.data.sources.layouts.metadata_layout import valid
 from nadir.data.sources.rows.image_names import find_in_names
 
 if TYPE_CHECKING:
