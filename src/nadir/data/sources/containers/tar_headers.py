@@ -1,4 +1,4 @@
-"""The headers of plain members, several times as fast as tarfile reads them.
+"""The headers of plain members, in a third to half of the time that tarfile takes.
 
 Plain is a regular member with a name of ASCII letters in one sound header that lies where the one
 before says. At the first that is anything else, tarfile goes on.
