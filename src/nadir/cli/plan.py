@@ -100,18 +100,24 @@ def _memory(plan: Plan) -> Iterator[str]:
         f"{memory.trained / 1e6:,.1f} M of {memory.parameters / 1e6:,.1f} M parameters trained"
     )
     yield ""
-    yield f"  {'GiB':<20} {'device':>8} {'host':>8}"
+    # On a CPU both are the same memory, and `at the most` adds them up.
+    most = max(plan.device_bytes, plan.host_bytes)
+    unit, size = ("GiB", 1 << 30) if most >= 1 << 30 else ("MiB", 1 << 20)
+
+    def row(name: str, device: int | None, host: int | None, note: str = "") -> str:
+        cells = [f"{count / size:.2f}" if count else "" for count in (device, host)]
+        return f"  {name:<22} {cells[0]:>8} {cells[1]:>8}  {note}".rstrip()
+
+    yield f"  {unit:<22} {'device':>8} {'host':>8}"
     for title, parts in memory.moments().items():
-        if parts:
-            yield f"  {title}"
+        if not parts:
+            continue
+        yield f"  {title}"
         for part in parts:
-            cells = f"{_gib(part.device):>8} {_gib(part.host):>8}"
-            yield f"    {part.name:<18} {cells}  {part.note}".rstrip()
-        if parts:
-            device, host = (sum(getattr(p, at) for p in parts) for at in ("device", "host"))
-            yield f"    {'in all':<18} {_gib(device):>8} {_gib(host):>8}"
-    yield f"  {'at the most':<20} {_gib(plan.device_bytes):>8} {_gib(plan.host_bytes):>8}"
-    yield f"  {'there are':<20} {_gib(plan.device_total):>8} {_gib(plan.host_total):>8}"
+            yield row(f"  {part.name}", part.device, part.host, part.note)
+        yield row("  in all", sum(p.device for p in parts), sum(p.host for p in parts))
+    yield row("at the most", plan.device_bytes, plan.host_bytes)
+    yield row("there are", plan.device_total, plan.host_total)
 
 
 def _disk(plan: Plan) -> str:
@@ -134,7 +140,3 @@ def _time(plan: Plan) -> str:
         f"{total} for {plan.steps:,} steps of {plan.step_seconds:.2f} s, as the last "
         "`nadir train --check` measured, without previews, validation and checkpoints"
     )
-
-
-def _gib(count: int | None) -> str:
-    return "" if not count else f"{count / (1 << 30):.2f}"
