@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast durations evidence lint format bench servers schema deps lock clean
+.PHONY: help install run test test-fast fuzz durations evidence lint format bench servers schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: $(STAMP) ## All tests but the long ones of `make evidence`
 
 test-fast: $(STAMP) ## The tests that take under 0.1 s, and one of every folder at least
 	@$(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
+
+fuzz: $(STAMP) ## The property tests on examples drawn anew; what they find becomes a test
+	@$(BIN)/pytest -m "hypothesis and not evidence" --hypothesis-profile drawn -n auto --dist loadfile
 
 durations: $(STAMP) ## All tests; what each takes is written to tests/durations.json
 	@$(BIN)/pytest --record-durations -n auto --dist loadfile --no-loadscope-reorder

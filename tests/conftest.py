@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from tests.support.durations import Durations, Recorder
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ os.environ.update(
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+# A busy machine is no fault of the code; and a change is judged by the same examples as the one
+# before it. New ones are drawn by `make fuzz`.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("drawn", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 S3_SECRET = "wJalrXUtnFEMI-not-to-be-seen"
 

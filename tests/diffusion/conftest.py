@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
 
 from nadir.diffusion.schedule import NoiseSchedule
-
-# a busy machine is no fault of the code
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 HERE = Path(__file__).parent
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.data.sources.datasets import examined, image, lines, parquet, reasons, write
 
+from nadir.data.sources.containers.parquet_rows import parquet_rows
 from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError
 
@@ -228,6 +229,7 @@ ZSTD: dict[str, Any] = {"compression": "zstd"}
 LOOK = """
 import sys
 from nadir.data.inspection.inspection import Limits, inspect_file
+from nadir.data.sources.containers.parquet_rows import parquet_rows
 from nadir.data.sources.detect import open_source
 source = open_source(sys.argv[1], "auto")
 limits = Limits(1_000_000, 1 << 28, (0, 0, 0))
@@ -302,3 +304,20 @@ def test_csv_lines_may_have_a_megabyte_and_no_more(tmp_path: Path, root: Path) -
     row = source.read(rows["0.png"]["tags_path"], 1 << 20)
     assert json.loads(row.data) == {"text": long}
     assert "it has more than 1,048,576 bytes" in rows["metadata.csv#000002"]["detail"]
+
+
+@pytest.mark.parametrize("value", [1, 3, 0x7F, 0xFF])
+def test_any_one_byte_of_its_pages_may_be_wrong(value: int) -> None:
+    """Each position of a repeated text is one byte: a wrong one points outside of the texts."""
+    rows = [{"file_name": f"{n}.png", "text": "1girl", "id": n} for n in range(8)]
+    sound = parquet(rows, pa.schema([("file_name", pa.string()), ("text", pa.string()),
+                                     ("id", pa.int64())]), group=4)  # fmt: skip
+    pages = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    outside = 0
+    for at in range(4, pages):
+        damaged = bytearray(sound)
+        damaged[at] = value
+        found = list(parquet_rows(io.BytesIO(bytes(damaged))))
+        assert len(found) == len(rows)
+        outside += any("out-of-bounds" in (fault or "") for _, fault in found)
+    assert outside

@@ -149,9 +149,14 @@ def _bytes_of(batch: pa.RecordBatch, column: str) -> pa.Array:
 
 
 def _beginning(values: pa.Array | pa.ChunkedArray, row: int, limit: int) -> bytes | None:
-    """The first `limit` bytes of a value; never a second copy of all of them."""
-    value = values[row]
-    if isinstance(value, pa.DictionaryScalar):
-        value = value.value
-    buffer = value.as_buffer()
+    """The first `limit` bytes of a value; never a second copy of all of them.
+
+    Raises:
+        DamagedError: It is not where the table says.
+    """
+    with parsing():
+        value = values[row]
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
+        buffer = value.as_buffer()
     return None if buffer is None else buffer.slice(0, min(limit, buffer.size)).to_pybytes()

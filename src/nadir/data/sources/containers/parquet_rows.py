@@ -89,23 +89,30 @@ def _group_rows(
 def _at_once(column: pa.Array) -> pa.Array | list[Any]:
     """The values of a column, where they are plain and few bytes; else the column as it is.
 
-    Others one at a time: a text that a million rows share is in the batch only once.
+    Others one at a time: a text that a million rows share is in the batch only once, and a value
+    that cannot be read costs no more than the rows that it is in.
     """
-    if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
-        lengths = pc.binary_length(column.dictionary).take(column.indices)
-        if (pc.sum(lengths).as_py() or 0) > _FEW_BYTES:
-            return column
-        column = column.dictionary_decode()
-    kind = column.type
-    whole = pa.types.is_integer(kind) and not column.null_count
-    text = pa.types.is_string(kind) and column.nbytes <= _FEW_BYTES
-    if not whole and not text:
-        return column
     try:
-        found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
-    except (UnicodeDecodeError, pa.ArrowException):  # costs the rows that it is in
+        plain = _plain(column)
+        if plain is None:
+            return column
+        found: list[Any] = plain.to_numpy(zero_copy_only=False).tolist()
+    except (ValueError, LookupError, pa.ArrowException):
         return column
     return found
+
+
+def _plain(column: pa.Array) -> pa.Array | None:
+    """A column of integers or of text that is few bytes written out, or None."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type):
+        # Damaged positions are outside the texts: `take` checks them, decoding does not.
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+        few = (pc.sum(lengths).as_py() or 0) <= _FEW_BYTES
+        return column.dictionary_decode() if few else None
+    whole = pa.types.is_integer(kind) and not column.null_count
+    text = pa.types.is_string(kind) and column.nbytes <= _FEW_BYTES
+    return column if whole or text else None
 
 
 def _row(columns: dict[str, pa.Array | list[Any]], number: int, *, embedded: bool) -> Row:
