@@ -130,6 +130,9 @@ class TrainParams(Section):
     """Keep what the backward pass needs in the host's memory."""
     checkpoint_every: Annotated[int, Field(ge=1)]
     """Steps between resumable checkpoints."""
+    checkpoint_in_background: bool
+    """Write them while the training goes on, from a copy in the host's memory; otherwise the
+    training waits, and needs no copy."""
     keep_checkpoints: Annotated[int, Field(ge=1)]
     """How many resumable checkpoints stay on disk."""
     preview_every: Annotated[int, Field(ge=0)]

@@ -113,6 +113,9 @@ ROWS = {
     "TrainParams.frozen_models": of("frozen_models", "device", "host", see="visits"),
     "TrainParams.activation_offload": of("activation_offload", False, True, see="kept_beside"),
     "TrainParams.checkpoint_every": of("checkpoint_every", 1, 100, see="checkpoints"),
+    "TrainParams.checkpoint_in_background": of(
+        "checkpoint_in_background", True, False, checkpoint_every=1, see="threads"
+    ),
     "TrainParams.keep_checkpoints": of(
         "keep_checkpoints", 1, 2, checkpoint_every=1, see="checkpoints"
     ),
