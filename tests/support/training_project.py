@@ -14,7 +14,7 @@ from nadir.config.base_model import TinyParams
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.data.latents.store import LatentStore
-from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
+from nadir.data.tables import LATENT_INDEX, MANIFEST, TAG_RULES, TAGS, write_table
 from nadir.data.tags.weights import tag_statistics
 from nadir.ground.files import write_json
 from nadir.model.tiny.networks import make_tiny
@@ -50,8 +50,8 @@ stages:
   train:
     cmd: python -m nadir.stages.train
     params: [noise, train]
-    deps: [data/manifest.parquet, data/tags.parquet, data/latents, data/latent_statistics.json,
-      models/base]
+    deps: [data/manifest.parquet, data/tags.parquet, data/tag_rules.parquet, data/latents,
+      data/latent_statistics.json, models/base]
     outs: [models/checkpoint, models/run.json]
 """
 BUCKETS = ((32, 32), (40, 24))
@@ -113,6 +113,8 @@ def _write_data(data: Path, params: TagStatisticsParams) -> None:
     write_table(pa.table(manifest), data / "manifest.parquet", MANIFEST)
     tags = tag_statistics(data / "manifest.parquet", params).tags
     write_table(tags, data / "tags.parquet", TAGS)
+    rules = [{"kind": "alias", "name": "redhead", "tag": "red_hair"}]
+    write_table(pa.Table.from_pylist(rules), data / "tag_rules.parquet", TAG_RULES)
     _write_latents(data, hashes, rng)
 
 

@@ -24,11 +24,11 @@ from nadir.data.tag_forms.records import (
     read_record,
     short_row,
 )
-from nadir.data.tag_forms.text import is_prose, split_text
+from nadir.data.tag_forms.text import is_prose, marked_prefix, split_text
 from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, normalise_tag, read_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     Entry = tuple[str, str]
 
@@ -53,7 +53,7 @@ __all__ = [
 
 MAX_BYTES = 1 << 20
 """Longest tag file that is read."""
-RULES = 4
+RULES = 5
 """Raise when parsing changes, so that remembered tags are made anew."""
 
 
@@ -70,6 +70,8 @@ class TagFile:
         score: The votes' sum; None when the file gives none.
         record_id: The source's own number or name of the image; None when the file gives none.
         captions: (kind, text) of sentences beside the tags.
+        year: Of the post; None when the file gives none.
+        kept: How many of the tags stand before `|||`; None when the file has none.
         dropped: Names that the file holds and that say nothing about the image.
     """
 
@@ -81,6 +83,8 @@ class TagFile:
     record_id: str | None = None
     captions: tuple[tuple[str, str], ...] = ()
     dropped: frozenset[str] = frozenset()
+    year: int | None = None
+    kept: int | None = None
 
 
 def parse_tag_file(data: bytes, name: str) -> TagFile:
@@ -153,6 +157,7 @@ def _together(
     classes = _classes(found for _, _, found in texts) | _classes(records)
     dropped = frozenset[str]().union(*(record.dropped for record in records))
     tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags if tag not in dropped)
+    kept = chosen.kept and sum(tag not in dropped for tag, _ in chosen.tags[: chosen.kept])
     prose.pop(id(chosen), None)
     captions = [each for found in records for each in found.captions] + list(prose.values())
     facts = [*records, *(found for _, _, found in texts)]
@@ -161,8 +166,10 @@ def _together(
         tags=tags,
         rating=next((f.rating for f in facts if f.rating), None),
         score=next((f.score for f in facts if f.score is not None), None),
+        year=next((f.year for f in facts if f.year), None),
         record_id=next((f.record_id for f in facts if f.record_id), None),
         captions=tuple(dict.fromkeys(captions)),
+        kept=kept,
     )
 
 
@@ -224,7 +231,20 @@ def _of_text(text: str) -> TagFile:
     tags: dict[str, str] = {}
     entries = split_text(text)
     sound = _add(tags, ((raw, "") for raw in entries))
-    return TagFile(tuple(tags.items()), len(entries), sound, rating_in_tags(tags))
+    rating = rating_in_tags(tags)
+    kept = _kept(text, tags)
+    return TagFile(tuple(tags.items()), len(entries), sound, rating, kept=kept)
+
+
+def _kept(text: str, tags: Mapping[str, str]) -> int | None:
+    """How many of a text's tags stand before its `|||`."""
+    before = marked_prefix(text)
+    if before is None:
+        return None
+    first: dict[str, str] = {}
+    # With a comma, so that one tag of two words is not two.
+    _add(first, ((raw, "") for raw in split_text(f"{before},")))
+    return next((place for place, tag in enumerate(tags) if tag not in first), len(tags))
 
 
 def _add(tags: dict[str, str], entries: Iterable[Entry]) -> int:
@@ -268,4 +288,5 @@ def _of_record(record: Record) -> TagFile:
         record.record_id,
         tuple(record.captions),
         dropped,
+        record.year,
     )

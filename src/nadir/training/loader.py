@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 import torch
 
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
-from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.tables import MANIFEST, TAG_RULES, TAGS, read_table
+from nadir.data.tags.caption_facts import CaptionFacts, about, caption_facts
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, TagUses, training_uses
+from nadir.data.tags.rules import TagRules
 from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import TIME_IDS
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from nadir.config.caption import CaptionParams
     from nadir.config.objective import RegularisationParams
     from nadir.config.train import TrainParams
     from nadir.data.latents.store import LatentReader
@@ -52,6 +55,8 @@ class Samples:
         time_ids_N6: Micro-conditioning in pixels.
         buckets: Rows of this table in each bucket, buckets by name.
         repeats_N: How often an epoch shows each; None shows all once.
+        facts: What captions have besides tags, of all training images; None for nothing.
+        aliases: Other names of the tags.
     """
 
     positions_N: NDArray[np.int64]
@@ -62,6 +67,8 @@ class Samples:
     time_ids_N6: NDArray[np.float32]
     buckets: tuple[NDArray[np.int64], ...]
     repeats_N: NDArray[np.int64] | None = None
+    facts: CaptionFacts | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of training images."""
@@ -98,6 +105,8 @@ def load_samples(
     tag_weighting: bool,
     repeats: Mapping[str, int] | None = None,
     regularisation: RegularisationParams | None = None,
+    captions: CaptionParams | None = None,
+    rules: Path | None = None,
 ) -> Samples:
     """Join the latent index with the manifest's training split.
 
@@ -108,6 +117,8 @@ def load_samples(
         tag_weighting: Weigh samples by the rarity of their tags.
         repeats: `train.repeats`.
         regularisation: `train.regularisation`.
+        captions: `train.caption`; None where no captions are made.
+        rules: data/tag_rules.parquet; None where nothing is asked for by other names.
 
     Raises:
         NadirError: No training image has a latent, or none has a tag or folder that is named.
@@ -124,7 +135,11 @@ def load_samples(
             fix="see data/quarantine.parquet and reports/buckets.json for where images went",
         )
     chosen, table = index.iloc[positions], read_table(tags, TAGS)
-    uses = training_uses(manifest, TagCoder(table))
+    coder, names = TagCoder(table), tag_names(table)
+    uses = training_uses(manifest, coder)
+    facts = None
+    if captions:
+        facts = caption_facts(manifest, captions, coder=coder, tag_names=names, chosen=train)
     # The tags are of training images alone, so those before an image say which of them it is.
     rows = (np.cumsum(train) - 1)[row_of[positions]]
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
@@ -135,7 +150,7 @@ def load_samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
         tag_images_N=rows,
-        tag_names=tag_names(table),
+        tag_names=names,
         weights_N=weights[rows].astype(np.float32),
         time_ids_N6=chosen[list(TIME_IDS)].to_numpy(np.float32),
         buckets=tuple(
@@ -145,6 +160,10 @@ def load_samples(
         repeats_N=None
         if (shown := _repeats(images, uses, table, repeats)) is None
         else shown[rows],
+        facts=facts,
+        aliases={}
+        if rules is None
+        else TagRules.of_table(read_table(rules, TAG_RULES)).aliases({name for name, _ in names}),
     )
 
 
@@ -298,6 +317,7 @@ class BatchLoader:
                 self._samples.prompt_tags(int(row)),
                 self._params.caption,
                 randomness.caption_rng(self._params.seed, step, place),
+                about(self._samples.facts, int(self._samples.tag_images_N[row])),
             )
             for row, place in zip(rows, places, strict=True)
         ]

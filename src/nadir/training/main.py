@@ -50,7 +50,7 @@ from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.loader import Samples
 
@@ -177,6 +177,8 @@ def prepare_run(
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
         regularisation=train.regularisation,
+        captions=train.caption,
+        rules=artifacts.TAG_RULES,
     )
     text = load_text(artifacts.BASE, dtype=text_precision(train)).to(device)
     if accelerator.is_main_process:

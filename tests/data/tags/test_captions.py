@@ -7,9 +7,10 @@ import unicodedata
 
 import pytest
 
-from nadir.config.train import CaptionParams
+from nadir.config.caption import AS_BEFORE, CaptionParams
 from nadir.data.tag_text import parse_tag_file
-from nadir.data.tags.captions import render_caption, write_prompt
+from nadir.data.tags.captions import render_caption
+from nadir.data.tags.written import write_prompt
 
 TAGS = [
     ("highres", "meta"),
@@ -32,7 +33,7 @@ def params(**changes: object) -> CaptionParams:
         "underscores": "keep",
         "token_chunks": 1,
     }
-    return CaptionParams.model_validate(values | changes)
+    return CaptionParams.model_validate(AS_BEFORE | values | changes)
 
 
 def test_without_a_source_of_chance_nothing_is_dropped_or_shuffled() -> None:

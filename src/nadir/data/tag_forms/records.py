@@ -23,6 +23,7 @@ from nadir.data.tag_forms.classes import (
     number_of,
     origin_of,
 )
+from nadir.data.tag_forms.dates import DATE_KEYS, year_of
 from nadir.data.tag_forms.ratings import is_rating, rating_of_value, rating_scores, score_of
 from nadir.data.tag_forms.text import split_text
 from nadir.data.tag_forms.words import normalise_tag
@@ -59,6 +60,7 @@ class Record:
         classed: Of its lists by class; their class is what counts.
         rating: As a word; None when it gives none.
         score: The votes' sum; None when it gives none.
+        year: Of the post; None when it gives none.
         record_id: The source's own number or name of the image; None when it gives none.
         captions: (key, text) of sentences beside tags.
         fault: Of a value that ought to hold tags, and does not.
@@ -69,6 +71,7 @@ class Record:
     classed: list[Entry] = field(default_factory=list)
     rating: str | None = None
     score: int | None = None
+    year: int | None = None
     record_id: str | None = None
     captions: list[tuple[str, str]] = field(default_factory=list)
     fault: str | None = None
@@ -121,7 +124,7 @@ def _is_kept(key: Any) -> bool:
     return key in _ROW_KEYS or kind_of_key(key) is not None
 
 
-_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS})
+_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS, *DATE_KEYS})
 
 
 def _is_post(value: Any) -> bool:
@@ -155,6 +158,7 @@ def _read_post(record: Record, value: dict[Any, Any], depth: int) -> None:
     if record.rating is None and post.get("x_restrict") in (1, 2, "1", "2"):
         record.rating = "explicit"
     record.score = _score(post.get("score")) if record.score is None else record.score
+    record.year = record.year or next(filter(None, (year_of(post.get(k)) for k in DATE_KEYS)), None)
     record.record_id = record.record_id or _record_id(post.get("id"))
     for key in CAPTION_KEYS:
         record.captions += _captions(key, post.get(key))

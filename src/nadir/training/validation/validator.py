@@ -133,7 +133,9 @@ def load_validator(
     )
     if not images:
         return None
-    encodings = PromptEncodings(text, params.caption)
+    encodings = PromptEncodings(
+        text, params.caption, as_written=[image.caption for image in images]
+    )
     for image in images:
         encodings.get([image.caption])
     return Validator(
