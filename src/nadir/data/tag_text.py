@@ -289,4 +289,5 @@ def _of_record(record: Record) -> TagFile:
         tuple(record.captions),
         dropped,
         record.year,
+        _kept(record.text, tags),
     )

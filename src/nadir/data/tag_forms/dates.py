@@ -10,9 +10,9 @@ DATE_KEYS = ("created_at",)
 """Keys of a post's date, as the sites' own records have them."""
 # The first boorus are of 2005; a number outside is not a date.
 _FIRST, _LAST = 1990, 2100
-_ISO = re.compile(r"(\d{4})-\d{2}")
-_NAMED = re.compile(r"[A-Za-z]{3} [A-Za-z]{3} .*\b(\d{4})")
-_SECONDS = re.compile(r"\d{9,10}")
+_ISO = re.compile(r"([0-9]{4})-[0-9]{2}")
+_NAMED = re.compile(r"[A-Za-z]{3} [A-Za-z]{3} .*\b([0-9]{4})")
+_SECONDS = re.compile(r"[0-9]{9,10}")
 
 
 def year_of(given: Any) -> int | None:
@@ -28,7 +28,7 @@ def year_of(given: Any) -> int | None:
         found = _ISO.match(given) or _NAMED.fullmatch(given[:64])
         if found:
             return _sound(int(found[1]))
-        given = int(given) if _SECONDS.fullmatch(given) and given.isascii() else None
+        given = int(given) if _SECONDS.fullmatch(given) else None
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
     # Also false for what is not a number.

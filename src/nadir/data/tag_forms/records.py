@@ -57,6 +57,7 @@ class Record:
 
     Attributes:
         tags: Of its flat lists, as written.
+        text: What they were parted from, where that was one text.
         classed: Of its lists by class; their class is what counts.
         rating: As a word; None when it gives none.
         score: The votes' sum; None when it gives none.
@@ -68,6 +69,7 @@ class Record:
     """
 
     tags: list[Entry] = field(default_factory=list)
+    text: str = ""
     classed: list[Entry] = field(default_factory=list)
     rating: str | None = None
     score: int | None = None
@@ -179,6 +181,7 @@ def _read_flat(record: Record, given: Any, origin: str, *, spaced: bool) -> None
     """Tags under `tags` or `tag_string`, which may be parted by class."""
     if isinstance(given, str):
         record.has_keys = True
+        record.text = record.text or given
         record.tags += [(raw, "") for raw in (_spaced(given) if spaced else split_text(given))]
     elif isinstance(given, list):
         record.has_keys = True
@@ -357,6 +360,7 @@ def _use_captions(record: Record) -> None:
     texts = [text for key, text in record.captions if key == first]
     record.captions = [pair for pair in record.captions if pair[0] != first]
     if len(texts) == 1:
+        record.text = texts[0]
         record.tags = [(raw, "") for raw in split_text(texts[0])]
     else:
         parts = (split_text(text) if "," in text else [text] for text in texts)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 _LINES = re.compile(r"[\r\n]+")
 _END = re.compile(r"(?<=[.!?])\s+")
-_STOP = re.compile(r"[.!?](\s|$)")
 _MARKS = (".", "!", "?")
 _MOST_PARTS = 64
 _OPTIONS = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 _MOST_OPTIONS = 256
-_ARTICLES = frozenset({"a", "an", "the", "this", "there"})
-_LITTLE_WORDS = _ARTICLES | {"is", "are", "was", "were", "her", "his", "their", "its"}
+# Titles begin with `the`, too.
+_FIRST_WORDS = frozenset({"a", "an", "this", "there"})
+_LITTLE_WORDS = _FIRST_WORDS | {"the", "is", "are", "was", "were", "her", "his", "their", "its"}
 _LONG = 5
 
 
@@ -71,7 +71,7 @@ def prompt_parts(prompt: str, is_tag: Callable[[str], bool]) -> Iterator[tuple[s
     """The tags and sentences of a prompt, as they are written, and whether each is a sentence.
 
     Tags stand between commas and line breaks. A part is a sentence when it has three words or more
-    without an underscore, and an article in front, a full stop behind, an article or the like
+    without an underscore, and `a` or the like in front, a full stop behind, an article or the like
     within it, or more than five words. It goes on to the next mark of a sentence's end where no
     underscore stands before that, else as long as its parts look like one. Weights, and brackets
     around a tag, are left out.
@@ -92,11 +92,10 @@ def prompt_parts(prompt: str, is_tag: Callable[[str], bool]) -> Iterator[tuple[s
                 start += 1
                 continue
             end = _end_of_sentence(parts, start, is_tag)
-            *before, rest = _END.split(parts[end - 1])
-            # What stands behind the last full stop is looked at anew.
-            sentence, rest = (" ".join(before), rest) if before else (rest, "")
+            sentence, rest = _cut_behind_stops(parts[end - 1], is_tag)
             yield ", ".join([*parts[start : end - 1], sentence]), True
             start = end
+            # What stands behind the full stop is looked at anew.
             if rest:
                 start, parts[end - 1] = end - 1, rest
 
@@ -104,9 +103,10 @@ def prompt_parts(prompt: str, is_tag: Callable[[str], bool]) -> Iterator[tuple[s
 def _end_of_sentence(parts: list[str], start: int, is_tag: Callable[[str], bool]) -> int:
     """One behind the last part of the sentence that begins at `start`."""
     for end in range(start, min(len(parts), start + _MOST_PARTS)):
-        if "_" in parts[end]:
+        first = _END.split(parts[end], maxsplit=1)[0]
+        if "_" in first:
             break
-        if _STOP.search(parts[end]) and not is_tag(parts[end]):
+        if first.endswith(_MARKS) and not is_tag(parts[end]):
             return end + 1
     end = start + 1
     while end < len(parts) and _looks_like_a_sentence(parts[end], is_tag):
@@ -114,17 +114,29 @@ def _end_of_sentence(parts: list[str], start: int, is_tag: Callable[[str], bool]
     return end
 
 
+def _cut_behind_stops(part: str, is_tag: Callable[[str], bool]) -> tuple[str, str]:
+    """The sentences at the beginning of a part, and what follows them."""
+    pieces = _END.split(part)
+    count = 1
+    for piece in pieces[1:]:
+        if "_" in piece or not piece.endswith(_MARKS) or is_tag(piece):
+            break
+        count += 1
+    return " ".join(pieces[:count]), " ".join(pieces[count:])
+
+
 def _looks_like_a_sentence(part: str, is_tag: Callable[[str], bool]) -> bool:
-    words = part.lower().split()
-    if len(words) < 3 or "_" in part:
+    first = _END.split(part, maxsplit=1)[0]
+    words = first.lower().split()
+    if len(words) < 3 or "_" in first:
         return False
     prefix, colon, _ = words[0].partition(":")
     if colon and class_of_prefix(prefix) is not None:
         return False
     sentence = (
-        words[0] in _ARTICLES
-        or part.endswith(".")
+        words[0] in _FIRST_WORDS
+        or first.endswith(".")
         or len(words) > _LONG
-        or (len(words) > 3 and not _LITTLE_WORDS.isdisjoint(words))
+        or (len(words) > 3 and not _LITTLE_WORDS.isdisjoint(words[1:]))
     )
     return sentence and not is_tag(part)
