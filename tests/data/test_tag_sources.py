@@ -206,3 +206,16 @@ def test_tags_before_the_mark_are_counted(text: str, kept: int | None) -> None:
     assert parse_sources([(text.encode(), "a.txt"), (record, "a.json")]).kept == kept
     for key in ("tags", "caption"):
         assert parse_tag_file(json.dumps({key: text}).encode(), "a.json").kept == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sentence"),
+    [("A girl in a park, smiling.", True), ("1girl, smile", False), ("red hair, A girl", False)],
+)
+def test_a_sentence_without_tags_beside_it_is_kept_whole(text: str, is_sentence: bool) -> None:
+    kept = [text] if is_sentence else []
+    alone = parse_tag_file(text.encode(), "a.txt")
+    row = parse_tag_file(json.dumps({"text": text}).encode(), "a.json")
+    assert [found for _, found in alone.captions] == [found for _, found in row.captions] == kept
+    # And its tags are what they were.
+    assert alone.tags == row.tags != ()

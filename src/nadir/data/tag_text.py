@@ -24,6 +24,7 @@ from nadir.data.tag_forms.records import (
     read_record,
     short_row,
 )
+from nadir.data.tag_forms.sentences import is_all_sentences
 from nadir.data.tag_forms.text import is_prose, marked_prefix, split_text
 from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, normalise_tag, read_word
 
@@ -233,7 +234,9 @@ def _of_text(text: str) -> TagFile:
     sound = _add(tags, ((raw, "") for raw in entries))
     rating = rating_in_tags(tags)
     kept = _kept(text, tags)
-    return TagFile(tuple(tags.items()), len(entries), sound, rating, kept=kept)
+    # Its words are its tags, for want of others, and it is there for captions of sentences.
+    captions = (("txt", text.strip()),) if is_all_sentences(text) else ()
+    return TagFile(tuple(tags.items()), len(entries), sound, rating, captions=captions, kept=kept)
 
 
 def _kept(text: str, tags: Mapping[str, str]) -> int | None:

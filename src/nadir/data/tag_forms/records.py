@@ -25,6 +25,7 @@ from nadir.data.tag_forms.classes import (
 )
 from nadir.data.tag_forms.dates import DATE_KEYS, year_of
 from nadir.data.tag_forms.ratings import is_rating, rating_of_value, rating_scores, score_of
+from nadir.data.tag_forms.sentences import is_all_sentences
 from nadir.data.tag_forms.text import split_text
 from nadir.data.tag_forms.words import normalise_tag
 
@@ -358,7 +359,9 @@ def _use_captions(record: Record) -> None:
     record.has_keys = True
     first = record.captions[0][0]
     texts = [text for key, text in record.captions if key == first]
-    record.captions = [pair for pair in record.captions if pair[0] != first]
+    record.captions = [
+        (key, text) for key, text in record.captions if key != first or is_all_sentences(text)
+    ]
     if len(texts) == 1:
         record.text = texts[0]
         record.tags = [(raw, "") for raw in split_text(texts[0])]

@@ -26,6 +26,16 @@ _LITTLE_WORDS = _FIRST_WORDS | {"the", "is", "are", "was", "were", "her", "his",
 _LONG = 5
 
 
+def is_all_sentences(text: str) -> bool:
+    """Whether a text holds sentences and no tags."""
+    parts = [is_sentence for _, is_sentence in prompt_parts(text, _is_no_tag)]
+    return bool(parts) and all(parts)
+
+
+def _is_no_tag(_: str) -> bool:
+    return False
+
+
 def plain_sentence(text: str) -> str:
     """A sentence on one line, without control characters; letters and marks stay as they are."""
     if not text.isprintable():

@@ -140,7 +140,7 @@ def is_prose(text: str, known: set[str]) -> bool:
         text: Of the file.
         known: The image's tags from elsewhere, in booru form.
     """
-    parts = [part.strip() for part in _PARTS.split(text) if part.strip()]
+    parts = [part.strip() for part in _PARTS.split(_SEPARATORS.sub(",", text)) if part.strip()]
     if len(parts) < 2:
         words = text.lower().split()
         if "_" in text or len(words) < 3:
