@@ -10,8 +10,10 @@ import re
 from typing import Any
 
 from nadir.data.tag_forms.classes import HINTS, LIST_KEY, ORIGIN, STRING_KEY, kind_of_key, origin_of
+from nadir.data.tag_forms.dates import DATE_KEYS, year_of
 from nadir.data.tag_forms.lists import Record, read_classes, read_flat, read_list
 from nadir.data.tag_forms.ratings import rating_of_value
+from nadir.data.tag_forms.sentences import is_all_sentences
 from nadir.data.tag_forms.text import split_text
 from nadir.data.tag_forms.words import normalise_tag
 
@@ -75,7 +77,7 @@ def _is_kept(key: Any) -> bool:
     return key in _ROW_KEYS or kind_of_key(key) is not None
 
 
-_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS})
+_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS, *DATE_KEYS})
 
 
 def _is_post(value: Any) -> bool:
@@ -109,6 +111,7 @@ def _read_post(record: Record, value: dict[Any, Any], depth: int) -> None:
     if record.rating is None and post.get("x_restrict") in (1, 2, "1", "2"):
         record.rating = "explicit"
     record.score = _score(post.get("score")) if record.score is None else record.score
+    record.year = record.year or next(filter(None, (year_of(post.get(k)) for k in DATE_KEYS)), None)
     record.record_id = record.record_id or _record_id(post.get("id"))
     for key in CAPTION_KEYS:
         record.captions += _captions(key, post.get(key))
@@ -139,8 +142,11 @@ def _use_captions(record: Record) -> None:
     record.has_keys = True
     first = record.captions[0][0]
     texts = [text for key, text in record.captions if key == first]
-    record.captions = [pair for pair in record.captions if pair[0] != first]
+    record.captions = [
+        (key, text) for key, text in record.captions if key != first or is_all_sentences(text)
+    ]
     if len(texts) == 1:
+        record.text = texts[0]
         record.tags = [(raw, "") for raw in split_text(texts[0])]
     else:
         parts = (split_text(text) if "," in text else [text] for text in texts)
