@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from nadir.data.sources.containers.cells import empty_cells, image_cells, is_bytes
 from nadir.data.sources.containers.parquet_files import group_batches, open_table, parsing
 from nadir.data.sources.interfaces import DamagedError
+from nadir.data.tag_forms.dates import DATE_KEYS
 from nadir.data.tag_text import is_row_key
 
 if TYPE_CHECKING:
@@ -121,9 +122,13 @@ def _row(columns: dict[str, pa.Array | list[Any]], number: int, *, embedded: boo
             name: column[number] if isinstance(column, list) else column[number].as_py()
             for name, column in columns.items()
         }
-    except UnicodeDecodeError:
-        return None, "the row holds text that is not UTF-8"
     except (pa.ArrowException, ValueError, ArithmeticError, LookupError) as error:
+        # Dates reach further than years do, and may be in time zones that are not known here.
+        if any(name in DATE_KEYS for name in columns):
+            sound = {name: column for name, column in columns.items() if name not in DATE_KEYS}
+            return _row(sound, number, embedded=embedded)
+        if isinstance(error, UnicodeDecodeError):
+            return None, "the row holds text that is not UTF-8"
         return None, f"the row holds a value that cannot be read: {str(error)[:200]}"
     return {**values, EMBEDDED: embedded}, None
 
