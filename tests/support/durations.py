@@ -66,7 +66,10 @@ class Durations:
         cheapest: dict[Path, pytest.Item] = {}
         for item in sorted(items, key=seconds.__getitem__):
             files[item.location[0]] += seconds[item]
-            if item.get_closest_marker("story") or seconds[item] > _LONGEST_PICKED_S or (item is not cheapest.setdefault(item.path.parent, item) and seconds[item] > SLOW_S):
+            alone = seconds[item] <= _LONGEST_PICKED_S and not item.get_closest_marker("story")
+            if alone and item is cheapest.setdefault(item.path.parent, item):
+                continue
+            if seconds[item] > SLOW_S or not alone:
                 item.add_marker("slow")
         items.sort(key=lambda item: -files[item.location[0]])
 
