@@ -9,7 +9,15 @@ import json
 import re
 from typing import Any
 
-from nadir.data.tag_forms.classes import HINTS, LIST_KEY, ORIGIN, STRING_KEY, kind_of_key, origin_of
+from nadir.data.tag_forms.classes import (
+    HINTS,
+    LIST_KEY,
+    ORIGIN,
+    ORIGIN_KEYS,
+    STRING_KEY,
+    kind_of_key,
+    origin_of,
+)
 from nadir.data.tag_forms.dates import DATE_KEYS, year_of
 from nadir.data.tag_forms.lists import Record, read_classes, read_flat, read_list
 from nadir.data.tag_forms.ratings import rating_of_value
@@ -53,15 +61,23 @@ def read_record(value: Any) -> Record:
 
 def short_row(values: dict[str, Any]) -> dict[str, Any]:
     """What a row says about its image, and the kind of site it came from where that is known."""
-    kept = {
-        key: value
-        for key, value in values.items()
-        if value is not None
-        and (_is_kept(key) or (isinstance(value, dict) and _is_nested(key, value)))
-    }
-    if origin := origin_of(values):
-        kept[ORIGIN] = origin
-    return kept
+    kept, others, has_origin = _row_keys(tuple(values))
+    short = {key: value for key in kept if (value := values[key]) is not None}
+    for key in others:
+        if isinstance(values[key], dict) and _is_nested(key, values[key]):
+            short[key] = values[key]
+    if has_origin and (origin := origin_of(values)):
+        short[ORIGIN] = origin
+    return short
+
+
+# The rows of a table have the same keys.
+@functools.lru_cache(maxsize=1 << 10)
+def _row_keys(keys: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], bool]:
+    """Which keys are kept, which others are if they hold a record, whether any may tell the site."""
+    kept = tuple(key for key in keys if _is_kept(key))
+    others = tuple(key for key in keys if not _is_kept(key))
+    return kept, others, not ORIGIN_KEYS.isdisjoint(keys)
 
 
 def is_row_key(key: Any) -> bool:
