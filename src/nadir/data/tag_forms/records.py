@@ -74,7 +74,7 @@ def short_row(values: dict[str, Any]) -> dict[str, Any]:
 # The rows of a table have the same keys.
 @functools.lru_cache(maxsize=1 << 10)
 def _row_keys(keys: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], bool]:
-    """Which keys are kept, which others are if they hold a record, whether any may tell the site."""
+    """Which keys are kept, which others are as records, and whether any may tell the site."""
     kept = tuple(key for key in keys if _is_kept(key))
     others = tuple(key for key in keys if not _is_kept(key))
     return kept, others, not ORIGIN_KEYS.isdisjoint(keys)
