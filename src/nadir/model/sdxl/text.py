@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.compute.devices import sent
 from nadir.diffusion.sdxl import CHUNK_TOKENS
 
 if TYPE_CHECKING:
@@ -177,6 +178,6 @@ def _encode(
     """Penultimate states [B, 77 * chunks, d] and the first output of the first chunk [B, ...]."""
     count, chunks, length = ids_BCS.shape
     device = next(encoder.parameters()).device
-    output = encoder(ids_BCS.flatten(0, 1).to(device), output_hidden_states=True)
+    output = encoder(sent(ids_BCS.flatten(0, 1), device), output_hidden_states=True)
     hidden_BSD = output.hidden_states[-2].reshape(count, chunks * length, -1)
     return hidden_BSD, output[0][::chunks]
