@@ -74,13 +74,17 @@ class Trainer:
         self._resume()
         self._start()
         self._look()
-        self._progress = Progress("train", self._run.train.steps, "steps", done=self._step)
-        self._started = time.monotonic(), self._run.loader.images_before(self._step)
+        self._begin()
         with self._batches:
             self._make_steps()
         self._save()  # publishing takes long with a large model, and may fail or be killed
         self._look()
         self._publish()
+
+    def _begin(self) -> None:
+        """Start the clock of the steps to come."""
+        self._progress = Progress("train", self._run.train.steps, "steps", done=self._step)
+        self._started = time.monotonic(), self._run.loader.images_before(self._step)
 
     def _make_steps(self) -> None:
         """From here to the last step."""

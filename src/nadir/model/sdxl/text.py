@@ -74,7 +74,10 @@ class TextEncoder:
             `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
         """
         tokens_BECS = self.tokens(prompts, chunks)
-        with visiting(self.visits, self.text_encoder, self.text_encoder_2):
+        with (
+            visiting(self.visits, self.text_encoder, self.text_encoder_2),
+            without_last_layer(self.text_encoder),
+        ):
             return encode_tokens(self.text_encoder, self.text_encoder_2, tokens_BECS)
 
     def tokens(self, prompts: Sequence[str], chunks: int = 1) -> torch.Tensor:
@@ -124,6 +127,20 @@ def _there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
     return moved
+
+
+@contextlib.contextmanager
+def without_last_layer(encoder: CLIPTextModel) -> Iterator[None]:
+    """Inside the block the last layer gives back what it gets.
+
+    For the first encoder, whose states before that layer are all that SDXL reads.
+    """
+    last = encoder.encoder.layers[-1]
+    last.forward = lambda states, *_, **__: states
+    try:
+        yield
+    finally:
+        del last.forward
 
 
 def encode_tokens(
