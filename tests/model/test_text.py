@@ -8,7 +8,7 @@ from diffusers import StableDiffusionXLPipeline
 from torch.nn.functional import cosine_similarity
 
 from nadir.model.sdxl.networks import load_text
-from nadir.model.sdxl.text import TextEncoder, token_chunks
+from nadir.model.sdxl.text import TextEncoder, encode_tokens, token_chunks
 
 PROMPTS = ["1girl, red_hair, black_background", "", "unknown words here", "smile, 1girl"]
 
@@ -92,3 +92,24 @@ def test_the_pooled_vector_tells_prompts_apart_by_one_tag(text: TextEncoder) -> 
 def test_both_spellings_of_a_tag_mean_the_same(text: TextEncoder) -> None:
     underscore, space = text.encode(["1girl, red_hair", "1girl, red hair"])[0]
     torch.testing.assert_close(underscore, space)
+
+
+def test_the_first_encoders_last_layer_is_not_computed_and_changes_nothing(
+    base: Path,
+) -> None:
+    text = load_text(base)
+    layers = text.text_encoder.encoder.layers
+    ran: list[int] = []
+    for place, layer in enumerate(layers):
+        layer.mlp.register_forward_hook(lambda *_, place=place: ran.append(place))
+    tokens = text.tokens(["1girl, red_hair", ""], 2)
+    with torch.no_grad():
+        whole = encode_tokens(text.text_encoder, text.text_encoder_2, tokens)
+    assert ran == list(range(len(layers)))
+    ran.clear()
+    for ours, expected in zip(text.encode(["1girl, red_hair", ""], 2), whole, strict=True):
+        assert torch.equal(ours, expected)
+    assert ran == list(range(len(layers) - 1))
+    ran.clear()
+    text.text_encoder(tokens[:, 0, 0])
+    assert ran == list(range(len(layers))), "others find it whole"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.training.test_trainer import Recorder, assert_equal_weights, train
+from tests.training.test_trainer import QUIET, Recorder, assert_equal_weights, train
 
 from nadir.config.edit import set_values
 from nadir.config.reader import read_section
@@ -19,6 +20,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.heldout.images import load_heldout
+from nadir.training.loader import BatchLoader
 from nadir.training.losses import objective
 from nadir.training.validation.alarms import extreme_pixels, is_spike
 from nadir.training.validation.pictures import extreme_share
@@ -187,3 +189,20 @@ def test_a_loss_that_is_no_number_without_broken_latents_is_the_rates(
     assert "not finite" not in caught.value.what
     assert "sigma " in caught.value.what
     assert "lower train.learning_rate" in caught.value.fix
+
+
+def test_a_loss_read_late_is_still_its_own_steps_and_nothing_bad_is_saved(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = BatchLoader.batch
+
+    def fifth_is_broken(loader: BatchLoader, step: int, **of: int) -> objective.Batch:
+        batch = draw(loader, step, **of)
+        return replace(batch, noise_BCHW=batch.noise_BCHW * torch.nan) if step == 4 else batch
+
+    monkeypatch.setattr(BatchLoader, "batch", fifth_is_broken)
+    with pytest.raises(NadirError, match="the loss is nan at step 5, whose batch is: ") as caught:
+        # Losses are read every ten steps, or when a checkpoint is due.
+        train(tmp_path / "w", steps=200, checkpoint_every=4, **QUIET)
+    assert caught.value.what.count(", sigma ") == 4
+    assert [path.name for path in (tmp_path / "w/checkpoints").iterdir()] == ["step-000004"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.compute.devices import sent
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
 from nadir.data.latents.masks import MaskReader
 from nadir.data.tags.caption_facts import about
@@ -122,13 +123,13 @@ class BatchLoader:
         device = self._device
         hidden_BSD, pooled_BP, tokens_BECS = self._conditioning(self.captions(step, rows_B, places))
         return Batch(
-            latents_BCHW=self._scaling.normalise(latents_BCHW.to(device).float()),
-            noise_BCHW=randomness.noise(seed, step, places, shape).to(device),
+            latents_BCHW=self._scaling.normalise(sent(latents_BCHW, device).float()),
+            noise_BCHW=sent(randomness.noise(seed, step, places, shape), device),
             timesteps_B=timesteps_B[places.start : places.stop],
             hidden_BSD=hidden_BSD,
             pooled_BP=pooled_BP,
-            time_ids_B6=torch.from_numpy(time_ids_B6).to(device),
-            weights_B=torch.from_numpy(self._samples.weights_N[rows_B]).to(device),
+            time_ids_B6=sent(torch.from_numpy(time_ids_B6), device),
+            weights_B=sent(torch.from_numpy(self._samples.weights_N[rows_B]), device),
             tokens_BECS=tokens_BECS,
             pixel_weights_B1HW=self._pixel_weights(positions_B, flipped_B, shape[1:]),
         )
@@ -143,7 +144,7 @@ class BatchLoader:
         params = self._params.masked_loss
         if params is None or self._masks is None:
             return None
-        masks_B1HW = self._masks.rows(positions_B, flipped_B, size).to(self._device)
+        masks_B1HW = sent(self._masks.rows(positions_B, flipped_B, size), self._device)
         return params.unmasked + (1 - params.unmasked) * masks_B1HW
 
     def _conditioning(
@@ -154,7 +155,7 @@ class BatchLoader:
         if self._params.text_encoders is None:
             return *self._text.encode(captions, chunks), None
         none_B0 = torch.zeros(len(captions), 0)
-        return none_B0, none_B0, self._text.tokens(captions, chunks).to(self._device)
+        return none_B0, none_B0, sent(self._text.tokens(captions, chunks), self._device)
 
     def drawn(self, step: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
         """What the whole batch of `step` is made of, whatever its values are.

@@ -42,19 +42,39 @@ _SUPPORTED = {"NO", "MULTI_CPU", "MULTI_GPU", "MPS"}
 class StepResult:
     """One optimizer step, averaged over all processes.
 
+    Its numbers stay on the device until they are read, which waits for the device.
+
     Attributes:
-        loss: Weighted loss.
-        unweighted: Mean squared error.
-        gradient_norm: Before clipping.
+        facts: Weighted loss, mean squared error, share of processes that want to stop.
+        norm: Of the gradients.
         learning_rate: That the step was made with.
-        stop: Whether any process wants to stop.
+        asked: Whether the only process wants to stop; None with several.
     """
 
-    loss: float
-    unweighted: float
-    gradient_norm: float
+    facts: torch.Tensor
+    norm: torch.Tensor
     learning_rate: float
-    stop: bool
+    asked: bool | None
+
+    @property
+    def loss(self) -> float:
+        """Weighted loss."""
+        return float(self.facts[0])
+
+    @property
+    def unweighted(self) -> float:
+        """Mean squared error."""
+        return float(self.facts[1])
+
+    @property
+    def gradient_norm(self) -> float:
+        """Before clipping."""
+        return float(self.norm)
+
+    @property
+    def stop(self) -> bool:
+        """Whether any process wants to stop; a single one knows without waiting for the device."""
+        return float(self.facts[2]) > 0 if self.asked is None else self.asked
 
 
 class TrainStep:
@@ -120,9 +140,11 @@ class TrainStep:
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
         norm = self._update.finish()
         self._objective.finish_step(lambda part: self._accelerator.reduce(part, reduction="mean"))
-        facts = torch.cat([losses, losses.new_tensor([float(stop.requested)])])
-        loss, unweighted, stops = self._accelerator.reduce(facts, reduction="mean").tolist()
-        return StepResult(loss, unweighted, norm, rate, stops > 0)
+        asked = stop.requested
+        facts = torch.cat([losses, losses.new_full((1,), float(asked))])
+        facts = self._accelerator.reduce(facts, reduction="mean")
+        is_alone = self._accelerator.num_processes == 1
+        return StepResult(facts, norm, rate, asked if is_alone else None)
 
     def _saved_activations(self) -> contextlib.AbstractContextManager[object]:
         """Where the tensors that the backward pass needs wait for it."""

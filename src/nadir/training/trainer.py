@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.events import Progress, say
+from nadir.training.ahead import BatchesAhead
 from nadir.training.reports.departures import drawn_weights, objective_notes
 from nadir.training.reports.divergence import diverged
 from nadir.training.reports.history import History
@@ -21,6 +23,7 @@ from nadir.training.validation.watch import Watch
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from nadir.training.losses.objective import Batch
     from nadir.training.run import Run
     from nadir.training.stop_request import StopRequest
     from nadir.training.train_step import StepResult, TrainStep
@@ -60,6 +63,10 @@ class Trainer:
             warn=self._say,
         )
         self._step = self._saved_step = 0
+        self._batches = BatchesAhead(self._batch, run.train.steps)
+        self._unread: list[tuple[int, StepResult]] = []
+        # Several processes look at the step before, with which the device is done.
+        self._asked: deque[StepResult] = deque(maxlen=min(accelerator.num_processes, 2))
 
     def train(self) -> None:
         """Train to the last step and write the outputs.
@@ -77,34 +84,37 @@ class Trainer:
             raise
 
     def _train(self) -> None:
-        train = self._run.train
         self._resume()
         self._start()
         self._look()
-        progress = Progress("train", train.steps, "steps", done=self._step)
-        images_before = self._run.loader.images_before
-        start, images_then = time.monotonic(), images_before(self._step)
+        self._begin()
+        with self._batches:
+            self._make_steps()
+        self._save()  # publishing takes long with a large model, and may fail or be killed
+        self._writer.wait()
+        self._look()
+        self._publish()
+
+    def _begin(self) -> None:
+        """Start the clock of the steps to come."""
+        self._progress = Progress("train", self._run.train.steps, "steps", done=self._step)
+        self._started = time.monotonic(), self._run.loader.images_before(self._step)
+
+    def _make_steps(self) -> None:
+        """From here to the last step."""
+        train = self._run.train
         while self._step < train.steps:
             self._writer.look()
             self._look()
-            result = self._advance()
-            if self._main:
-                images = images_before(self._step)
-                rate = (images - images_then) / max(time.monotonic() - start, 1e-9)
-                self._report(result, images, rate)
-                progress.advance(note=f"{images} images, loss {result.loss:.3f}{self._watch.note}")
+            self._advance()
             if self._step == train.steps:
                 break
-            if result.stop:
+            if len(self._asked) == self._asked.maxlen and self._asked[0].stop:
                 self._save()
                 self._writer.wait()
                 raise self._watch.fault() or self._interrupted()
             if self._step % train.checkpoint_every == 0:
                 self._save()
-        self._save()  # publishing takes long with a large model, and may fail or be killed
-        self._writer.wait()
-        self._look()
-        self._publish()
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -153,23 +163,50 @@ class Trainer:
         if self._main:
             run.reporter.started(facts)
 
-    def _advance(self) -> StepResult:
-        accelerator = self._accelerator
-        batch = self._run.loader.batch(
-            self._step, rank=accelerator.process_index, ranks=accelerator.num_processes
+    def _batch(self, step: int) -> Batch:
+        """This process' part of the batch of `step`."""
+        processes = self._accelerator
+        return self._run.loader.batch(
+            step, rank=processes.process_index, ranks=processes.num_processes
         )
-        result = self._train_step.step(self._step, batch, self._stop)
-        if not math.isfinite(result.loss):
-            raise diverged(result.loss, self._step, self._run)
-        self._step += 1
-        return result
 
-    def _report(self, result: StepResult, images: int, images_per_second: float) -> None:
-        """Note the step; tell the tracker the means when a row is due."""
-        self._watch.step(self._step, loss=result.loss, gradient_norm=result.gradient_norm)
+    def _advance(self) -> None:
+        """Make one step; its numbers stay on the device until several are read."""
+        batch = self._batches.take(self._step)
+        result = self._train_step.step(self._step, batch, self._stop)
+        self._step += 1
+        self._unread.append((self._step, result))
+        self._asked.append(result)
+        if self._step % self._history.every == 0 or self._step == self._run.train.steps:
+            self._read()
+
+    def _read(self) -> None:
+        """Read the numbers of the last steps; nothing is kept of weights after a bad one.
+
+        All processes read at the same steps, so that they fail together.
+
+        Raises:
+            NadirError: A loss is not a number.
+        """
+        results, self._unread = self._unread, []
+        for step, result in results:
+            if not math.isfinite(result.loss):
+                self._batches.settle()
+                raise diverged(result.loss, step - 1, self._run)
+            if self._main:
+                self._report(step, result)
+
+    def _report(self, step: int, result: StepResult) -> None:
+        """Note a step; tell the tracker the means when a row is due."""
+        self._watch.step(step, loss=result.loss, gradient_norm=result.gradient_norm)
         self._obey()
+        images = self._run.loader.images_before(step)
+        start, images_then = self._started
+        images_per_second = (images - images_then) / max(time.monotonic() - start, 1e-9)
+        note = f"{images} images, loss {result.loss:.3f}{self._watch.note}"
+        self._progress.advance(note=note)
         means = self._history.add(
-            self._step,
+            step,
             loss=result.loss,
             unweighted=result.unweighted,
             gradient_norm=result.gradient_norm,
@@ -179,7 +216,7 @@ class Trainer:
                 "learning_rate": result.learning_rate,
                 "images_per_second": images_per_second,
             }
-            self._run.reporter.step(self._step, images, means)
+            self._run.reporter.step(step, images, means)
 
     def _look(self) -> None:
         """Measure and draw what is due now, with the weights that would be published.
@@ -188,6 +225,9 @@ class Trainer:
         run makes up for what a stop left out.
         """
         run, watch, step = self._run, self._watch, self._step
+        if watch.wants_validation(step) or watch.wants_previews(step):
+            self._read()
+            self._batches.settle()  # they use the text encoders, too
         validator = run.validator if watch.wants_validation(step) else None
         previews = run.previews if watch.wants_previews(step) else None
         if not (validator or previews):  # only the main process has them
@@ -212,6 +252,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint, or begin to, unless this step has one."""
+        self._read()
         if self._main and self._step != self._saved_step:
             schedule = self._run.objective.schedule.fingerprint
             facts = {

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.compute.devices import sent
 from nadir.diffusion.sdxl import CHUNK_TOKENS
+from nadir.model.sdxl.tag_tokens import TagTokens, token_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -71,13 +74,27 @@ class TextEncoder:
             `hidden_BSD` with S = 77 * chunks, and `pooled_BP`.
         """
         tokens_BECS = self.tokens(prompts, chunks)
-        with visiting(self.visits, self.text_encoder, self.text_encoder_2):
+        with (
+            visiting(self.visits, self.text_encoder, self.text_encoder_2),
+            without_last_layer(self.text_encoder),
+        ):
             return encode_tokens(self.text_encoder, self.text_encoder_2, tokens_BECS)
 
     def tokens(self, prompts: Sequence[str], chunks: int = 1) -> torch.Tensor:
         """Token ids of prompts for both encoders, `tokens_BECS` [B, 2, chunks, 77], on the CPU."""
-        tokenizers = (self.tokenizer, self.tokenizer_2)
-        return torch.stack([token_chunks(t, prompts, chunks) for t in tokenizers], dim=1)
+        tokens = [
+            token_chunks(tokenizer, prompts, chunks, ids_of)
+            for tokenizer, ids_of in zip(self._tokenizers, self._ids_of, strict=True)
+        ]
+        return torch.stack(tokens, dim=1)
+
+    @property
+    def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+        return self.tokenizer, self.tokenizer_2
+
+    @functools.cached_property
+    def _ids_of(self) -> tuple[TagTokens, TagTokens]:
+        return TagTokens(self.tokenizer), TagTokens(self.tokenizer_2)
 
 
 @contextlib.contextmanager
@@ -112,6 +129,20 @@ def _there(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return moved
 
 
+@contextlib.contextmanager
+def without_last_layer(encoder: CLIPTextModel) -> Iterator[None]:
+    """Inside the block the last layer gives back what it gets.
+
+    For the first encoder, whose states before that layer are all that SDXL reads.
+    """
+    last = encoder.encoder.layers[-1]
+    last.forward = lambda states, *_, **__: states
+    try:
+        yield
+    finally:
+        del last.forward
+
+
 def encode_tokens(
     encoder: CLIPTextModel, encoder_2: CLIPTextModelWithProjection, tokens_BECS: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,39 +161,28 @@ def encode_tokens(
     return torch.cat([first_BSD, second_BSD], dim=-1), pooled_BP
 
 
-def token_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], chunks: int) -> torch.Tensor:
+def token_chunks(
+    tokenizer: CLIPTokenizer,
+    prompts: Sequence[str],
+    chunks: int,
+    ids_of: Callable[[str], list[int]] | None = None,
+) -> torch.Tensor:
     """Token ids of prompts, chunk by chunk.
 
     Args:
         tokenizer: A CLIP tokenizer.
         prompts: B prompts.
         chunks: Chunks per prompt.
+        ids_of: Gives the tokens of a prompt; else the tokenizer does.
 
     Returns:
         int64 tensor [B, chunks, 77]; each chunk is start, up to 75 tokens, end, padding.
     """
-    return torch.tensor([_chunk_ids(tokenizer, prompt, chunks) for prompt in prompts])
+    ids_of = ids_of or functools.partial(token_ids, tokenizer)
+    return torch.tensor([_chunk_ids(tokenizer, ids_of(prompt), chunks) for prompt in prompts])
 
 
-def token_ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:
-    """Tokens of a text, without start, end and padding and however many they are.
-
-    All of it is text: SDXL's second tokenizer names `!` as its padding token, which transformers
-    would find in `love live!` and give padding's id 0, and a typed `<|endoftext|>` would end the
-    prompt. OpenCLIP, with which SDXL was trained, and ComfyUI know no such thing.
-
-    Args:
-        tokenizer: A CLIP tokenizer.
-        text: Any text.
-    """
-    ids: list[int] = tokenizer(
-        text, add_special_tokens=False, split_special_tokens=True, verbose=False
-    ).input_ids
-    return ids
-
-
-def _chunk_ids(tokenizer: CLIPTokenizer, prompt: str, chunks: int) -> list[list[int]]:
-    tokens = token_ids(tokenizer, prompt)
+def _chunk_ids(tokenizer: CLIPTokenizer, tokens: list[int], chunks: int) -> list[list[int]]:
     rows = []
     for index in range(chunks):
         part = tokens[index * CHUNK_TOKENS : (index + 1) * CHUNK_TOKENS]
@@ -177,6 +197,6 @@ def _encode(
     """Penultimate states [B, 77 * chunks, d] and the first output of the first chunk [B, ...]."""
     count, chunks, length = ids_BCS.shape
     device = next(encoder.parameters()).device
-    output = encoder(ids_BCS.flatten(0, 1).to(device), output_hidden_states=True)
+    output = encoder(sent(ids_BCS.flatten(0, 1), device), output_hidden_states=True)
     hidden_BSD = output.hidden_states[-2].reshape(count, chunks * length, -1)
     return hidden_BSD, output[0][::chunks]

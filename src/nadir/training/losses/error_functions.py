@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.compute.devices import sent
 from nadir.config.objective import PseudoHuberLoss
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def error_function(params: LossParams, schedule: NoiseSchedule) -> ErrorFunction
     is_huber = params.kind == "huber"
 
     def pseudo_huber(difference_BCHW: torch.Tensor, timesteps_B: torch.Tensor) -> torch.Tensor:
-        delta_B111 = deltas_T[timesteps_B].to(difference_BCHW)[:, None, None, None]
+        delta_B = deltas_T[timesteps_B].to(difference_BCHW.dtype)
+        delta_B111 = sent(delta_B, difference_BCHW.device)[:, None, None, None]
         # sqrt(e^2 + d^2) - d without cancellation.
         square = difference_BCHW.square()
         beyond = square / ((square + delta_B111.square()).sqrt() + delta_B111)

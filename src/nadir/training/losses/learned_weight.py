@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nadir.compute.devices import sent
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,7 +97,7 @@ class LearnedWeight:
         )
 
     def _features(self, timesteps_B: torch.Tensor) -> torch.Tensor:
-        return self._features_TF[timesteps_B.to(self._features_TF.device)]
+        return self._features_TF[sent(timesteps_B, self._features_TF.device)]
 
 
 def fourier_features(sigmas_T: torch.Tensor, channels: int) -> torch.Tensor:

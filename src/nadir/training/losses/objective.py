@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nadir.compute.devices import sent
 from nadir.config.objective import SquaredLoss
 from nadir.diffusion.loss_weight import loss_weight_table
 from nadir.diffusion.prediction import add_noise, target
@@ -119,10 +120,13 @@ class Objective:
         effective learning rate.
         """
         clean_BCHW, noise_BCHW = batch.latents_BCHW, batch.noise_BCHW
+        device = clean_BCHW.device
         alphas_B = self.schedule.alphas_cumprod[batch.timesteps_B]
+        if device.type == "cuda":  # float64 there as here; MPS knows none
+            alphas_B = sent(alphas_B, device)
         noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
         wanted_BCHW = target(self._prediction, clean_BCHW, noise_BCHW, alphas_B)
-        timesteps_B = batch.timesteps_B.to(clean_BCHW.device)
+        timesteps_B = sent(batch.timesteps_B, device)
         output_BCHW = unet(
             noisy_BCHW, timesteps_B, batch.hidden_BSD, batch.pooled_BP, batch.time_ids_B6
         )
@@ -131,7 +135,7 @@ class Objective:
         if batch.pixel_weights_B1HW is not None:
             error_BCHW = error_BCHW * batch.pixel_weights_B1HW
         error_B = error_BCHW.mean(dim=(1, 2, 3))
-        weighted_B = error_B * self.weights_T[batch.timesteps_B].to(error_B)
+        weighted_B = error_B * sent(self.weights_T[batch.timesteps_B].to(error_B.dtype), device)
         if self._learned:
             weighted_B = self._by_uncertainty(self._learned, weighted_B, batch)
         loss = (weighted_B * batch.weights_B).mean()

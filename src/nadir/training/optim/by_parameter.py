@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -93,7 +92,9 @@ class ByParameterUpdate:
         self._place = {name: index for index, name in enumerate(self._weights)}
         self._sums: dict[str, torch.Tensor] = {}
         self._step = _Pending()
-        self._norm_before = 0.0
+        # The norm is exact to more bits than a gradient; only MPS knows no float64.
+        self._wide = torch.float32 if accelerator.device.type == "mps" else torch.float64
+        self._norm_before = torch.zeros((), dtype=self._wide, device=accelerator.device)
         self._units = [self._unit(names) for names in _shares(self._weights)]
         for unit in self._units:
             for name, weight in zip(unit.names, unit.weights, strict=True):
@@ -118,16 +119,16 @@ class ByParameterUpdate:
         """See `Update.backward`; with `train.step_in_backward` weights change meanwhile."""
         torch.autograd.backward(loss / self._params.gradient_accumulation)
 
-    def finish(self) -> float:
+    def finish(self) -> torch.Tensor:
         """See `Update.finish`."""
         waiting = [unit for unit in self._units if self._waits(unit)]
         gradients = [weight.grad for unit in waiting for weight in unit.weights]
         self._step.squares += [_square(grad) for grad in gradients if grad is not None]
-        norm = math.sqrt(float(torch.stack(self._step.squares).sum()))
+        norm = torch.stack(self._step.squares).sum().to(self._wide).sqrt()
         before = self._norm_before if self._params.step_in_backward else norm
         limit = self._params.max_gradient_norm
         for unit in waiting:
-            self._change(unit, limit / max(limit, before))
+            self._change(unit, limit / before.clamp(min=limit))
         self._norm_before = norm
         return norm
 
@@ -138,13 +139,13 @@ class ByParameterUpdate:
     def state_dict(self) -> dict[str, Any]:
         """See `Update.state_dict`: one optimizer's state for each large parameter."""
         states = {unit.names[0]: unit.optimizer.state_dict() for unit in self._units}
-        return {"by_parameter": states, "norm_before": self._norm_before}
+        return {"by_parameter": states, "norm_before": float(self._norm_before)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Update.load_state_dict`."""
         for unit in self._units:
             unit.optimizer.load_state_dict(state["by_parameter"][unit.names[0]])
-        self._norm_before = state["norm_before"]
+        self._norm_before = torch.full_like(self._norm_before, state["norm_before"])
 
     def _unit(self, names: list[str]) -> _Unit:
         """An optimizer for some parameters, which it sees as shapes without numbers so far."""
@@ -176,9 +177,9 @@ class ByParameterUpdate:
                 square = _square(_gradient(weight))
                 self._step.squares.append(square)
                 limit = self._params.max_gradient_norm
-                # A tensor, as a number would make the host wait for the device.
-                norm = square.sqrt().clamp(min=max(limit, self._norm_before))
-                self._change(unit, limit / norm)
+                norm = square.sqrt()
+                before = self._norm_before.to(norm.dtype).clamp(min=limit)
+                self._change(unit, limit / torch.maximum(norm, before))
 
         return gradient_is_there
 
@@ -206,13 +207,19 @@ class ByParameterUpdate:
         return any(weight.grad is not None for weight in unit.weights)
 
     @torch.no_grad()
-    def _change(self, unit: _Unit, coefficient: float | torch.Tensor) -> None:
-        """Make the step of some parameters; their gradients are gone afterwards."""
+    def _change(self, unit: _Unit, coefficient: torch.Tensor) -> None:
+        """Make the step of some parameters; their gradients are gone afterwards.
+
+        Args:
+            unit: The parameters.
+            coefficient: Times their gradients; a tensor, as a number would make the host wait for
+                the device.
+        """
         for weight, seen in zip(unit.weights, unit.seen, strict=True):
             seen.data = self._as_seen(weight.data).to(seen.device, torch.float32)
             if weight.grad is not None:
                 gradient = self._as_seen(weight.grad).to(seen.device, torch.float32)
-                seen.grad, weight.grad = gradient.mul_(_beside(coefficient, gradient)), None
+                seen.grad, weight.grad = gradient.mul_(coefficient.to(gradient)), None
         with uncompiled(unit.seen[0].device):
             unit.optimizer.step()
         for name, weight, seen in zip(unit.names, unit.weights, unit.seen, strict=True):
@@ -242,10 +249,6 @@ def _shares(weights: dict[str, torch.nn.Parameter]) -> list[list[str]]:
 def _hollow(like: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A float32 tensor of a shape that takes no memory."""
     return torch.zeros((), device=device).expand(like.shape)
-
-
-def _beside(coefficient: float | torch.Tensor, gradient: torch.Tensor) -> float | torch.Tensor:
-    return coefficient.to(gradient) if isinstance(coefficient, torch.Tensor) else coefficient
 
 
 def _gradient(weight: torch.nn.Parameter) -> torch.Tensor:

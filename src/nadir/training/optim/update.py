@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
 
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.training.optim.optimizers import make_optimizer, set_learning_rate, uncompiled
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    import torch
     from accelerate import Accelerator
 
     from nadir.config.train import TrainParams
@@ -46,8 +46,11 @@ class Update(Protocol):
         """Add the gradients of a part's mean loss."""
         ...
 
-    def finish(self) -> float:
-        """Change the weights and their average; returns the gradients' norm before clipping."""
+    def finish(self) -> torch.Tensor:
+        """Change the weights and their average; returns the gradients' norm before clipping.
+
+        The norm stays on the device, so that nothing waits for it.
+        """
         ...
 
     def published(self) -> AbstractContextManager[None]:
@@ -88,7 +91,7 @@ class WholeUpdate:
         self.model, self._optimizer = accelerator.prepare(trainable.network, optimizer)
         self.encoders = trainable.text.wrapped(accelerator.prepare) if trainable.text else []
         self._average = average
-        self._norm = math.nan
+        self._norm = torch.tensor(torch.nan)
 
     def begin(self, step: int, rate: float) -> None:  # noqa: ARG002
         """See `Update.begin`."""
@@ -105,13 +108,12 @@ class WholeUpdate:
         """See `Update.backward`; after the last part it also changes the weights."""
         self._accelerator.backward(loss)
         if self._accelerator.sync_gradients:
-            clipped = self._accelerator.clip_grad_norm_(self._weights.values(), self._limit)
-            self._norm = float(clipped)
+            self._norm = self._accelerator.clip_grad_norm_(self._weights.values(), self._limit)
         with uncompiled(self._accelerator.device):
             self._optimizer.step()
         self._optimizer.zero_grad()
 
-    def finish(self) -> float:
+    def finish(self) -> torch.Tensor:
         """See `Update.finish`."""
         if self._average:
             self._average.update()
