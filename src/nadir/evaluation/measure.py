@@ -61,7 +61,9 @@ class Measurements:
         if not sound:
             return
         images_NCHW = np.stack([drawing.pixels_CHW for drawing in sound])
-        drawn = Drawn(prompt, sound[0].cfg_scale, images_NCHW)
+        drawn = Drawn(
+            prompt, sound[0].cfg_scale, images_NCHW, tuple(drawing.seed for drawing in sound)
+        )
         for metric in self._metrics:
             values_N = metric.see(drawn) if self._concerns(metric, prompt) else None
             if values_N is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
 
-Need = Literal["holdout", "references", "targets", "seeds"]
+Need = Literal["holdout", "references", "targets", "seeds", "reals"]
 
 
 class Metric:
@@ -42,8 +42,9 @@ class Metric:
         meaning: What a reader should know: what it measures, and which values are good.
         needs: What its values are made of: held-out images (`holdout`); a held-out image behind
             the prompt (`references`) or an asked luminance (`targets`), and other prompts are not
-            shown to it; a second seed (`seeds`). Where there is none the report says so; hooks
-            are called all the same and find nothing to measure.
+            shown to it; a second seed (`seeds`); enough real images to learn from (`reals`). Where
+            there is none the report says so; hooks are called all the same and find nothing to
+            measure.
         section: Where the report shows its charts.
         level: A dashed line to read its chart by.
         limit: The gate rejects what is beyond it, at the deciding scale; None for no check.
