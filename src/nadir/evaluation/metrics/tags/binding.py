@@ -32,8 +32,8 @@ def is_best(
 class ColourBinding(PromptMean):
     """Share of pictures in which both things have the colour that was asked for.
 
-    2 x 2 prompts with 4 seeds tell right (1) from chance (0.25) and from swapped (0); for ±0.1 take
-    24 pictures a prompt.
+    2 x 2 prompts with 4 seeds tell right (1) from chance (0.25); with colours of one name in both
+    groups, swapping leaves half of the prompts right. For ±0.1 take 24 pictures a prompt.
     """
 
     name = "colour_binding"
@@ -42,8 +42,8 @@ class ColourBinding(PromptMean):
     direction = "higher"
     meaning = (
         "Two things are asked for in every pair of colours (evaluate.colour_binding); both must "
-        "look more like theirs than like the others. For 2 x 2 colours, 0.25 is chance and swapped "
-        "colours give 0."
+        "look more like theirs than like the others. For 2 x 2 colours 0.25 is chance; swapped "
+        "colours leave 0.5 where both things may have the same, else 0."
     )
     needs = frozenset({"reals"})
     section = CONTENT
