@@ -72,13 +72,24 @@ class TagRecall(PromptMean):
         self._decision_cfg = subject.params.decision_cfg
         self._seen: list[Seen] = []
 
-    def see(self, drawn: Drawn) -> NDArray[np.float64] | None:
-        """Relative recall of each image; brightness probes ask for too little to count."""
+    def see(self, drawn: Drawn) -> dict[str, NDArray[np.float64]] | None:
+        """Relative recall of each image, of all tags and of each group that it asks for.
+
+        Brightness probes ask for too little to count.
+        """
         if self._probe is None or drawn.prompt.kind not in {"fixed", "holdout"}:
             return None
         seen = look(self._probe, drawn)
         self._seen.append(seen)
-        return relative_recall(seen.seen, seen.asked_T, self._probe.judged.recall_T)
+        judged = self._probe.judged
+        groups = {self.name: np.ones(len(judged.tags), dtype=np.bool_)} | {
+            name: np.array([belongs(tag) for tag in judged.tags], dtype=np.bool_)
+            for name, (_, belongs) in self._groups().items()
+        }
+        return {
+            name: relative_recall(seen.seen, seen.asked_T & members_T, judged.recall_T)
+            for name, members_T in groups.items()
+        }
 
     def of_scale(self, values: ScaleValues) -> dict[str, float]:
         """The mean over prompts, and the ratio of sums of each rarity and class."""
