@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from nadir.data.tag_text import read_tag
+from nadir.data.tags.written import prompt_tags
 from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
@@ -88,18 +88,23 @@ def evaluate_other(
         token_chunks=form.captions.token_chunks,
         original_size=form.original_size,
     )
-    words = {read_tag(part) for prompt in plan.prompts for part in prompt.text.split(",")}
+    words = {tag for prompt in plan.prompts for _, tag in prompt_tags(prompt.text)}
     subject = Subject(
         pipeline=pipeline,
         plan=plan,
         params=params,
         scaling=info.latent_scaling,
         encodings=PromptEncodings(
-            text_encoder(pipeline), form.captions, original_size=plan.original_size, tags=form.tags
+            text_encoder(pipeline),
+            form.captions,
+            original_size=plan.original_size,
+            tags=form.tags,
+            aliases=form.aliases,
+            as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
         # What another model was taught cannot be known.
-        known=known_tags(files["tags"]) if files else {word for word in words if word},
+        known=known_tags(files["tags"]) if files else words,
         real_latents=_real_latents(files) if files else None,
     )
     found = evaluate(subject, advance=Progress("evaluate", plan.images, "images").advance)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.data.tag_text import read_tag
+from nadir.data.tags.written import prompt_tags
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,5 +53,5 @@ def look(probe: TagProbe, drawn: Drawn) -> Seen:
 
 def asked(probe: TagProbe, text: str) -> NDArray[np.bool_]:
     """Which judged tags a prompt asks for [T], whatever form they are written in."""
-    names = {read_tag(part) for part in text.split(",")}
+    names = {tag for _, tag in prompt_tags(text)}
     return np.array([name in names for name, _ in probe.judged.tags], dtype=np.bool_)
