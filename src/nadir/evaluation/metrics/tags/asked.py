@@ -10,9 +10,12 @@ import numpy as np
 from nadir.data.tags.written import prompt_tags
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from nadir.evaluation.reals.probe import TagProbe
+    from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn
 
 
@@ -40,18 +43,32 @@ class Seen:
         return self.margins_NT > 0
 
 
-def look(probe: TagProbe, drawn: Drawn) -> Seen:
-    """What the probe sees in the images of a prompt."""
-    return Seen(
-        drawn.cfg_scale,
-        drawn.prompt.id,
-        drawn.seeds,
-        asked(probe, drawn.prompt.text),
-        probe.margins(drawn.features.layout_NF),
-    )
+class Look:
+    """Looks at drawn images through the probe.
+
+    A held-out caption asks for the tags of its image, in whatever form or sentence it is written;
+    another prompt for those that it names.
+    """
+
+    def __init__(self, probe: TagProbe, subject: Subject) -> None:
+        self.probe = probe
+        self._of_captions = {
+            f"holdout_{image.id}": {name for name, _ in image.tags} for image in subject.holdout
+        }
+
+    def __call__(self, drawn: Drawn) -> Seen:
+        """What the probe sees in the images of a prompt."""
+        prompt = drawn.prompt
+        names = self._of_captions.get(prompt.id) or {tag for _, tag in prompt_tags(prompt.text)}
+        return Seen(
+            drawn.cfg_scale,
+            prompt.id,
+            drawn.seeds,
+            asked(self.probe, names),
+            self.probe.margins(drawn.features.layout_NF),
+        )
 
 
-def asked(probe: TagProbe, text: str) -> NDArray[np.bool_]:
-    """Which judged tags a prompt asks for [T], whatever form they are written in."""
-    names = {tag for _, tag in prompt_tags(text)}
+def asked(probe: TagProbe, names: Collection[str]) -> NDArray[np.bool_]:
+    """Which judged tags are among some names [T]."""
     return np.array([name in names for name, _ in probe.judged.tags], dtype=np.bool_)

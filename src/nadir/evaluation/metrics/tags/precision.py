@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.evaluation.metric import PromptMean
-from nadir.evaluation.metrics.tags.asked import look
+from nadir.evaluation.metrics.tags.asked import Look
 from nadir.evaluation.reals.probe import image_precision
 from nadir.evaluation.report.sections import CONTENT
 from nadir.ground.pages.charts import Level
@@ -38,12 +38,12 @@ class TagPrecision(PromptMean):
 
     def prepare(self, subject: Subject) -> None:
         """Train the probe, if no other metric did."""
-        self._probe = subject.reals.probe if subject.reals else None
+        self._look = Look(subject.reals.probe, subject) if subject.reals else None
 
     def see(self, drawn: Drawn) -> NDArray[np.float64] | None:
         """Relative precision of each image."""
-        if self._probe is None or not self._probe.judged.precision > 0:
+        if self._look is None or not self._look.probe.judged.precision > 0:
             return None
-        seen = look(self._probe, drawn)
+        seen = self._look(drawn)
         asked_NT = seen.asked_T[None].repeat(len(seen.margins_NT), axis=0)
-        return image_precision(seen.seen, asked_NT) / self._probe.judged.precision
+        return image_precision(seen.seen, asked_NT) / self._look.probe.judged.precision

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nadir.evaluation.metric import PromptMean
-from nadir.evaluation.metrics.tags.asked import Seen, look
+from nadir.evaluation.metrics.tags.asked import Look, Seen
 from nadir.evaluation.metrics.tags.worst import TagResult, worst_table
 from nadir.evaluation.report.figures import SCALE_AXIS
 from nadir.evaluation.report.sections import CONTENT
@@ -68,6 +68,7 @@ class TagRecall(PromptMean):
     def prepare(self, subject: Subject) -> None:
         """Train the probe."""
         self._probe: TagProbe | None = subject.reals.probe if subject.reals else None
+        self._look = Look(self._probe, subject) if self._probe else None
         self._rarity = subject.reals.rarity if subject.reals else {}
         self._decision_cfg = subject.params.decision_cfg
         self._seen: list[Seen] = []
@@ -77,9 +78,10 @@ class TagRecall(PromptMean):
 
         Brightness probes ask for too little to count.
         """
-        if self._probe is None or drawn.prompt.kind not in {"fixed", "holdout"}:
+        wanted = drawn.prompt.kind in {"fixed", "holdout"}
+        if self._probe is None or self._look is None or not wanted:
             return None
-        seen = look(self._probe, drawn)
+        seen = self._look(drawn)
         self._seen.append(seen)
         judged = self._probe.judged
         groups = {self.name: np.ones(len(judged.tags), dtype=np.bool_)} | {
