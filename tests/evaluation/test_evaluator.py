@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.support.small_checkpoint import write_holdout
 from tests.support.small_evaluation import HOSTILE, evaluated
 
 from nadir.evaluation.known_tags import known_tags, unknown_tags
@@ -43,7 +44,8 @@ def test_every_image_has_its_values(evaluation, rows, params):
     assert {"luminance", "chroma", "clip_fraction", "contrast"} <= set(drawn["metric"])
     gaps = drawn[drawn["metric"] == "chroma_gap"]
     assert set(gaps["prompt_id"]) == {p.id for p in evaluation.plan.of_kind("holdout")}
-    losses = rows[rows["cfg_scale"].isna()]
+    losses = rows[rows["metric"].str.startswith("x0_mse_t")]
+    assert losses["cfg_scale"].isna().all()
     assert len(losses) == params.loss_images * 9
 
 
@@ -143,7 +145,8 @@ def test_without_a_hold_out_the_rest_still_runs_and_says_what_is_missing(
     pipeline, checkpoint, params
 ):
     evaluation = evaluated(pipeline, checkpoint, params, None)
-    assert evaluation.checkpoint == {"loss": {}}
+    assert evaluation.checkpoint["loss"] == {}
+    assert "parameterisation_ratio" not in evaluation.checkpoint
     assert "chroma_gap" not in evaluation.scales["4.5"]
     assert evaluation.scales["4.5"]["brightness_error"] > 0
     assert evaluation.gate.verdict == "promote"
@@ -158,6 +161,42 @@ def test_one_seed_has_no_diversity_and_says_so(pipeline, checkpoint, params, hol
     assert "two seeds" in evaluation.not_run["Diversity"]
 
 
+@pytest.fixture(scope="module")
+def beside_reals(pipeline, checkpoint, params, tmp_path_factory):
+    data = tmp_path_factory.mktemp("reals")
+    write_holdout(data, images=20, training=60)
+    more = params.model_copy(update={"holdout_prompts": 8, "loss_images": 8, "cfg_scales": (4.5,)})
+    return evaluated(pipeline, checkpoint, more, data)
+
+
+def test_with_enough_real_images_the_drawn_are_compared_with_them(beside_reals):
+    numbers = beside_reals.scales["4.5"]
+    assert {"kid_random_features", "sliced_wasserstein", "recall", "coverage"} <= set(numbers)
+    assert 0 <= numbers["memorisation"] <= 1
+    assert numbers["tag_recall"] > 0, "the two colours of hair can be told apart"
+    assert numbers["tag_precision"] > 0
+    assert "colour_binding" not in numbers, "no image has a coloured background"
+    assert not set(beside_reals.not_run) & {"Tag recall", "Coverage"}
+
+
+def test_the_worst_tags_are_in_the_report_with_a_picture(beside_reals, params):
+    page = render_report(beside_reals, params, checkpoint="c0ffee", training={})
+    assert '<a href="#content">Tags</a>' in page
+    assert "The 2 worst tags, CFG 4.5" in page
+    assert page.count('class="tag"') == 2
+    assert "2 tags can be judged" in page
+
+
+def test_the_ladder_and_the_canvases_are_measured_at_the_deciding_scale(evaluation, rows):
+    assert {"ladder_error", "ladder_slope", "ladder_range"} <= set(evaluation.scales["4.5"])
+    assert {"canvas_error", "canvas_error_48x24"} <= set(evaluation.scales["4.5"])
+    assert not {"ladder_error", "canvas_error"} & set(evaluation.scales["3.5"])
+    assert evaluation.pictures[4.5, "black_48x24", 1].size == (48, 24)
+    guessed = rows[rows["metric"] == "terminal_canvas"]
+    assert len(guessed) == 2 * 5
+    assert guessed["value"].between(0, 1).all()
+
+
 def test_two_runs_agree_exactly(pipeline, checkpoint, params, holdout, evaluation):
     again = evaluated(pipeline, checkpoint, params, holdout)
     assert again.as_json() == evaluation.as_json()
@@ -170,7 +209,8 @@ def test_the_report_is_safe_whole_and_repeatable(evaluation, params):
     )
     assert "<script" not in page
     assert "http" not in page
-    assert page.count("<img") == 2 * 4 * 2 + 2 * 2 + 2 * len(evaluation.plan.of_kind("brightness"))
+    strips = evaluation.plan.of_kind("brightness", "ladder", "canvas")
+    assert page.count("<img") == 2 * 4 * 2 + 2 * 2 + 2 * len(strips)
     assert "passes its own checks" in page
     assert evaluation.plan.protocol_id in page
     assert not re.search(r">\s*(nan|inf|None)\s*<", page)

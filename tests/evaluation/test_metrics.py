@@ -16,7 +16,14 @@ from nadir.evaluation.metrics.chroma import chroma
 from nadir.evaluation.metrics.clipping import clip_fraction
 from nadir.evaluation.metrics.contrast import contrast
 from nadir.evaluation.metrics.diversity import low_pass, seed_distance
+from nadir.evaluation.metrics.light.extremes import extreme_share
+from nadir.evaluation.metrics.light.ladder import reached, slope
+from nadir.evaluation.metrics.sets.distances import kid, sliced_wasserstein
+from nadir.evaluation.metrics.sets.memorisation import nearest
+from nadir.evaluation.metrics.sets.neighbours import coverage, recall
 from nadir.evaluation.metrics.spectrum import log_power, spectrum_distance
+from nadir.evaluation.reals.colours import ColourMap, thumbnails
+from nadir.evaluation.reals.features import features
 
 
 def flat(*colours, height=32, width=48):
@@ -143,3 +150,74 @@ def test_low_pass_is_the_mean_of_each_cell_for_sides_that_do_not_divide():
 def test_health_counts_an_image_once_however_it_is_broken():
     counts = health([(True, True), (False, False), (True, False), (False, True)])
     assert (counts.images, counts.nonfinite) == (4, 3)
+
+
+def test_the_slope_is_one_for_what_was_asked_and_the_share_kept_of_what_is_pulled_to_grey():
+    asked = np.repeat([0.0, 0.25, 0.5, 0.75, 1.0], 4)
+    assert slope(asked, asked) == pytest.approx(1)
+    assert slope(asked, 0.5 + 0.3 * (asked - 0.5)) == pytest.approx(0.3)
+    assert slope(asked, np.full(20, 0.5)) == pytest.approx(0)
+    assert np.isnan(slope(np.ones(4), np.ones(4)))
+    assert reached(asked) == pytest.approx(1)
+    assert reached(0.5 + 0.3 * (asked - 0.5)) == pytest.approx(0.3)
+
+
+def test_a_pixel_is_extreme_only_when_all_its_channels_are():
+    images = flat((1, 1, 1), (0, 0, 0), (1, 0, 0), (0.5, 0.5, 0.5))
+    assert extreme_share(images) == pytest.approx([1, 1, 0, 0])
+
+
+def test_kid_is_unbiased_and_sees_a_shift():
+    rng = np.random.default_rng(0)
+    same = [kid(*rng.standard_normal((2, 32, 16))) for _ in range(200)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(200)
+    assert min(same) < 0, "an unbiased estimate of nothing is below zero half of the time"
+    moved = kid(rng.standard_normal((32, 16)) + 0.5, rng.standard_normal((32, 16)))
+    assert moved > max(same)
+
+
+def test_sliced_wasserstein_is_the_shift_of_equal_shapes_and_takes_unequal_sizes():
+    points = np.random.default_rng(0).standard_normal((200, 8))
+    assert sliced_wasserstein(points, points) == 0
+    # A shift by d along one of 8 axes is d / sqrt(8) along a direction, in the root of the mean.
+    shift = np.zeros(8)
+    shift[0] = 2.0
+    assert sliced_wasserstein(points + shift, points) == pytest.approx(2 / np.sqrt(8), rel=0.15)
+    assert sliced_wasserstein(points[:90], points) < 0.3
+
+
+def test_recall_and_coverage_see_half_of_the_real_images_left_out():
+    rng = np.random.default_rng(0)
+    real = np.concatenate([rng.standard_normal((64, 4)), rng.standard_normal((64, 4)) + 20])
+    drawn = np.concatenate([rng.standard_normal((64, 4)), rng.standard_normal((64, 4)) + 20])
+    assert coverage(drawn, real) > 0.9
+    assert coverage(drawn[:64], real) == pytest.approx(0.5, abs=0.06)
+    assert recall(drawn, real) > 0.9
+    assert recall(drawn[:64], real) == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_copy_is_found_mirrored_and_shifted_by_a_cell_and_no_image_is_its_own_neighbour():
+    pictures = thumbnails(textures(20))
+    mirrored = np.ascontiguousarray(pictures[..., ::-1])
+    shifted = np.roll(pictures, 1, axis=3)
+    for copies in (pictures, mirrored, shifted):
+        assert nearest(copies, pictures).max() < 1e-3
+    assert nearest(pictures, pictures, apart=True).min() > 0.01
+
+
+def test_features_are_pinned():
+    found = features(thumbnails(textures(2)))
+    assert found.spread_NF.shape == (2, 128)
+    assert found.layout_NF.shape == (2, 1984)
+    # Written down once: another library or machine must give the same to float precision.
+    assert found.spread_NF.sum() == pytest.approx(4.0869, rel=1e-4)
+    assert found.layout_NF.sum() == pytest.approx(252.583, rel=1e-4)
+
+
+def test_colours_of_latents_are_those_of_their_pictures():
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(0, 0.1, (3, 4))
+    cells = rng.normal(0, 1, (12, 4, 16, 16)).astype(np.float32)
+    colours = (0.5 + np.einsum("ck,nkhw->nchw", mixing, cells)).clip(0, 1).astype(np.float32)
+    colour_map = ColourMap(cells[:8], colours[:8])
+    assert np.abs(colour_map(cells[8:]) - colours[8:]).max() < 0.02

@@ -39,6 +39,9 @@ def test_equal_plans_have_equal_ids(params):
         {"cfg_scales": (4.5,)},
         {"guidance_rescale": 0.7},
         {"holdout_prompts": 1},
+        {"brightness_ladder": ()},
+        {"colour_binding": None},
+        {"canvases": ((96, 40),)},
     ],
 )
 def test_each_setting_that_shapes_images_changes_the_id(params, change):
@@ -70,7 +73,9 @@ def test_probes_have_every_seed_and_pictures_only_the_first_few(params):
     assert all(prompt.seeds == params.seeds for prompt in plan.of_kind("brightness"))
     pictured = [*plan.of_kind("fixed"), *plan.of_kind("holdout")]
     assert all(prompt.seeds == params.seeds[:GRID_SEEDS] for prompt in pictured)
-    images = sum(len(p.seeds) for p in plan.prompts) * len(params.cfg_scales)
+    everywhere = [*plan.of_kind("brightness"), *pictured]
+    images = sum(len(p.seeds) for p in everywhere) * len(params.cfg_scales)
+    images += sum(len(p.seeds) for p in plan.of_kind("ladder", "binding", "canvas"))
     assert plan.images == images
 
 
@@ -83,3 +88,15 @@ def test_a_prompt_keeps_its_id_when_the_list_is_reordered(params):
 def test_ids_of_prompts_are_unique(params):
     ids = [prompt.id for prompt in plan_of(params).prompts]
     assert len(set(ids)) == len(ids)
+
+
+def test_levels_colours_and_canvases_are_drawn_at_the_deciding_scale_alone(params):
+    plan = plan_of(params)
+    extra = plan.of_kind("ladder", "binding", "canvas")
+    assert len(extra) == 3 + 2 * 2 + 2 * 2
+    drawn = {scale: [p for ps in plan.by_size(scale).values() for p in ps] for scale in (3.5, 4.5)}
+    assert {p.id for p in drawn[4.5]} - {p.id for p in drawn[3.5]} == {p.id for p in extra}
+    assert set(plan.by_size(4.5)) == {(64, 64), (96, 40), (40, 96)}
+    assert set(plan.by_size(3.5)) == {(64, 64)}
+    asked = {p.colours: p.text for p in plan.of_kind("binding")}
+    assert asked["red_hair", "blue_background"].endswith(", red_hair, blue_background")

@@ -57,14 +57,23 @@ def write_checkpoint(folder: Path, base: Path, params: Path, **training: object)
     )
 
 
-def write_holdout(data: Path, *, images: int) -> None:
-    """Manifest and latents of images that are all held out; colours and tags by turns."""
-    names = sorted(hashlib.sha256(str(i).encode()).hexdigest() for i in range(images))
+def write_holdout(data: Path, *, images: int, training: int = 0) -> None:
+    """Manifest and latents of images; colours and tags by turns.
+
+    Args:
+        data: Folder `data`.
+        images: Held-out images, the first by hash.
+        training: Training images after them; then latents show the turn.
+    """
+    count = images + training
+    names = sorted(hashlib.sha256(str(i).encode()).hexdigest() for i in range(count))
     store, rows = LatentStore(data / "latents"), []
     for turn, name in enumerate(names):
         width, height = BUCKETS[turn % len(BUCKETS)]
         generator = torch.Generator().manual_seed(turn)
         latents = torch.randn(1, 4, height // 4, width // 4, generator=generator)
+        if training:
+            latents[:, 0] += 3 * (turn % 2)
         shard = store.write_shard(f"{width}x{height}", [name], latents)
         size = {"bucket_width": width, "bucket_height": height}
         original = {"original_width": width * 2, "original_height": height * 2}
@@ -72,7 +81,11 @@ def write_holdout(data: Path, *, images: int) -> None:
         crop = {"crop_left": 0, "crop_top": 2}
         rows.append({**where, "bucket": f"{width}x{height}", **size, **original, **crop})
     write_table(_table(rows, LATENT_INDEX), data / "latents" / "index.parquet", LATENT_INDEX)
-    manifest = [_manifest_row(name, turn) for turn, name in enumerate(names)]
+    splits = ["holdout"] * images + ["train"] * training
+    manifest = [
+        _manifest_row(name, turn) | {"split": split}
+        for turn, (name, split) in enumerate(zip(names, splits, strict=True))
+    ]
     write_table(_table(manifest, MANIFEST), data / "manifest.parquet", MANIFEST)
     tags = [
         _tag_row("1girl", []),

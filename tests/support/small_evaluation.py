@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
-from nadir.evaluation.subject import Subject
+from nadir.evaluation.subject import RealLatents, Subject
 from nadir.heldout.images import load_heldout
+from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info
 from nadir.sampling.generate import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
@@ -30,6 +31,7 @@ SMALL = {
     "height_px": 32,
     "prompts": ("1girl, red_hair", HOSTILE),
     "holdout_prompts": 2,
+    "canvases": ((48, 24),),
     "seeds": (1, 2),
     "loss_images": 3,
     "max_brightness_error": 1.0,
@@ -47,12 +49,17 @@ def evaluated(
 ) -> Evaluation:
     """Evaluate a checkpoint; `holdout` is a folder from `write_holdout`."""
     info = load_checkpoint_info(checkpoint)
-    images = []
+    images, real = [], None
     if holdout is not None:
+        files = {
+            "manifest": holdout / "manifest.parquet",
+            "tags": holdout / "tags.parquet",
+            "latents": holdout / "latents",
+        }
+        parts = [load_thumbnails(**files, split=s, limit=100) for s in ("holdout", "train")]
+        real = RealLatents(*parts, tag_rarity(files["tags"]))
         images = load_heldout(
-            manifest=holdout / "manifest.parquet",
-            tags=holdout / "tags.parquet",
-            latents=holdout / "latents",
+            **files,
             captions=PromptFormat.of({}).captions,
             limit=params.loss_images,
         )
@@ -70,6 +77,7 @@ def evaluated(
         encodings=PromptEncodings(text_encoder(pipeline), PromptFormat.of({}).captions),
         holdout=images,
         known=known,
+        real_latents=real,
     )
     done: list[int] = []
     evaluation = evaluate(subject, advance=done.append, metrics=metrics)

@@ -33,7 +33,7 @@ _ADVICE = {
 }
 _VERDICT_STYLES = {"promote": "green", "reject": "red", "inconclusive": "yellow"}
 # The paper's check and its probes; all other metrics follow while the terminal is wide enough.
-_FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance")
+_FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance", "tag_recall")
 
 
 def status(

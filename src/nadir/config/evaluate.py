@@ -24,6 +24,20 @@ class BrightnessProbe(Section):
     """`whole` image, or its `border` where the background shows."""
 
 
+class ColourBinding(Section):
+    """Two groups of tags that are asked for together, each with each: are colours mixed up."""
+
+    prompt: str
+    """Tags that every prompt of the test begins with."""
+    first: Annotated[tuple[str, ...], Field(min_length=2, max_length=3)]
+    """Tags of one thing, such as colours of hair."""
+    second: Annotated[tuple[str, ...], Field(min_length=2, max_length=3)]
+    """Tags of another thing, such as colours of the background."""
+
+
+Side = Annotated[int, Field(ge=2 * VAE_FACTOR, multiple_of=VAE_FACTOR)]
+
+
 class EvaluateParams(Section):
     """The protocol; its hash is the `protocol_id` that makes two reports comparable."""
 
@@ -49,6 +63,12 @@ class EvaluateParams(Section):
     """Further prompts, taken from the captions of held-out images."""
     brightness: Annotated[tuple[BrightnessProbe, ...], Field(min_length=1)]
     """Prompts with a known brightness."""
+    brightness_ladder: tuple[BrightnessProbe, ...]
+    """Levels between those of `brightness`, for the slope from asked to drawn; may be empty."""
+    colour_binding: ColourBinding | None
+    """Colours of two things asked for together; null draws none."""
+    canvases: tuple[tuple[Side, Side], ...]
+    """Widths and heights of other canvases, wide and tall, on which `brightness` is asked again."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Noise seeds; every prompt is drawn once per seed and scale."""
     loss_images: Annotated[int, Field(ge=1)]
@@ -67,7 +87,10 @@ class EvaluateParams(Section):
             "cfg_scales": self.cfg_scales,
             "prompts": self.prompts,
             "seeds": self.seeds,
-            "ids in brightness": tuple(probe.id for probe in self.brightness),
+            "ids in brightness and brightness_ladder": tuple(
+                probe.id for probe in (*self.brightness, *self.brightness_ladder)
+            ),
+            "canvases": self.canvases,
         }
         faults += [
             f"{name} must not repeat an entry"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.evaluation.health import Health, health
 from nadir.evaluation.measure import Measurements
 from nadir.evaluation.metrics import METRICS
+from nadir.evaluation.reals.pictures import TOO_FEW
 from nadir.evaluation.results import (
     checkpoint_numbers,
     gate_json,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from nadir.evaluation.gate import Gate
     from nadir.evaluation.metric import Metric
-    from nadir.evaluation.protocol import EvalPlan
+    from nadir.evaluation.protocol import EvalPlan, EvalPrompt
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import CheckpointNumber, Row
 
@@ -141,28 +142,42 @@ def _show_references(subject: Subject, measured: Measurements) -> None:
 
 
 def _draw(subject: Subject, measured: Measurements, advance: Callable[[int], None]) -> None:
+    for scale in subject.plan.cfg_scales:
+        for size, prompts in subject.plan.by_size(scale).items():
+            _draw_group(subject, measured, advance, scale=scale, size=size, prompts=prompts)
+
+
+def _draw_group(
+    subject: Subject,
+    measured: Measurements,
+    advance: Callable[[int], None],
+    *,
+    scale: float,
+    size: tuple[int, int],
+    prompts: Sequence[EvalPrompt],
+) -> None:
+    """Draw and measure the prompts of one canvas at one scale."""
     plan, batch_size = subject.plan, subject.params.batch_size
-    requests = [(prompt.text, seed) for prompt in plan.prompts for seed in prompt.seeds]
-    for scale in plan.cfg_scales:
-        drawings = generate(
-            subject.pipeline,
-            requests,
-            encodings=subject.encodings,
-            cfg_scale=scale,
-            steps=plan.steps,
-            size=(plan.width_px, plan.height_px),
-            guidance_rescale=plan.guidance_rescale,
-            batch_size=batch_size,
-        )
-        measured_images = reported = 0
-        for prompt in plan.prompts:
-            batch = list(islice(drawings, len(prompt.seeds)))
-            measured.add(prompt, batch)
-            measured_images += len(batch)
-            # The whole network call is done by now, not only this prompt's part of it.
-            drawn = min(math.ceil(measured_images / batch_size) * batch_size, len(requests))
-            advance(drawn - reported)
-            reported = drawn
+    requests = [(prompt.text, seed) for prompt in prompts for seed in prompt.seeds]
+    drawings = generate(
+        subject.pipeline,
+        requests,
+        encodings=subject.encodings,
+        cfg_scale=scale,
+        steps=plan.steps,
+        size=size,
+        guidance_rescale=plan.guidance_rescale,
+        batch_size=batch_size,
+    )
+    measured_images = reported = 0
+    for prompt in prompts:
+        batch = list(islice(drawings, len(prompt.seeds)))
+        measured.add(prompt, batch)
+        measured_images += len(batch)
+        # The whole network call is done by now, not only this prompt's part of it.
+        drawn = min(math.ceil(measured_images / batch_size) * batch_size, len(requests))
+        advance(drawn - reported)
+        reported = drawn
 
 
 def _not_run(metrics: Sequence[Metric], subject: Subject) -> dict[str, str]:
@@ -175,6 +190,8 @@ def _not_run(metrics: Sequence[Metric], subject: Subject) -> dict[str, str]:
         missing["references"] = some if subject.holdout else NO_HOLDOUT
     if max(len(prompt.seeds) for prompt in subject.plan.prompts) < 2:
         missing["seeds"] = "it needs at least two seeds in evaluate.seeds"
+    if subject.reals is None:
+        missing["reals"] = TOO_FEW
     return {
         metric.title: missing[need]
         for metric in metrics

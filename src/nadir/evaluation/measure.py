@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,11 +62,16 @@ class Measurements:
         if not sound:
             return
         images_NCHW = np.stack([drawing.pixels_CHW for drawing in sound])
-        drawn = Drawn(prompt, sound[0].cfg_scale, images_NCHW)
+        drawn = Drawn(
+            prompt, sound[0].cfg_scale, images_NCHW, tuple(drawing.seed for drawing in sound)
+        )
         for metric in self._metrics:
-            values_N = metric.see(drawn) if self._concerns(metric, prompt) else None
-            if values_N is not None:
-                self.rows += _rows(metric.name, prompt, sound, values_N)
+            found = metric.see(drawn) if self._concerns(metric, prompt) else None
+            if found is None:
+                continue
+            parts = found if isinstance(found, Mapping) else {metric.name: found}
+            for name, values_N in parts.items():
+                self.rows += _rows(name, prompt, sound, values_N)
 
     def _concerns(self, metric: Metric, prompt: EvalPrompt) -> bool:
         """Whether the prompt has what the metric needs of one."""

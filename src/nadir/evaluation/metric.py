@@ -16,6 +16,8 @@ from nadir.evaluation.values import CheckpointValue, prompt_means
 from nadir.ground.pages.charts import Level
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from markupsafe import Markup
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
 
-Need = Literal["holdout", "references", "targets", "seeds"]
+Need = Literal["holdout", "references", "targets", "seeds", "reals"]
 
 
 class Metric:
@@ -42,8 +44,9 @@ class Metric:
         meaning: What a reader should know: what it measures, and which values are good.
         needs: What its values are made of: held-out images (`holdout`); a held-out image behind
             the prompt (`references`) or an asked luminance (`targets`), and other prompts are not
-            shown to it; a second seed (`seeds`). Where there is none the report says so; hooks
-            are called all the same and find nothing to measure.
+            shown to it; a second seed (`seeds`); enough real images to learn from (`reals`). Where
+            there is none the report says so; hooks are called all the same and find nothing to
+            measure.
         section: Where the report shows its charts.
         level: A dashed line to read its chart by.
         limit: The gate rejects what is beyond it, at the deciding scale; None for no check.
@@ -65,8 +68,14 @@ class Metric:
     def see_reference(self, prompt_id: str, image_CHW: NDArray[np.float32]) -> None:
         """The held-out image behind a prompt, RGB in 0-1 through the VAE; before the drawings."""
 
-    def see(self, drawn: Drawn) -> NDArray[np.float64] | None:  # noqa: ARG002 - a hook
-        """One value per image [N], NaN where it has none; None when it only keeps what it saw."""
+    def see(
+        self,
+        drawn: Drawn,  # noqa: ARG002 - a hook
+    ) -> NDArray[np.float64] | Mapping[str, NDArray[np.float64]] | None:
+        """One value per image [N], NaN where it has none; None when it only keeps what it saw.
+
+        Several values of an image go by name into the table: the metric's own, and its parts'.
+        """
         return None
 
     def of_scale(self, values: ScaleValues) -> dict[str, float]:  # noqa: ARG002 - a hook

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from nadir.config.evaluate import EvaluateParams
 
-Kind = Literal["fixed", "holdout", "brightness"]
+Kind = Literal["fixed", "holdout", "brightness", "ladder", "binding", "canvas"]
 
 # Prompts with a picture to look at are drawn with this many seeds; brightness needs all of them.
 GRID_SEEDS = 4
+CANVAS_SEEDS = 2
 # Raise when the way noise, images or metrics are computed changes: old ids then differ.
 PROTOCOL_VERSION = 3
 
@@ -27,10 +28,14 @@ class EvalPrompt:
     Attributes:
         id: Name in tables; stable, so two evaluations can be paired by it.
         text: What is asked for.
-        kind: Where it is from: the parameters, a held-out caption, or a brightness probe.
+        kind: Where it is from: the parameters, a held-out caption, a brightness probe, a further
+            level of brightness, two colours at once, or a brightness probe on another canvas.
         seeds: Noise seeds it is drawn with, the same at every scale.
         target: Luminance (0-1) a probe should have; None for the others.
         region: Where a probe is measured; None for the others.
+        size: Width and height in pixels where they are not the plan's.
+        colours: The two tags of a prompt of kind `binding`.
+        only_at: The one guidance scale it is drawn at; None for all of the plan.
     """
 
     id: str
@@ -39,6 +44,13 @@ class EvalPrompt:
     seeds: tuple[int, ...]
     target: float | None = None
     region: Literal["whole", "border"] | None = None
+    size: tuple[int, int] | None = None
+    colours: tuple[str, str] | None = None
+    only_at: float | None = None
+
+    def drawn_at(self, cfg_scale: float) -> bool:
+        """Whether it is drawn at a scale of the plan."""
+        return self.only_at is None or self.only_at == cfg_scale
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,25 @@ class EvalPlan:
     @property
     def images(self) -> int:
         """Number of images over all scales."""
-        return len(self.cfg_scales) * sum(len(prompt.seeds) for prompt in self.prompts)
+        return sum(
+            len(prompt.seeds)
+            for scale in self.cfg_scales
+            for prompt in self.prompts
+            if prompt.drawn_at(scale)
+        )
 
-    def of_kind(self, kind: Kind) -> tuple[EvalPrompt, ...]:
-        """The prompts of one kind, in order."""
-        return tuple(prompt for prompt in self.prompts if prompt.kind == kind)
+    def of_kind(self, *kinds: Kind) -> tuple[EvalPrompt, ...]:
+        """The prompts of these kinds, in order."""
+        return tuple(prompt for prompt in self.prompts if prompt.kind in kinds)
+
+    def by_size(self, cfg_scale: float) -> dict[tuple[int, int], list[EvalPrompt]]:
+        """The prompts that are drawn at a scale by width and height, in order."""
+        groups: dict[tuple[int, int], list[EvalPrompt]] = {}
+        for prompt in self.prompts:
+            if prompt.drawn_at(cfg_scale):
+                size = prompt.size or (self.width_px, self.height_px)
+                groups.setdefault(size, []).append(prompt)
+        return groups
 
 
 def make_plan(
@@ -114,7 +140,7 @@ def make_plan(
         for probe in params.brightness
     ]
     return EvalPlan(
-        prompts=(*fixed, *drawn, *probes),
+        prompts=(*fixed, *drawn, *probes, *_ladder(params), *_binding(params), *_canvases(params)),
         cfg_scales=params.cfg_scales,
         guidance_rescale=params.guidance_rescale,
         sampler=params.sampler,
@@ -126,6 +152,46 @@ def make_plan(
         token_chunks=token_chunks,
         noise=dict(noise),
     )
+
+
+def _ladder(params: EvaluateParams) -> list[EvalPrompt]:
+    few = params.seeds[:GRID_SEEDS]
+    return [
+        EvalPrompt(
+            probe.id, probe.prompt, "ladder", few, probe.target, probe.region,
+            only_at=params.decision_cfg,
+        )
+        for probe in params.brightness_ladder
+    ]  # fmt: skip
+
+
+def _binding(params: EvaluateParams) -> list[EvalPrompt]:
+    """Every pair of a tag of the first group and one of the second."""
+    asked = params.colour_binding
+    if asked is None:
+        return []
+    few = params.seeds[:GRID_SEEDS]
+    return [
+        EvalPrompt(
+            f"{one}_and_{other}", f"{asked.prompt}, {one}, {other}", "binding", few,
+            colours=(one, other), only_at=params.decision_cfg,
+        )
+        for one in asked.first
+        for other in asked.second
+    ]  # fmt: skip
+
+
+def _canvases(params: EvaluateParams) -> list[EvalPrompt]:
+    """The brightness probes on canvases of other shapes."""
+    few = params.seeds[:CANVAS_SEEDS]
+    return [
+        EvalPrompt(
+            f"{probe.id}_{width}x{height}", probe.prompt, "canvas", few, probe.target,
+            probe.region, (width, height), only_at=params.decision_cfg,
+        )
+        for width, height in params.canvases
+        for probe in params.brightness
+    ]  # fmt: skip
 
 
 def _fixed_id(text: str) -> str:

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from nadir.evaluation.reals.colours import ColourMap, thumbnails
+from nadir.evaluation.reals.pictures import (
+    MIN_HELD_OUT,
+    MIN_TRAINING,
+    PictureSet,
+    RealPictures,
+)
 from nadir.heldout.images import loss_batches, unet_function
 from nadir.heldout.losses import loss_values
 from nadir.sampling.decode import decode, pixel_array
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    import numpy as np
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
 
@@ -22,8 +30,28 @@ if TYPE_CHECKING:
     from nadir.evaluation.protocol import EvalPlan
     from nadir.heldout.images import HeldOutImage
     from nadir.heldout.losses import LossValue
+    from nadir.heldout.thumbnails import LatentThumbnails, Tag
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.sampling.generate import PromptEncodings
+
+
+# Enough for a map of four numbers to three, at 256 cells an image.
+_MAP_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class RealLatents:
+    """Latents of the project's images, from which metrics learn what real pictures look like.
+
+    Attributes:
+        held_out: Of images that training never saw, in the order of `Subject.holdout`.
+        training: Of images it was shown.
+        rarity: `head`, `mid` or `tail` of each tag.
+    """
+
+    held_out: LatentThumbnails
+    training: LatentThumbnails
+    rarity: Mapping[Tag, str]
 
 
 @dataclass(frozen=True)
@@ -38,6 +66,7 @@ class Subject:
         encodings: Its text conditioning.
         holdout: Held-out images; may be empty.
         known: Tags of the training images, from `known_tags`.
+        real_latents: More real images than `holdout`, shrunk; None where there are none.
     """
 
     pipeline: StableDiffusionXLPipeline
@@ -47,6 +76,7 @@ class Subject:
     encodings: PromptEncodings
     holdout: Sequence[HeldOutImage]
     known: Collection[str]
+    real_latents: RealLatents | None = None
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -70,6 +100,24 @@ class Subject:
             for batch in batches
             for value in loss_values(unet, batch, sampler.schedule, sampler.prediction)
         ]
+
+    @cached_property
+    def reals(self) -> RealPictures | None:
+        """The project's images as pictures of this VAE; None when there are too few."""
+        found = self.real_latents
+        if found is None or not self.holdout:
+            return None
+        if len(found.held_out.ids) < MIN_HELD_OUT or len(found.training.ids) < MIN_TRAINING:
+            return None
+        some = {image.sha256: self.pixels(image) for image in self.holdout[:_MAP_IMAGES]}
+        places = [place for place, name in enumerate(found.held_out.ids) if name in some]
+        decoded = [thumbnails(some[found.held_out.ids[place]][None]) for place in places]
+        colours = ColourMap(found.held_out.cells_NCSS[places], np.concatenate(decoded))
+        held_out, training = (
+            PictureSet(part.ids, part.tags, colours(part.cells_NCSS))
+            for part in (found.held_out, found.training)
+        )
+        return RealPictures(held_out, training, found.rarity)
 
     def pixels(self, image: HeldOutImage) -> NDArray[np.float32]:
         """A held-out image [3, H, W] in 0-1 through the VAE, which bounds what can be drawn."""

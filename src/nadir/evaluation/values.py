@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from nadir.evaluation.reals.colours import thumbnails
+from nadir.evaluation.reals.features import Features, features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +48,18 @@ class Drawn:
     cfg_scale: float
     images_NCHW: NDArray[np.float32]
     """RGB in 0-1."""
+    seeds: tuple[int, ...] = ()
+    """Noise seed of each."""
+
+    @cached_property
+    def thumbs(self) -> NDArray[np.float32]:
+        """Thumbnails [N, 3, SIDE, SIDE] of the images; made once for all metrics."""
+        return thumbnails(self.images_NCHW)
+
+    @cached_property
+    def features(self) -> Features:
+        """Features of the images; computed once for all metrics."""
+        return features(self.thumbs)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from diffusers import UNet2DConditionModel
 
     from nadir.config.caption import CaptionParams
@@ -74,24 +75,20 @@ def load_heldout(
     Returns:
         Possibly none: the dataset may be too small for a hold-out, or the buckets left it out.
     """
-    splits = read_table(manifest, MANIFEST, ["sha256", "split"])
-    heldout = splits.filter(pc.equal(splits["split"], "holdout"))["sha256"].to_pylist()
     reader = LatentReader(latents)
-    index = reader.index.reset_index(drop=True)
-    index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
-    chosen = index[index["sha256"].isin(heldout)].sort_values(["sha256", "area_px"])
-    chosen = chosen.drop_duplicates("sha256", keep="last").head(limit)
+    chosen = chosen_rows(reader, manifest, split="holdout", limit=limit)
     table = read_table(tags, TAGS)
-    pairs = _tags_of(list(chosen["sha256"]), manifest, table)
-    mask = pc.is_in(splits["sha256"], value_set=pa.array(chosen["sha256"], pa.string())).to_numpy()
+    pairs = tags_of(list(chosen["sha256"]), manifest, table)
+    hashes = read_table(manifest, MANIFEST, ["sha256"])["sha256"]
+    mask = pc.is_in(hashes, value_set=pa.array(chosen["sha256"], pa.string())).to_numpy()
     facts = caption_facts(
         manifest, captions, coder=TagCoder(table), tag_names=tag_names(table), chosen=mask
     )
     return [
         HeldOutImage(
             sha256=str(row.sha256),
-            caption=render_caption(pairs[row.sha256], captions, None, about(facts, place)),
-            tags=pairs[row.sha256],
+            caption=render_caption(pairs[str(row.sha256)], captions, None, about(facts, place)),
+            tags=pairs[str(row.sha256)],
             latents_CHW=reader.rows([position])[0].float(),
             time_ids=tuple(int(getattr(row, column)) for column in TIME_IDS),
         )
@@ -100,7 +97,23 @@ def load_heldout(
     ]
 
 
-def _tags_of(
+def chosen_rows(
+    reader: LatentReader, manifest: Path, *, split: Literal["holdout", "train"], limit: int
+) -> pd.DataFrame:
+    """Rows of the latents' index of the first `limit` images of a split, by hash.
+
+    Of an image at several resolutions the largest counts.
+    """
+    splits = read_table(manifest, MANIFEST, ["sha256", "split"])
+    wanted = splits.filter(pc.equal(splits["split"], split))["sha256"].to_pylist()
+    index = reader.index.reset_index(drop=True)
+    index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
+    chosen = index[index["sha256"].isin(wanted)].sort_values(["sha256", "area_px"])
+    first: pd.DataFrame = chosen.drop_duplicates("sha256", keep="last").head(limit)
+    return first
+
+
+def tags_of(
     hashes: Sequence[str], manifest: Path, tags: pa.Table
 ) -> dict[str, list[tuple[str, str]]]:
     """(name, class) of each tag of some images."""

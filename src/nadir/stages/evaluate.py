@@ -14,14 +14,16 @@ from nadir.data.tables import write_table
 from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.reals.pictures import MOST_HELD_OUT, MOST_TRAINING
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
-from nadir.evaluation.subject import Subject
+from nadir.evaluation.subject import RealLatents, Subject
 from nadir.ground import artifacts
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import file_hash, write_json, write_text
 from nadir.heldout.images import load_heldout
+from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
@@ -59,10 +61,13 @@ def work() -> None:
 
 def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
     prompt_format = PromptFormat.of(info.training)
+    files = {
+        "manifest": artifacts.MANIFEST,
+        "tags": artifacts.TAGS,
+        "latents": artifacts.LATENTS,
+    }
     holdout = load_heldout(
-        manifest=artifacts.MANIFEST,
-        tags=artifacts.TAGS,
-        latents=artifacts.LATENTS,
+        **files,
         captions=prompt_format.captions,
         limit=max(params.loss_images, params.holdout_prompts),
     )
@@ -93,6 +98,11 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),
+        real_latents=RealLatents(
+            held_out=load_thumbnails(**files, split="holdout", limit=MOST_HELD_OUT),
+            training=load_thumbnails(**files, split="train", limit=MOST_TRAINING),
+            rarity=tag_rarity(artifacts.TAGS),
+        ),
     )
     return evaluate(subject, advance=progress.advance)
 

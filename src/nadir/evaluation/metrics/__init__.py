@@ -14,9 +14,19 @@ from nadir.evaluation.metrics.chroma import Chroma, ChromaGap
 from nadir.evaluation.metrics.clipping import ClipFraction, ClipGap
 from nadir.evaluation.metrics.contrast import Contrast, ContrastGap
 from nadir.evaluation.metrics.diversity import Diversity
+from nadir.evaluation.metrics.light.canvases import CanvasError
+from nadir.evaluation.metrics.light.extremes import ExtremeGap
+from nadir.evaluation.metrics.light.ladder import Ladder
+from nadir.evaluation.metrics.light.terminal import MeanLeak, TerminalCanvas
 from nadir.evaluation.metrics.loss import HeldOutLoss
 from nadir.evaluation.metrics.parameterisation import ParameterisationRatio
+from nadir.evaluation.metrics.sets.distances import KernelDistance, SlicedDistance
+from nadir.evaluation.metrics.sets.memorisation import Memorisation
+from nadir.evaluation.metrics.sets.neighbours import Coverage
 from nadir.evaluation.metrics.spectrum import SpectrumDistance
+from nadir.evaluation.metrics.tags.binding import ColourBinding
+from nadir.evaluation.metrics.tags.precision import TagPrecision
+from nadir.evaluation.metrics.tags.recall import TagRecall
 
 if TYPE_CHECKING:
     from nadir.evaluation.metric import Metric
@@ -28,10 +38,22 @@ METRICS: tuple[type[Metric], ...] = (
     ClipFraction,
     Contrast,
     BrightnessError,
+    Ladder,
+    CanvasError,
+    TerminalCanvas,
+    MeanLeak,
+    TagPrecision,
+    ColourBinding,
+    TagRecall,
     ChromaGap,
     ClipGap,
+    ExtremeGap,
     ContrastGap,
     Diversity,
     SpectrumDistance,
+    KernelDistance,
+    SlicedDistance,
+    Coverage,
+    Memorisation,
     HeldOutLoss,
 )

@@ -76,6 +76,7 @@ class Luminance(Metric):
     def prepare(self, subject: Subject) -> None:
         """Keep the probes and the scale whose drawings are set against what was asked."""
         self._probes = subject.plan.of_kind("brightness")
+        self._levels = subject.plan.of_kind("brightness", "ladder")
         self._decision_cfg = subject.params.decision_cfg
 
     def see(self, drawn: Drawn) -> NDArray[np.float64]:
@@ -114,7 +115,7 @@ class Luminance(Metric):
                 "their dashed target and stay there as guidance rises.",
             ),
             scatter_chart(
-                [_asked_and_drawn(at_decision, probe) for probe in self._probes],
+                [_asked_and_drawn(at_decision, probe) for probe in self._levels],
                 title=f"Drawn by asked, CFG {scale_key(self._decision_cfg)}",
                 x_label="asked luminance",
                 caption="One mark per seed. On the dashed line the model draws what was asked; a "

@@ -48,8 +48,10 @@ class BrightnessError(Metric):
         probes = (probe.text for probe in subject.plan.of_kind("brightness"))
         self._unknown = unknown_tags(probes, subject.known)
 
-    def see(self, drawn: Drawn) -> NDArray[np.float64]:
+    def see(self, drawn: Drawn) -> NDArray[np.float64] | None:
         """Distance of each image's luminance from what its probe asks for."""
+        if drawn.prompt.kind != "brightness":
+            return None
         measured_N = region_luminance(drawn.images_NCHW, drawn.prompt.region or "whole")
         return np.abs(measured_N - (drawn.prompt.target or 0.0))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.evaluation.evaluator import Evaluation
-    from nadir.evaluation.protocol import EvalPrompt
+    from nadir.evaluation.protocol import EvalPrompt, Kind
     from nadir.evaluation.report.sections import Section
 
 _THUMBNAIL_PX = 192
@@ -26,6 +26,7 @@ _VERDICTS = {
     "reject": ("bad", "This checkpoint does not pass its own checks"),
     "inconclusive": ("unsure", "The data do not show yet whether this checkpoint is sound"),
 }
+_STRIPS: tuple[Kind, ...] = ("brightness", "ladder", "canvas")
 _BADGES = {"pass": "pass", "fail": "fail", "unresolved": "warn", "skipped": "skip"}
 _BETTER = {
     "higher": "higher is better",
@@ -35,7 +36,7 @@ _BETTER = {
 }
 # Known, useful, and not built in: they need networks that Nadir does not download.
 _NEED_WEIGHTS = {
-    "Tag recall": "an image tagger (WD v3) would count how many asked tags are seen",
+    "Tag recall by a tagger": "WD v3 knows tags that the probe of this project cannot see",
     "CMMD, FD-DINOv2": "CLIP or DINOv2 features would measure the distance to real images",
     "Aesthetic and preference scores": "they rise with guidance whatever the picture looks like",
     "FID": "it needs 5,000 images or more and a network trained on photographs",
@@ -142,7 +143,7 @@ def _strips(
         if row.cfg_scale == scale and row.metric == "luminance"
     }
     strips = []
-    for probe in evaluation.plan.of_kind("brightness"):
+    for probe in evaluation.plan.of_kind(*_STRIPS):
         tiles = [
             {
                 "uri": thumbnails[scale, probe.id, seed],
@@ -151,7 +152,8 @@ def _strips(
             }
             for seed in probe.seeds
         ]
-        mean = evaluation.scales[scale_key(scale)].get(f"{probe.id}_luminance")
+        found = [measured[probe.id, s] for s in probe.seeds if (probe.id, s) in measured]
+        mean = sum(found) / len(found) if found else None
         strips.append({"probe": probe, "tiles": tiles, "mean": mean})
     return strips
 
@@ -192,9 +194,10 @@ def _shown_seeds(evaluation: Evaluation) -> tuple[int, ...]:
 def _shown(evaluation: Evaluation) -> dict[tuple[float, str, int], Image.Image]:
     """The pictures the page shows: grids of few seeds, probes at the scales of the plan."""
     seeds = set(_shown_seeds(evaluation))
-    probes = {prompt.id for prompt in evaluation.plan.of_kind("brightness")}
+    probes = {prompt.id for prompt in evaluation.plan.of_kind(*_STRIPS)}
+    pictured = {prompt.id for prompt in _pictured(evaluation)}
     return {
         key: picture
         for key, picture in evaluation.pictures.items()
-        if key[1] in probes or key[2] in seeds
+        if key[1] in probes or (key[1] in pictured and key[2] in seeds)
     }

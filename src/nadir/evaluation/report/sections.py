@@ -45,3 +45,19 @@ LOSS = Section(
     "guesses the clean one. It is the steadiest sign of learning, and the first to show "
     "overfitting.",
 )
+CONTENT = Section(
+    id="content",
+    short="Tags",
+    title="Is what was asked for in the picture?",
+    help="A probe that was trained on this project's own images looks for the tags of the prompt. "
+    "Every number is relative to how often it finds the same tag in real images that it was not "
+    "shown: 1 is as good as real. What it cannot see in real images is left out and named.",
+)
+DISTRIBUTION = Section(
+    id="distribution",
+    short="Real images",
+    title="Beside real images",
+    help="Drawn images as a set, in fixed random features that need no trained network: how far "
+    "from held-out images, how much of their variety is reached, and whether training images are "
+    "copied. These are alarm bells; they compare checkpoints, not datasets.",
+)

@@ -1,0 +1,1 @@
+"""Brightness beyond two probes: levels between, the first guess from pure noise, other canvases."""

@@ -1,0 +1,1 @@
+"""Drawn images as a set beside the real ones: distance, coverage, copies."""

@@ -1,0 +1,103 @@
+"""Copies: is a drawn image nearer to one of the training than to any that training never saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nadir.evaluation.metric import PromptMean
+from nadir.evaluation.report.sections import DISTRIBUTION
+from nadir.ground.pages.charts import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from nadir.evaluation.subject import Subject
+    from nadir.evaluation.values import Drawn
+
+RARE = 0.05
+"""Share of held-out images that count as copies by chance: the control that is built in."""
+_SHIFT = 1  # cells of 16, each way
+_AT_ONCE = 32
+
+
+def nearest(
+    images_N3SS: NDArray[np.float32], others_M3SS: NDArray[np.float32], *, apart: bool = False
+) -> NDArray[np.float64]:
+    """Distance of each image to the nearest of others after alignment [N] (0-1).
+
+    Root mean square over cells of thumbnails, at the best of mirroring and a shift by a cell each
+    way; the middle cells are compared.
+
+    Args:
+        images_N3SS: Thumbnails.
+        others_M3SS: Thumbnails to find them in.
+        apart: Both are the same set, and no image is its own neighbour.
+    """
+    middle = others_M3SS[:, :, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(len(others_M3SS), -1)
+    norms = (middle**2).sum(axis=1)
+    best = np.full(len(images_N3SS), np.inf)
+    for start in range(0, len(images_N3SS), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        moved = np.stack(list(_alignments(images_N3SS[part])))
+        # One product for all alignments: many small ones take twice as long.
+        product = (moved.reshape(-1, moved.shape[2]) @ middle.T).reshape(*moved.shape[:2], -1)
+        squared = (moved**2).sum(axis=2)[..., None] + norms - 2 * product
+        if apart:
+            rows = np.arange(moved.shape[1])
+            squared[:, rows, rows + start] = np.inf
+        best[part] = squared.min(axis=(0, 2))
+    root: NDArray[np.float64] = np.sqrt(best.clip(0) / middle.shape[1])
+    return root
+
+
+def _alignments(images_N3SS: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    size = images_N3SS.shape[2] - 2 * _SHIFT
+    for turned in (images_N3SS, images_N3SS[..., ::-1]):
+        for down in range(2 * _SHIFT + 1):
+            for right in range(2 * _SHIFT + 1):
+                window = turned[:, :, down : down + size, right : right + size]
+                yield window.reshape(len(window), -1)
+
+
+class Memorisation(PromptMean):
+    """Share of drawn images that are nearer to training than a held-out image almost ever is.
+
+    The measure of an image is its distance to the nearest training image over that to the nearest
+    held-out one; of held-out images, 5 % have less than the limit. 64 images see a model that
+    copies a tenth of what it draws.
+    """
+
+    name = "memorisation"
+    title = "Copies of training images"
+    unit = "share of images, 0 to 1"
+    direction = "lower"
+    meaning = (
+        "Share of drawn images that are nearer to a training image, against the nearest held-out "
+        "one, than 95 % of real unseen images are. 0.05 is chance; above it the model copies."
+    )
+    needs = frozenset({"references", "reals"})
+    section = DISTRIBUTION
+    level = Level(RARE, "chance")
+
+    def prepare(self, subject: Subject) -> None:
+        """Measure held-out images themselves: what they have is chance."""
+        self._reals = subject.reals
+        if self._reals is None:
+            return
+        held_out, training = self._reals.held_out.thumbs_N3SS, self._reals.training.thumbs_N3SS
+        own = nearest(held_out, training) / (nearest(held_out, held_out, apart=True) + 1e-6)
+        self._limit = float(np.quantile(own, RARE))
+
+    def see(self, drawn: Drawn) -> NDArray[np.float64] | None:
+        """1 for each image that counts as a copy, else 0."""
+        if self._reals is None:
+            return None
+        to_training, to_held_out = (
+            nearest(drawn.thumbs, part.thumbs_N3SS)
+            for part in (self._reals.training, self._reals.held_out)
+        )
+        return (to_training / (to_held_out + 1e-6) < self._limit).astype(np.float64)

@@ -1,0 +1,1 @@
+"""Models made elsewhere, evaluated by the same protocol."""

@@ -1,0 +1,100 @@
+"""`nadir evaluate`: a model made elsewhere by the project's protocol, alone or beside another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import typer
+from diffusers import StableDiffusionXLPipeline
+from tests.support.small_checkpoint import write_base
+from typer.testing import CliRunner
+
+from nadir.cli.model.evaluate import evaluate
+from nadir.config.edit import set_values
+from nadir.ground.errors import NadirError
+from nadir.model.load import load_checkpoint_info
+from nadir.model.single_file.writing import export_single_file
+
+SETTINGS = [
+    "evaluate.cfg_scales=[4.5]",
+    "evaluate.steps=2",
+    "evaluate.width_px=32",
+    "evaluate.height_px=32",
+    "evaluate.seeds=[1,2]",
+    "evaluate.canvases=[[48,24]]",
+]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory, pytestconfig):
+    """An epsilon SDXL folder as diffusers writes it, with no word of Nadir."""
+    params, folder = pytestconfig.rootpath / "params.yaml", tmp_path_factory.mktemp("stock")
+    write_base(folder / "base", params)
+    StableDiffusionXLPipeline.from_pretrained(folder / "base").save_pretrained(folder / "stock")
+    return folder / "stock"
+
+
+@pytest.fixture
+def run(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    set_values(SETTINGS)
+    app = typer.Typer()
+    app.command()(evaluate)
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
+        if isinstance(result.exception, NadirError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return call
+
+
+def test_a_stock_epsilon_folder_is_evaluated_beside_a_checkpoint_of_v(
+    run, stock, checkpoint, tmp_path
+):
+    said = run(stock, "--against", checkpoint)
+    assert load_checkpoint_info(stock).noise["prediction"] == "epsilon"
+    for name in ("model", "against"):
+        folder = tmp_path / "evaluation" / name
+        numbers = json.loads((folder / "evaluation.json").read_text())["cfg_scales"]["4.5"]
+        assert {"brightness_error", "ladder_slope", "canvas_error"} <= set(numbers)
+        assert (folder / "evaluation.html").is_file()
+        assert (folder / "samples" / "grid.png").is_file()
+    gains = json.loads((tmp_path / "evaluation" / "comparison.json").read_text())
+    assert {"brightness_error", "ladder_error", "diversity"} <= set(gains)
+    assert "brightness_error" in said
+    assert "95 % interval over prompts" in said
+
+
+def test_a_model_is_no_better_than_itself(run, stock, tmp_path):
+    run(stock, "--against", stock, "--output", "twice")
+    gains = json.loads((tmp_path / "twice" / "comparison.json").read_text())
+    assert gains
+    assert all(gain["mean"] == 0 for gain in gains.values())
+
+
+def test_a_single_file_is_what_its_folder_is(run, checkpoint, tmp_path):
+    export_single_file(checkpoint, tmp_path / "it.safetensors", precision="fp32")
+    for part in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(checkpoint / part, tmp_path / part)
+    run("it.safetensors", "--against", checkpoint)
+    gains = json.loads((tmp_path / "evaluation" / "comparison.json").read_text())
+    assert all(abs(gain["mean"]) < 0.01 for gain in gains.values())
+
+
+def test_without_a_project_it_says_what_did_not_run(run, stock, tmp_path):
+    run(stock)
+    page = (tmp_path / "evaluation" / "model" / "evaluation.html").read_text()
+    assert "Tag recall" in page
+    assert "it needs 16 held-out and 48 training images" in page.replace("It needs", "it needs")
+    assert not (tmp_path / "evaluation" / "comparison.json").exists()
+
+
+def test_what_is_no_model_is_told(run, tmp_path):
+    with pytest.raises(NadirError, match="no such model"):
+        run(tmp_path / "missing.safetensors")
