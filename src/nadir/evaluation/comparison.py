@@ -1,52 +1,31 @@
-"""Is one checkpoint better than another.
+"""How much better one checkpoint is than another by one metric, with an interval.
 
 The unit of statistics is the prompt: seeds are averaged within it, differences are taken within it
 (same prompt, same noise), and prompts are resampled. Resampling single images instead would make
-intervals too narrow, because seeds of one prompt share its difficulty.
+intervals too narrow, because seeds of one prompt share its difficulty. Only where the prompts
+themselves are the question, as with brightness that is asked for, are the seeds within each
+resampled: there are no other such prompts to speak of.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nadir.evaluation.gate import at_least
+from nadir.evaluation.intervals import RESAMPLES, Interval, bootstrap_mean, stratified_mean
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     import pandas as pd
-    from numpy.typing import NDArray
 
-    from nadir.evaluation.gate import Check, State
     from nadir.evaluation.metric import Metric
 
 Direction = Literal["higher", "lower", "zero", "target"]
 """Which values of a metric are good; those of `target` only beside what was asked for."""
-
-RESAMPLES = 10_000
-_LEVEL = 0.95
-_MIN_PROMPTS = 4  # fewer give an interval that means nothing
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over prompts with its bootstrap interval.
-
-    Attributes:
-        mean: Mean over prompts.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-        prompts: Number of prompts.
-    """
-
-    mean: float
-    low: float
-    high: float
-    prompts: int
 
 
 @dataclass(frozen=True)
@@ -55,54 +34,87 @@ class Criterion:
 
     Attributes:
         metric: Name in the evaluation table.
-        role: The `primary` must improve; a `guard` must not worsen by more than `margin`.
+        role: The `primary` decides; a `guard` must not worsen by more than `margin`.
         direction: Which way is good; with `zero`, distances from 0 are compared.
-        margin: Worsening that is tolerated; 0 for a primary.
+        margin: Worsening that is tolerated; 0 where an improvement must be shown.
+        unit: What is resampled.
+        title: For people.
     """
 
     metric: str
     role: Literal["primary", "guard"]
     direction: Literal["lower", "higher", "zero"]
     margin: float = 0.0
+    unit: Literal["prompt", "seed"] = "prompt"
+    title: str = ""
 
 
-def bootstrap_mean(
-    per_prompt: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Percentile interval of the mean over prompts [P]."""
-    count = len(per_prompt)
-    rows = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
-    means = per_prompt[rows].mean(axis=1)
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(per_prompt.mean()), float(low), float(high), count)
+def criterion_of(
+    metric: type[Metric], role: Literal["primary", "guard"], *, name: str = "", margin: float = 0.0
+) -> Criterion | None:
+    """How a metric is compared; None of one whose values are good only beside a target."""
+    if metric.direction == "target":
+        return None
+    unit: Literal["prompt", "seed"] = "seed" if "targets" in metric.needs else "prompt"
+    return Criterion(name or metric.name, role, metric.direction, margin, unit, metric.title)
 
 
 def paired_difference(
-    champion: pd.DataFrame, challenger: pd.DataFrame, criterion: Criterion, *, cfg_scale: float
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    criterion: Criterion,
+    *,
+    cfg_scale: float | None,
+    champion_cfg: float | None = None,
 ) -> Interval:
-    """Challenger minus champion by prompt at one scale, positive when the challenger is better.
+    """How much better the challenger is at one scale; negative when it is worse.
 
     Args:
         champion: Rows of an evaluation table.
         challenger: Rows of another with the same `protocol_id`.
         criterion: Metric and its good direction.
-        cfg_scale: The scale that decides.
+        cfg_scale: The scale that is read; None for what needs no guidance.
+        champion_cfg: The champion's, where it is another.
 
     Raises:
         NadirError: The protocols differ, or no prompt has the metric in both.
     """
-    _require_same_protocol(champion, challenger)
-    before = _by_prompt(champion, criterion, cfg_scale)
-    after = _by_prompt(challenger, criterion, cfg_scale)
-    shared = before.index.intersection(after.index)
-    if shared.empty:
+    require_same_protocol(champion, challenger)
+    other = cfg_scale if champion_cfg is None else champion_cfg
+    before, after = rows_of(champion, criterion, other), rows_of(challenger, criterion, cfg_scale)
+    gain = gain_of(before, after, criterion)
+    if gain is None:
+        at = "" if cfg_scale is None else f" at CFG {cfg_scale:g}"
         raise NadirError(
-            f"no prompt has `{criterion.metric}` at CFG {cfg_scale:g} in both evaluations",
+            f"no prompt has `{criterion.metric}`{at} in both evaluations",
             fix="evaluate both with the same parameters",
         )
-    difference = np.asarray(after[shared] - before[shared], dtype=np.float64)
-    return bootstrap_mean(difference if criterion.direction == "higher" else -difference)
+    return gain
+
+
+def gain_of(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    criterion: Criterion,
+    *,
+    resamples: int = RESAMPLES,
+) -> Interval | None:
+    """The improvement from some rows to others of one metric; None where nothing can be paired."""
+    pairs = before.merge(after, on=["prompt_id", "seed"], suffixes=("_before", "_after"))
+    if pairs.empty:
+        return None
+    if criterion.unit == "seed":
+        better = _goodness(pairs["value_after"], criterion) - _goodness(
+            pairs["value_before"], criterion
+        )
+        groups = [np.asarray(g, dtype=np.float64) for _, g in better.groupby(pairs["prompt_id"])]
+        if min(len(group) for group in groups) > 1:
+            return stratified_mean(groups, resamples=resamples)
+    means = pairs.groupby("prompt_id")[["value_before", "value_after"]].mean()
+    better = _goodness(means["value_after"], criterion) - _goodness(
+        means["value_before"], criterion
+    )
+    return bootstrap_mean(np.asarray(better, dtype=np.float64), resamples=resamples)
 
 
 def improvements(
@@ -117,75 +129,50 @@ def improvements(
     A metric of a whole set of images, of the checkpoint itself, or with the direction `target` has
     no pairs to compare and is left out.
     """
+    require_same_protocol(champion, challenger)
     found = {}
     for metric in metrics:
-        if metric.direction == "target":
+        criterion = criterion_of(metric, "guard")
+        if criterion is None:
             continue
-        criterion = Criterion(metric.name, "guard", metric.direction)
-        tables = (_by_prompt(table, criterion, cfg_scale) for table in (champion, challenger))
-        if all(len(table) for table in tables):
-            found[metric.name] = paired_difference(
-                champion, challenger, criterion, cfg_scale=cfg_scale
-            )
+        before, after = (rows_of(table, criterion, cfg_scale) for table in (champion, challenger))
+        gain = gain_of(before, after, criterion)
+        if gain is not None:
+            found[metric.name] = gain
     return found
 
 
-def compare(
-    champion: pd.DataFrame,
-    challenger: pd.DataFrame,
-    criteria: Sequence[Criterion],
-    *,
-    cfg_scale: float,
-) -> list[Check]:
-    """One check per criterion; `value` is the improvement (negative is worse)."""
-    checks = []
-    for criterion in criteria:
-        gain = paired_difference(champion, challenger, criterion, cfg_scale=cfg_scale)
-        floor = 0.0 if criterion.role == "primary" else -criterion.margin
-        meaning = (
-            f"{criterion.role}: improvement {gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to "
-            f"{gain.high:+.4f} over {gain.prompts} prompts; must be above {floor:g}"
-        )
-        check = at_least(criterion.metric, gain.mean, floor, meaning)
-        check = replace(check, state=_state(gain, floor))
-        if check.state == "unresolved":
-            check = _with_needed_prompts(check, gain, floor)
-        checks.append(check)
-    return checks
+def rows_of(table: pd.DataFrame, criterion: Criterion, cfg_scale: float | None) -> pd.DataFrame:
+    """The rows of a metric at one scale: prompt_id, seed, value."""
+    mine = table[table["metric"] == criterion.metric]
+    scales = mine["cfg_scale"]
+    return mine[scales.isna() if cfg_scale is None else scales == cfg_scale][
+        ["prompt_id", "seed", "value"]
+    ]
 
 
-def _state(gain: Interval, floor: float) -> State:
-    if gain.prompts < _MIN_PROMPTS:
-        return "unresolved"
-    if gain.low > floor:
-        return "pass"
-    # A guard passes when nothing changed at all: no spread, no loss.
-    if gain.low == gain.high == gain.mean and gain.mean >= floor and floor < 0:
-        return "pass"
-    return "fail" if gain.high < floor else "unresolved"
-
-
-def _with_needed_prompts(check: Check, gain: Interval, floor: float) -> Check:
-    """Say how many times more prompts would settle it: the interval shrinks with their root."""
-    distance = abs(gain.mean - floor)
-    half_width = (gain.high - gain.low) / 2
-    if distance == 0 or gain.prompts < _MIN_PROMPTS:
-        hint = "needs more prompts"
-    else:
-        hint = f"needs about {max((half_width / distance) ** 2, 1.1):.1f} times the prompts"
-    return replace(check, meaning=f"{check.meaning}; {hint}")
-
-
-def _by_prompt(table: pd.DataFrame, criterion: Criterion, cfg_scale: float) -> pd.Series[float]:
-    rows = table[(table["metric"] == criterion.metric) & (table["cfg_scale"] == cfg_scale)]
+def mean_of(rows: pd.DataFrame, criterion: Criterion) -> float:
+    """Mean over prompts of the mean over seeds; the size of it where 0 is best."""
     means = rows.groupby("prompt_id")["value"].mean()
-    return means.abs() if criterion.direction == "zero" else means
+    return float((means.abs() if criterion.direction == "zero" else means).mean())
 
 
-def _require_same_protocol(champion: pd.DataFrame, challenger: pd.DataFrame) -> None:
+def require_same_protocol(champion: pd.DataFrame, challenger: pd.DataFrame) -> None:
+    """Refuse evaluations that drew other pictures.
+
+    Raises:
+        NadirError: They did.
+    """
     ids = set(champion["protocol_id"]) | set(challenger["protocol_id"])
     if len(ids) > 1:
         raise NadirError(
             f"the evaluations follow different protocols ({', '.join(sorted(ids))})",
-            fix="evaluate both checkpoints with the same `evaluate` and `noise` parameters",
+            fix="evaluate both checkpoints with the same `evaluate` parameters and data",
         )
+
+
+def _goodness(values: pd.Series[float], criterion: Criterion) -> pd.Series[float]:
+    """The values turned so that more is better."""
+    if criterion.direction == "zero":
+        return -values.abs()
+    return values if criterion.direction == "higher" else -values
