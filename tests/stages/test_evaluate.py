@@ -15,6 +15,7 @@ from nadir.config.edit import set_values
 from nadir.evaluation.results import EVALUATION
 from nadir.ground.errors import NadirError
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.sampling import generate
 from nadir.stages.evaluate import main, work
 
 SMALL = [
@@ -126,3 +127,35 @@ def test_a_deciding_scale_that_is_not_drawn_is_refused_before_anything_is_drawn(
     (project / "params.yaml").write_text(text)
     with pytest.raises(NadirError, match=r"decision_cfg must be one of evaluate\.cfg_scales"):
         work()
+
+
+def test_a_killed_evaluation_draws_only_the_rest_and_gives_the_same_bytes(project, monkeypatch):
+    work()
+    whole = hashes(project / "reports")
+    shutil.rmtree(project / "reports")
+    calls = []
+
+    def killed_at(batch):
+        real = generate._latents
+
+        def drawn(*arguments):
+            calls.append(batch)
+            if len(calls) == batch:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        return drawn
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_latents", killed_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert not (project / "reports" / "evaluation.parquet").exists()
+    (kept,) = (project / "work" / "evaluating").rglob("*.safetensors")
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_latents", killed_at(99))
+        work()
+    assert len(calls) == 1, "the first scale's batch was kept"
+    assert hashes(project / "reports") == whole
+    assert not kept.exists(), "nothing is left when all is drawn"

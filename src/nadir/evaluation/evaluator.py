@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.protocol import EvalPlan
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import CheckpointNumber, Row
+    from nadir.sampling.kept_latents import KeptLatents
 
 NO_HOLDOUT = "no held-out image has latents; set validate.holdout_share above 0 or add images"
 
@@ -97,6 +98,7 @@ def evaluate(
     *,
     advance: Callable[[int], None],
     metrics: Sequence[type[Metric]] = METRICS,
+    kept: KeptLatents | None = None,
 ) -> Evaluation:
     """Evaluate one checkpoint by its plan.
 
@@ -104,13 +106,14 @@ def evaluate(
         subject: The checkpoint, the plan, the data.
         advance: Called with the number of images just drawn.
         metrics: What to measure.
+        kept: Where latents are kept, and taken from after a kill.
     """
     running = tuple(metric() for metric in metrics)
     for metric in running:
         metric.prepare(subject)
     measured = Measurements(running)
     _show_references(subject, measured)
-    _draw(subject, measured, advance)
+    _draw(subject, measured, advance, kept)
     scales = summarise(running, subject.plan.cfg_scales, to_frame(measured.rows))
     whole = {metric.name: metric.of_checkpoint(subject) for metric in running}
     checkpoint = checkpoint_numbers(whole)
@@ -140,7 +143,12 @@ def _show_references(subject: Subject, measured: Measurements) -> None:
             measured.add_reference(name, subject.pixels(image))
 
 
-def _draw(subject: Subject, measured: Measurements, advance: Callable[[int], None]) -> None:
+def _draw(
+    subject: Subject,
+    measured: Measurements,
+    advance: Callable[[int], None],
+    kept: KeptLatents | None,
+) -> None:
     plan, batch_size = subject.plan, subject.params.batch_size
     requests = [(prompt.text, seed) for prompt in plan.prompts for seed in prompt.seeds]
     for scale in plan.cfg_scales:
@@ -153,6 +161,7 @@ def _draw(subject: Subject, measured: Measurements, advance: Callable[[int], Non
             size=(plan.width_px, plan.height_px),
             guidance_rescale=plan.guidance_rescale,
             batch_size=batch_size,
+            kept=kept,
         )
         measured_images = reported = 0
         for prompt in plan.prompts:
