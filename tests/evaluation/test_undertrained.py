@@ -21,7 +21,7 @@ from nadir.sampling.prompt_format import PromptFormat
 PARAMS = GateParams.model_validate(
     {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": None}
 )
-LITTLE, ENOUGH = 5, 60
+LITTLE, ENOUGH = 5, 40
 
 
 def trained(pipeline, steps, seed=0):
