@@ -186,7 +186,7 @@ def register_model(session: Session, console: PipelineConsole) -> None:
     if judged is not None:
         say(f"judge: {judged.verdict}: {judged.reason}")
         if judged.page is not None:
-            say(f"judge: report: {judged.page.relative_to(session.root)}")
+            say(f"judge: report: {judged.page}")
     session.share(say)
 
 

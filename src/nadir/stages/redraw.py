@@ -7,6 +7,7 @@ The result goes to `work/evaluations/<protocol>/<md5>`; the protocol is told in 
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from nadir.config.reader import read_section
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.ground.events import emit
 from nadir.ground.files import atomic_folder
-from nadir.ground.workspace import project_root
+from nadir.ground.workspace import project_root, work_folder
 from nadir.stages.evaluate import evaluate_model, write_evaluation
 from nadir.stages.runner import run
 from nadir.tracking.registry.evaluations import PICTURES, TABLE, evaluation_folder
@@ -35,6 +36,7 @@ def work(folder: Path, plan_of: Path, md5: str) -> None:
     with atomic_folder(evaluation_folder(project_root(), protocol_id, md5)) as new:
         write_evaluation(evaluation, checkpoint=md5, table=new / TABLE)
         write_samples(new / PICTURES, sample_sheets(evaluation))
+    shutil.rmtree(work_folder("evaluating"), ignore_errors=True)
     emit("result", stage="redraw", protocol_id=protocol_id)
 
 

@@ -88,18 +88,21 @@ def judge_version(root: Path, version: Version, *, draw: Draw) -> Judged:
     number = alias_table(client, version.name).get(CHAMPION)
     champion = resolve_version(f"models:/{version.name}/{number}", root) if number else None
     if champion is None or champion.md5 == version.md5:
+        said = version.tags.get(VERDICT_TAG)
+        if said is not None:  # what it won by stays on the champion
+            return Judged(said, version.tags.get(_REASON_TAG, ""))
         done = Judged(ALONE, "there is no other champion to compare with: absolute checks only")
         _write_tags(client, version, done, None)
         return done
     params = read_section("gate", GateParams, root / PARAMS_FILE)
     try:
         folders = _folders(client, root, champion, version, draw)
+        tables = [read_evaluation(folder / TABLE) for folder in folders]
     except NadirError as error:
         reason = f"version {number} cannot be compared with: {error.what}"
         done = Judged("inconclusive", reason, champion.version)
         _write_tags(client, version, done, champion)
         return done
-    tables = [read_evaluation(folder / TABLE) for folder in folders]
     judgement = judge(tables[0], tables[1], params, METRICS)
     page = _write_page(root, champion, version, judgement, folders, params)
     done = Judged(judgement.verdict, judgement.reason, champion.version, page)

@@ -95,7 +95,8 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         published = publish_evaluation(client, run_id, root)
         name = model_name(root)
         md5 = output_hash(root, artifacts.CHECKPOINT) or ""
-        keep_current(root, md5)
+        if md5:
+            keep_current(root, md5)
         version = find_version(client, name, md5=md5, fingerprint=fingerprint)
         created = version is None
         if version is None:
