@@ -110,6 +110,8 @@ def evaluate_model(
             own.captions,
             original_size=plan.original_size,
             tags=own.tags,
+            aliases=own.aliases,
+            as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),
