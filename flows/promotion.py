@@ -25,12 +25,15 @@ mask_logs()
 
 
 @flow(name="promotion", persist_result=False)
-def promotion(version: int | None = None, *, go_back: bool = False) -> int:
+def promotion(
+    version: int | None = None, *, go_back: bool = False, force_reason: str | None = None
+) -> int:
     """Move the aliases of the registered model.
 
     Args:
         version: The version to promote; None is the challenger.
         go_back: Bring the previous champion back instead.
+        force_reason: Promote whatever was judged, and why; it stays on the version.
 
     Returns:
         The version that is live now.
@@ -39,7 +42,7 @@ def promotion(version: int | None = None, *, go_back: bool = False) -> int:
         raise NadirError(
             "a version and a rollback exclude each other", fix="give one of the two parameters"
         )
-    done: Promotion = move_aliases(version, go_back=go_back)
+    done: Promotion = move_aliases(version, go_back=go_back, force_reason=force_reason)
     before = f", before it version {done.previous}" if done.previous else ""
     text = f"{done.name}: champion is version {done.champion}{before}"
     get_run_logger().info("%s", text)
@@ -48,7 +51,9 @@ def promotion(version: int | None = None, *, go_back: bool = False) -> int:
 
 
 @task(name="aliases", cache_policy=NO_CACHE, persist_result=False)
-def move_aliases(version: int | None, *, go_back: bool) -> Promotion:
+def move_aliases(version: int | None, *, go_back: bool, force_reason: str | None) -> Promotion:
     """The one step that changes the registry; repeating a promotion changes nothing."""
     root = project_root()
-    return rollback(root) if go_back else promote(root, version=version)
+    if go_back:
+        return rollback(root)
+    return promote(root, version=version, force_reason=force_reason)

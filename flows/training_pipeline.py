@@ -170,18 +170,23 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
 )
 def register_model(session: Session, console: PipelineConsole) -> None:
     """Find or make the model version; repeating it changes nothing, so it may be retried."""
-    done = session.register()
+
+    def say(line: str) -> None:
+        get_run_logger().info("%s", line)
+        console.note(line)
+
+    done = session.register(say)
     version = done.version
     what = "registered" if done.created else "already is"
     aliases = ", ".join(version.aliases) or "no alias"
     text = f"register: {what} {version.name} version {version.version} ({aliases})"
     get_run_logger().info("%s", text)
     console.note(text)
-
-    def say(line: str) -> None:
-        get_run_logger().info("%s", line)
-        console.note(line)
-
+    judged = session.judged
+    if judged is not None:
+        say(f"judge: {judged.verdict}: {judged.reason}")
+        if judged.page is not None:
+            say(f"judge: report: {judged.page}")
     session.share(say)
 
 

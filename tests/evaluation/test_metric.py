@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from tests.support.small_evaluation import evaluated
 
-from nadir.evaluation.comparison import improvements
 from nadir.evaluation.metric import Metric, PromptMean
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.sections import Section
 from nadir.evaluation.results import to_table
 from nadir.evaluation.values import CheckpointValue, Row
+from nadir.evaluation.verdict.comparison import improvements
 from nadir.stages.evaluate import plot_data
 from nadir.tracking.registry.publish import EVALUATION_FACTS, evaluation_metrics
 

@@ -51,19 +51,29 @@ def test_each_setting_that_shapes_images_changes_the_id(params, change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"noise": NOISE | {"prediction": "epsilon"}},
-        {"token_chunks": 3},
-        {"original_size": (256, 256)},
         {"holdout": HOLDOUT[:1]},
+        {"loss_images": ["aaa:8x8"]},
+        {"latent_std": [0.9, 1.1, 1.0, 1.2]},
+        {"metrics": ["loss"]},
     ],
 )
-def test_what_the_checkpoint_and_the_data_bring_changes_the_id(params, change):
+def test_what_the_data_and_the_metrics_bring_changes_the_id(params, change):
     assert plan_of(params, **change).protocol_id != plan_of(params).protocol_id
 
 
 @pytest.mark.parametrize(
-    "change", [{"batch_size": 3}, {"max_brightness_error": 0.1}, {"loss_images": 5}]
+    "change",
+    [
+        {"noise": NOISE | {"prediction": "epsilon"}},
+        {"token_chunks": 3},
+        {"original_size": (256, 256)},
+    ],
 )
+def test_how_a_checkpoint_wants_to_be_asked_is_part_of_it_and_not_of_the_protocol(params, change):
+    assert plan_of(params, **change).protocol_id == plan_of(params).protocol_id
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"max_brightness_error": 0.1}])
 def test_what_shapes_no_image_leaves_the_id_alone(params, change):
     assert plan_of(params.model_copy(update=change)).protocol_id == plan_of(params).protocol_id
 

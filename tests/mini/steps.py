@@ -87,10 +87,29 @@ def evaluate() -> None:
     weight = json.loads(Path("models/checkpoint/nadir.json").read_text())["weight"]
     scales = {"3.5": {"contrast": weight}, "4.5": {"contrast": weight / 2}}
     gate = {"verdict": "promote", "reason": "", "checks": {}}
-    write_json(Path("reports/evaluation.json"), {"cfg_scales": scales, "gate": gate})
-    write_text(Path("reports/evaluation.parquet"), str(weight))
+    numbers = {"protocol_id": "mini", "cfg_scales": scales, "gate": gate}
+    write_json(Path("reports/evaluation.json"), numbers)
+    _write_table(weight, Path("reports/evaluation.parquet"))
     write_text(Path("reports/evaluation.html"), "<p>report</p>")
     _draw_grid(Path("reports/samples/grid.png"))
+
+
+def _write_table(weight: float, path: Path) -> None:
+    """The smaller the weight, the smaller the loss; what guards look at is the same in all."""
+    from nadir.data.tables import write_table
+    from nadir.evaluation.results import EVALUATION, to_table
+    from nadir.evaluation.values import Row
+
+    guards = ("brightness_error", "chroma_gap", "clip_gap", "diversity")
+    rows = [Row(None, f"image_{i}", 0, "loss", weight + 0.01 * (i % 5)) for i in range(16)]
+    rows += [
+        Row(scale, f"prompt_{i}", seed, metric, 0.1)
+        for scale in (3.5, 4.5)
+        for metric in guards
+        for i in range(12)
+        for seed in range(4)
+    ]
+    write_table(to_table(rows, protocol_id="mini", checkpoint=str(weight)), path, EVALUATION)
 
 
 def _draw_grid(path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nadir.tracking.lineage import OUTPUT_TAG
+from nadir.tracking.registry.judgements import AGAINST_OUTPUT_TAG, AGAINST_TAG, VERDICT_TAG
 from nadir.tracking.store.connection import experiment_id
 
 if TYPE_CHECKING:
@@ -44,3 +45,15 @@ def add_version(
     )
     client.set_registered_model_alias("nadir", "challenger", version.version)
     return int(version.version)
+
+
+def judged_better(client: MlflowClient, number: int, verdict: str = "promote") -> None:
+    """Mark a version as judged beside the champion of now."""
+    champion = client.get_model_version_by_alias("nadir", "champion")
+    tags = {
+        VERDICT_TAG: verdict,
+        AGAINST_TAG: champion.version,
+        AGAINST_OUTPUT_TAG: champion.tags[OUTPUT_TAG],
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag("nadir", str(number), key, value)

@@ -15,7 +15,10 @@ from nadir.config.edit import set_values
 from nadir.evaluation.results import EVALUATION
 from nadir.ground.errors import NadirError
 from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.model.load import LatentScaling
+from nadir.sampling import generate
 from nadir.stages.evaluate import main, work
+from nadir.stages.redraw import work as redraw
 
 SMALL = [
     "evaluate.cfg_scales=[3.5,4.5]",
@@ -126,3 +129,57 @@ def test_a_deciding_scale_that_is_not_drawn_is_refused_before_anything_is_drawn(
     (project / "params.yaml").write_text(text)
     with pytest.raises(NadirError, match=r"decision_cfg must be one of evaluate\.cfg_scales"):
         work()
+
+
+def test_a_killed_evaluation_draws_only_the_rest_and_gives_the_same_bytes(project, monkeypatch):
+    work()
+    whole = hashes(project / "reports")
+    shutil.rmtree(project / "reports")
+    calls = []
+
+    def killed_at(batch):
+        real = generate._latents
+
+        def drawn(*arguments):
+            calls.append(batch)
+            if len(calls) == batch:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        return drawn
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_latents", killed_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert not (project / "reports" / "evaluation.parquet").exists()
+    (kept,) = (project / "work" / "evaluating").rglob("*.safetensors")
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_latents", killed_at(99))
+        work()
+    assert len(calls) == 3, "the first scale was kept; the second has two other canvases"
+    assert hashes(project / "reports") == whole
+    assert not kept.exists(), "nothing is left when all is drawn"
+
+
+def test_a_registered_checkpoint_is_drawn_by_the_plan_of_another(project, models, root):
+    """The champion's noise and latent statistics are its own, the protocol is the challenger's."""
+    work()
+    protocol_id = json.loads((project / "reports" / "evaluation.json").read_text())["protocol_id"]
+    other = project / "models" / "champion"
+    shutil.copytree(project / "models" / "checkpoint", other)
+    redraw(other, project / "models" / "checkpoint", "abc.dir")
+    folder = project / "work" / "evaluations" / protocol_id / "abc"
+    assert (folder / "samples" / "grid.png").is_file()
+    drawn = pq.read_table(folder / "evaluation.parquet").drop_columns(["checkpoint"])
+    own = pq.read_table(project / "reports" / "evaluation.parquet").drop_columns(["checkpoint"])
+    assert drawn.equals(own), "the same weights"
+    write_checkpoint(
+        project / "models" / "older",
+        models / "base",
+        root / "params.yaml",
+        scaling=LatentScaling("per_channel", (0.0,) * 4, (1.3, 0.8, 1.0, 0.9)),
+    )
+    redraw(project / "models" / "older", project / "models" / "checkpoint", "def.dir")
+    assert (folder.parent / "def" / "evaluation.parquet").is_file(), "by the same protocol"

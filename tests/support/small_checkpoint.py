@@ -47,13 +47,20 @@ def awaken(unet: torch.nn.Module) -> None:
             torch.nn.init.normal_(parameter, std=0.1, generator=generator)
 
 
-def write_checkpoint(folder: Path, base: Path, params: Path, **training: object) -> None:
+def write_checkpoint(
+    folder: Path,
+    base: Path,
+    params: Path,
+    *,
+    scaling: LatentScaling = SCALING,
+    **training: object,
+) -> None:
     """A checkpoint of the base with the noise settings of a parameter file."""
     unet = load_unet(base)
     awaken(unet)
     noise = read_section("noise", NoiseParams, params).model_dump()
     save_checkpoint(
-        folder, base=base, unet=unet, noise=noise, scaling=SCALING, training=dict(training)
+        folder, base=base, unet=unet, noise=noise, scaling=scaling, training=dict(training)
     )
 
 

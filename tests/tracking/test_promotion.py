@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
-from tests.mini.weights import add_version, cached_weights
+from tests.mini.weights import add_version, cached_weights, judged_better
 from typer.testing import CliRunner
 
 from nadir.cli import app
@@ -29,7 +29,7 @@ def test_the_challenger_becomes_champion_and_the_old_one_previous(client: Mlflow
     add_version(client, Path())
     first = promote()
     assert (first.champion, first.previous, first.changed) == (1, None, True)
-    add_version(client, Path())
+    judged_better(client, add_version(client, Path()))
     second = promote()
     assert (second.champion, second.previous) == (2, 1)
     assert alias_table(client, "nadir") == {"champion": "2", "previous": "1"}
@@ -39,6 +39,7 @@ def test_repeating_a_promotion_changes_nothing(client: MlflowClient) -> None:
     add_version(client, Path())
     add_version(client, Path())
     promote(version=1)
+    judged_better(client, 2)
     promote(version=2)
     again = promote(version=2)
     assert not again.changed
@@ -49,6 +50,7 @@ def test_a_rollback_swaps_and_a_second_one_swaps_back(client: MlflowClient) -> N
     add_version(client, Path())
     add_version(client, Path())
     promote(version=1)
+    judged_better(client, 2)
     promote(version=2)
     assert rollback().champion == 1
     assert rollback().champion == 2
@@ -59,7 +61,7 @@ def test_going_back_gives_the_alias_challenger_back_and_going_back_again_takes_i
 ) -> None:
     add_version(client, Path())
     promote()
-    add_version(client, Path())
+    judged_better(client, add_version(client, Path()))
     promote()
     rollback()
     assert alias_table(client, "nadir") == {"champion": "1", "previous": "2", "challenger": "2"}
@@ -75,7 +77,7 @@ def test_going_back_leaves_a_newer_challenger_and_makes_none_of_an_older_version
     add_version(client, Path())
     add_version(client, Path())
     promote(version=2)
-    promote(version=1)
+    promote(version=1, force_reason="the older one")
     rollback()
     assert alias_table(client, "nadir") == {"champion": "2", "previous": "1"}
     add_version(client, Path())
@@ -89,7 +91,7 @@ def test_promotion_accepts_the_dataset_of_the_promoted_run(
     add_version(client, Path())
     promote()
     assert read_reference(project.root) is None
-    add_version(client, Path())
+    judged_better(client, add_version(client, Path()))
     run_id = client.get_model_version_by_alias("nadir", "challenger").run_id
     profile = {"images": 7, "tags": {"solo": 1.0}, "sizes": {}, "luminance": {}}
     client.log_text(run_id, json.dumps(profile), "profile.json")
@@ -132,6 +134,7 @@ def test_the_command_promotes_goes_back_and_says_what_is_live(client: MlflowClie
     add_version(client, Path())
     add_version(client, Path())
     assert told("--version", "1") == "nadir: the champion is now version 1\n"
+    judged_better(client, 2)
     assert told() == "nadir: the champion is now version 2, before it version 1\n"
     assert (
         told("--version", "2") == "nadir: the champion is already version 2, before it version 1\n"
@@ -148,9 +151,11 @@ def test_a_version_whose_weights_cannot_be_had_is_refused_also_on_the_way_back(
     add_version(client, project.root)
     add_version(client, project.root, weights=cached_weights(project.root, "second"))
     promote(version=1)
+    judged_better(client, 2)
     promote(version=2)
     before = alias_table(client, "nadir")
     add_version(client, project.root)
+    judged_better(client, 3)
     shutil.rmtree(project.root / ".dvc/cache")
     for arguments in (["promote"], ["promote", "--version", "2"], ["promote", "--back"]):
         done = CliRunner().invoke(app, arguments)

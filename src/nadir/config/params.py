@@ -13,6 +13,7 @@ from nadir.config.bucket import BucketParams
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
 from nadir.config.evaluate import EvaluateParams
+from nadir.config.gate import GateParams
 from nadir.config.ingest import IngestParams
 from nadir.config.latent_statistics import LatentStatisticsParams
 from nadir.config.noise import NoiseParams
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Params(Section):
-    """One section per stage, plus `noise` (shared), `register` and `compute`."""
+    """One section per stage, plus `noise` (shared), `gate`, `register` and `compute`."""
 
     ingest: IngestParams
     validation: ValidateParams = Field(alias="validate")
@@ -38,6 +39,7 @@ class Params(Section):
     noise: NoiseParams
     train: TrainParams
     evaluate: EvaluateParams
+    gate: GateParams
     registry: RegisterParams = Field(alias="register")
     compute: ComputeParams
 
@@ -80,5 +82,10 @@ _RULES: tuple[tuple[str, str, Callable[[Params], bool]], ...] = (
         "evaluate.steps",
         "must not be more than noise.timesteps",
         lambda params: params.evaluate.steps <= params.noise.timesteps,
+    ),
+    (
+        "gate.cfg_scale",
+        "must be null or one of evaluate.cfg_scales",
+        lambda params: params.gate.cfg_scale in {None, *params.evaluate.cfg_scales},
     ),
 )

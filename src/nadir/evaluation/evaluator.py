@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nadir.evaluation.protocol import EvalPlan, EvalPrompt
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import CheckpointNumber, Row
+    from nadir.sampling.kept_latents import KeptLatents
 
 NO_HOLDOUT = "no held-out image has latents; set validate.holdout_share above 0 or add images"
 
@@ -98,6 +99,7 @@ def evaluate(
     *,
     advance: Callable[[int], None],
     metrics: Sequence[type[Metric]] = METRICS,
+    kept: KeptLatents | None = None,
 ) -> Evaluation:
     """Evaluate one checkpoint by its plan.
 
@@ -105,13 +107,14 @@ def evaluate(
         subject: The checkpoint, the plan, the data.
         advance: Called with the number of images just drawn.
         metrics: What to measure.
+        kept: Where latents are kept, and taken from after a kill.
     """
     running = tuple(metric() for metric in metrics)
     for metric in running:
         metric.prepare(subject)
     measured = Measurements(running)
     _show_references(subject, measured)
-    _draw(subject, measured, advance)
+    _draw(subject, measured, advance, kept)
     scales = summarise(running, subject.plan.cfg_scales, to_frame(measured.rows))
     whole = {metric.name: metric.of_checkpoint(subject) for metric in running}
     checkpoint = checkpoint_numbers(whole)
@@ -141,16 +144,22 @@ def _show_references(subject: Subject, measured: Measurements) -> None:
             measured.add_reference(name, subject.pixels(image))
 
 
-def _draw(subject: Subject, measured: Measurements, advance: Callable[[int], None]) -> None:
+def _draw(
+    subject: Subject,
+    measured: Measurements,
+    advance: Callable[[int], None],
+    kept: KeptLatents | None,
+) -> None:
     for scale in subject.plan.cfg_scales:
         for size, prompts in subject.plan.by_size(scale).items():
-            _draw_group(subject, measured, advance, scale=scale, size=size, prompts=prompts)
+            _draw_group(subject, measured, advance, kept, scale=scale, size=size, prompts=prompts)
 
 
 def _draw_group(
     subject: Subject,
     measured: Measurements,
     advance: Callable[[int], None],
+    kept: KeptLatents | None,
     *,
     scale: float,
     size: tuple[int, int],
@@ -168,6 +177,7 @@ def _draw_group(
         size=size,
         guidance_rescale=plan.guidance_rescale,
         batch_size=batch_size,
+        kept=kept,
     )
     measured_images = reported = 0
     for prompt in prompts:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
-    from nadir.evaluation.comparison import Direction
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.gate import Check
     from nadir.evaluation.report.sections import Section
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
+    from nadir.evaluation.verdict.comparison import Direction
 
 Need = Literal["holdout", "references", "targets", "seeds", "reals"]
 

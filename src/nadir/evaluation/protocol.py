@@ -18,7 +18,9 @@ Kind = Literal["fixed", "holdout", "brightness", "ladder", "binding", "canvas"]
 GRID_SEEDS = 4
 CANVAS_SEEDS = 2
 # Raise when the way noise, images or metrics are computed changes: old ids then differ.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
+# How a checkpoint wants to be asked: its own, whatever it is compared with.
+_OWN = ("noise", "token_chunks", "original_size")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class EvalPlan:
         original_size: Width and height that micro-conditioning claims, in pixels.
         token_chunks: Chunks of 75 tokens per prompt.
         noise: The checkpoint's noise settings: schedule and prediction.
+        loss_images: Held-out images whose error is measured, with the size of their latents.
+        latent_std: Standard deviation of each raw latent channel in units of which errors are
+            given, so that checkpoints with different latent scalings can be compared.
+        metrics: Names of what is measured.
     """
 
     prompts: tuple[EvalPrompt, ...]
@@ -82,11 +88,19 @@ class EvalPlan:
     original_size: tuple[int, int]
     token_chunks: int
     noise: Mapping[str, Any]
+    loss_images: tuple[str, ...] = ()
+    latent_std: tuple[float, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @property
     def protocol_id(self) -> str:
-        """16 hex digits; results with different ids must not be compared."""
-        return canonical_hash({"version": PROTOCOL_VERSION, **asdict(self)})[:16]
+        """16 hex digits; results with different ids must not be compared.
+
+        Two checkpoints of other noise settings, prompt lengths or training sizes are drawn by one
+        protocol: these belong to the weights.
+        """
+        shared = {key: value for key, value in asdict(self).items() if key not in _OWN}
+        return canonical_hash({"version": PROTOCOL_VERSION, **shared})[:16]
 
     @property
     def images(self) -> int:
@@ -119,6 +133,9 @@ def make_plan(
     noise: Mapping[str, Any],
     token_chunks: int,
     original_size: tuple[int, int] | None = None,
+    loss_images: Sequence[str] = (),
+    latent_std: Sequence[float] = (),
+    metrics: Sequence[str] = (),
 ) -> EvalPlan:
     """Plan an evaluation.
 
@@ -128,6 +145,9 @@ def make_plan(
         noise: The checkpoint's noise settings.
         token_chunks: Chunks per prompt that the checkpoint was trained with.
         original_size: Width and height of a typical training image; the canvas when None.
+        loss_images: As in the plan.
+        latent_std: As in the plan.
+        metrics: As in the plan.
     """
     few = params.seeds[:GRID_SEEDS]
     fixed = [EvalPrompt(_fixed_id(text), text, "fixed", few) for text in params.prompts]
@@ -151,6 +171,9 @@ def make_plan(
         original_size=original_size or (params.width_px, params.height_px),
         token_chunks=token_chunks,
         noise=dict(noise),
+        loss_images=tuple(loss_images),
+        latent_std=tuple(latent_std),
+        metrics=tuple(metrics),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from nadir.evaluation.reals.colours import ColourMap, thumbnails
 from nadir.evaluation.reals.pictures import (
@@ -87,18 +89,32 @@ class Subject:
     @cached_property
     def losses(self) -> list[LossValue]:
         """Errors of the held-out images at each noise level; measured when first asked for."""
+        return self._losses(self.holdout, noise=0)
+
+    @cached_property
+    def losses_again(self) -> list[LossValue]:
+        """Those of the first images once more, with other noise: what is only chance.
+
+        A few suffice to know how much that is, and cost little beside the rest.
+        """
+        return self._losses(self.holdout[: math.ceil(len(self.holdout) / 4)], noise=1)
+
+    def _losses(self, images: Sequence[HeldOutImage], *, noise: int) -> list[LossValue]:
         unet, sampler = unet_function(self.pipeline.unet), self.pipeline.scheduler
         batches = loss_batches(
-            self.holdout,
+            images,
             scaling=self.scaling,
             encodings=self.encodings,
             batch_size=self.params.batch_size,
             device=self.pipeline.unet.device,
         )
+        unit_C = self._unit()
         return [
             value
             for batch in batches
-            for value in loss_values(unet, batch, sampler.schedule, sampler.prediction)
+            for value in loss_values(
+                unet, batch, sampler.schedule, sampler.prediction, noise=noise, unit_C=unit_C
+            )
         ]
 
     @cached_property
@@ -118,6 +134,15 @@ class Subject:
             for part in (found.held_out, found.training)
         )
         return RealPictures(held_out, training, found.rarity)
+
+    def _unit(self) -> torch.Tensor | None:
+        """From the checkpoint's normalised latents to those of the plan; None where one is both."""
+        units = self.plan.latent_std
+        own = self.scaling.channel_stds(len(units))
+        if not units or own == units:
+            return None
+        factors = [mine / unit for mine, unit in zip(own, units, strict=True)]
+        return torch.tensor(factors, device=self.pipeline.unet.device)
 
     def pixels(self, image: HeldOutImage) -> NDArray[np.float32]:
         """A held-out image [3, H, W] in 0-1 through the VAE, which bounds what can be drawn."""

@@ -74,8 +74,11 @@ def loss_values(
     schedule: NoiseSchedule,
     prediction: str,
     timesteps: Sequence[float] | None = None,
+    *,
+    noise: int = 0,
+    unit_C: torch.Tensor | None = None,
 ) -> Iterator[LossValue]:
-    """Errors of the samples at several noise levels; noise depends on the image alone.
+    """Errors of the samples at several noise levels; noise depends on the image and `noise` alone.
 
     Args:
         unet: The network.
@@ -83,12 +86,14 @@ def loss_values(
         schedule: What they are noised by.
         prediction: What the network puts out.
         timesteps: Whole or fractional; `loss_timesteps` when None.
+        noise: Which noise each image gets.
+        unit_C: Factor that turns each channel of normalised latents into the unit of errors.
     """
     device = samples.latents_BCHW.device
     clean_BCHW = samples.latents_BCHW
     _, channels, height, width = clean_BCHW.shape
     shape = (channels, height, width)
-    noise_BCHW = torch.stack([start_noise(name, 0, shape) for name in samples.ids]).to(device)
+    noise_BCHW = torch.stack([start_noise(name, noise, shape) for name in samples.ids]).to(device)
     for timestep in loss_timesteps(schedule) if timesteps is None else timesteps:
         alpha = _alphas_cumprod(schedule, timestep)
         alphas_B = alpha.expand(len(clean_BCHW))
@@ -97,12 +102,12 @@ def loss_values(
         output_BCHW = unet(
             noisy_BCHW, timesteps_B, samples.hidden_BSD, samples.pooled_BP, samples.time_ids_B6
         )
-        declared_B = _x0_mse(prediction, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
+        declared_B = _x0_mse(prediction, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B, unit_C)
         other = "epsilon" if prediction != "epsilon" else "v"
         misread_B = (
             None
             if other == "epsilon" and alpha == 0
-            else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B)
+            else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B, unit_C)
         )
         for index, name in enumerate(samples.ids):
             misread = None if misread_B is None else misread_B[index]
@@ -122,7 +127,11 @@ def _x0_mse(
     noisy_BCHW: torch.Tensor,
     clean_BCHW: torch.Tensor,
     alphas_B: torch.Tensor,
+    unit_C: torch.Tensor | None,
 ) -> list[float]:
     x0_BCHW = to_x0(prediction, output_BCHW.float(), noisy_BCHW.float(), alphas_B)
-    error_B: list[float] = (x0_BCHW - clean_BCHW.float()).square().mean(dim=(1, 2, 3)).tolist()
+    away_BCHW = x0_BCHW - clean_BCHW.float()
+    if unit_C is not None:
+        away_BCHW = away_BCHW * unit_C[:, None, None]
+    error_B: list[float] = away_BCHW.square().mean(dim=(1, 2, 3)).tolist()
     return error_B

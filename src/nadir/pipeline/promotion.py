@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.promotion import Promotion
 
 
-def promote(root: Path | None = None, *, version: int | None = None) -> Promotion:
+def promote(
+    root: Path | None = None, *, version: int | None = None, force_reason: str | None = None
+) -> Promotion:
     """Make a version the champion; see `nadir.tracking.registry.promotion.promote`.
 
     Args:
         root: The project's root.
         version: Its number; None is the challenger.
+        force_reason: Promote whatever was judged, and why.
 
     Raises:
-        NadirError: No such version, its gate did not say `promote`, or its weights are nowhere.
+        NadirError: No such version, it was not judged better than this very champion, or its
+            weights are nowhere.
     """
-    return promotion.promote(root, version=version, require_weights=require_weights)
+    return promotion.promote(
+        root, version=version, require_weights=require_weights, force_reason=force_reason
+    )
 
 
 def rollback(root: Path | None = None) -> Promotion:

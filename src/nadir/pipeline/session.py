@@ -12,6 +12,7 @@ from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
 from nadir.pipeline.freshness import Change, StageState, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
+from nadir.pipeline.judging import judge_known
 from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.processes.process import StageResult, run_stage
@@ -21,6 +22,7 @@ from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
 from nadir.pipeline.storage.sharing import share_versions
 from nadir.pipeline.torn_files import mend_torn_files
 from nadir.tracking.lock_file import read_lock, stage_definitions
+from nadir.tracking.registry.judgements import Judged, check_parameters
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.revision import git_state
 from nadir.tracking.runs.journal import catch_up
@@ -60,6 +62,7 @@ class Session:
         registers: Whether the run goes through to the registry.
         results: What became of the stages so far.
         registration: The model version, once registered.
+        judged: What it is beside the champion, once registered.
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
@@ -76,6 +79,9 @@ class Session:
         self.stages = order(self._graph, None if self.registers else until)
         self.results: dict[str, StageResult] = {}
         self.registration: Registration | None = None
+        self.judged: Judged | None = None
+        if self.registers:
+            check_parameters(root)
         self.notes = _lineage_warnings(root)
         self._registering: StageResult | None = None
         definitions = stage_definitions(root)
@@ -127,8 +133,11 @@ class Session:
             raise NadirError(f"stage `{stage}` failed: {result.error}\n  log: {result.log}")
         return result
 
-    def register(self) -> Registration:
-        """Register the trained and evaluated checkpoint, and send it to where others find it.
+    def register(self, say: Callable[[str], None] = lambda _line: None) -> Registration:
+        """Register the trained and evaluated checkpoint, and judge it beside the champion.
+
+        Args:
+            say: Called with lines about what is drawn for it.
 
         Raises:
             NadirError: Its files are damaged, or the store refuses.
@@ -142,6 +151,7 @@ class Session:
             self.registration = register(
                 self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
             )
+            self.judged = judge_known(self.registration.version, self.root, say=say)
         except BaseException as error:
             fault = str(error) or type(error).__name__
             raise

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from nadir.config.caption import CaptionParams
+    from nadir.sampling.kept_latents import KeptLatents
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def start_noise(prompt: str, seed: int, shape: tuple[int, int, int]) -> torch.Te
     return torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
-def generate(
+def generate(  # noqa: PLR0913 - each is a setting of its own
     pipeline: StableDiffusionXLPipeline,
     requests: Sequence[tuple[str, int]],
     *,
@@ -162,6 +163,7 @@ def generate(
     size: tuple[int, int],
     guidance_rescale: float = 0.0,
     batch_size: int = 8,
+    kept: KeptLatents | None = None,
 ) -> Iterator[Drawing]:
     """Draw each (prompt, seed) at one CFG scale, in batches, in order.
 
@@ -176,6 +178,7 @@ def generate(
         size: Width and height in pixels, multiples of the VAE's factor.
         guidance_rescale: phi of CFG rescale; 0 is off.
         batch_size: Images per call of the network.
+        kept: Where latents are kept, and taken from when they were drawn before.
 
     Yields:
         One `Drawing` per request.
@@ -185,20 +188,42 @@ def generate(
     taken = {"steps": steps, "guidance_rescale": guidance_rescale, **pipeline.scheduler.facts}
     for start in range(0, len(requests), batch_size):
         batch = requests[start : start + batch_size]
-        latents_BCHW = pipeline(
-            **_conditioning(pipeline, batch, encodings),
-            latents=_start(pipeline, batch, size),
-            generator=_step_generators(batch),
-            width=size[0],
-            height=size[1],
-            original_size=claimed[::-1],
-            target_size=size[::-1],
-            num_inference_steps=steps,
-            guidance_scale=cfg_scale,
-            guidance_rescale=guidance_rescale,
-            output_type="latent",
-        ).images
+
+        def draw(batch: Sequence[tuple[str, int]] = batch) -> torch.Tensor:
+            return _latents(pipeline, batch, encodings, size, claimed, cfg_scale, taken)
+
+        if kept is None:
+            latents_BCHW = draw()
+        else:
+            asked = [*([text, seed] for text, seed in batch), cfg_scale, *size, *claimed, taken]
+            latents_BCHW = kept.batch(asked, draw).to(pipeline.unet.device)
         yield from _decoded(pipeline, batch, cfg_scale, latents_BCHW, taken)
+
+
+def _latents(
+    pipeline: StableDiffusionXLPipeline,
+    batch: Sequence[tuple[str, int]],
+    encodings: PromptEncodings,
+    size: tuple[int, int],
+    claimed: tuple[int, int],
+    cfg_scale: float,
+    taken: Mapping[str, Any],
+) -> torch.Tensor:
+    """One batch through the sampler."""
+    latents_BCHW: torch.Tensor = pipeline(
+        **_conditioning(pipeline, batch, encodings),
+        latents=_start(pipeline, batch, size),
+        generator=_step_generators(batch),
+        width=size[0],
+        height=size[1],
+        original_size=claimed[::-1],
+        target_size=size[::-1],
+        num_inference_steps=taken["steps"],
+        guidance_scale=cfg_scale,
+        guidance_rescale=taken["guidance_rescale"],
+        output_type="latent",
+    ).images
+    return latents_BCHW
 
 
 def _own(pipeline: StableDiffusionXLPipeline) -> StableDiffusionXLPipeline:

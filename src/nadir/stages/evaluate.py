@@ -13,6 +13,7 @@ from nadir.config.reader import read_section
 from nadir.data.tables import write_table
 from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
+from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
 from nadir.evaluation.reals.pictures import MOST_HELD_OUT, MOST_TRAINING
 from nadir.evaluation.report.page import render_report
@@ -21,67 +22,90 @@ from nadir.evaluation.results import EVALUATION, scale_key, to_table
 from nadir.evaluation.subject import RealLatents, Subject
 from nadir.ground import artifacts
 from nadir.ground.events import Progress, emit, say
-from nadir.ground.files import file_hash, write_json, write_text
+from nadir.ground.files import canonical_hash, file_hash, write_json, write_text
+from nadir.ground.workspace import work_folder
 from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.kept_latents import KeptLatents
 from nadir.sampling.prompt_format import PromptFormat
 from nadir.stages.runner import run
 
 if TYPE_CHECKING:
-    from nadir.model.load import CheckpointInfo
+    from nadir.heldout.images import HeldOutImage
 
-_WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
+WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
+# Whose code shapes what is drawn; latents that other code drew are not gone on with.
+_DRAWING_ROOMS = ("diffusion", "model", "sampling")
+_FILES = {
+    "manifest": artifacts.MANIFEST,
+    "tags": artifacts.TAGS,
+    "latents": artifacts.LATENTS,
+}
 
 
 def work() -> None:
     """Write the table, the numbers, the plot data, the report and the samples."""
     params = read_section("evaluate", EvaluateParams)
     info = load_checkpoint_info(artifacts.CHECKPOINT)
-    evaluation = _evaluate(params, info)
-    checkpoint = file_hash(artifacts.CHECKPOINT / _WEIGHTS)[:16]
-    write_table(
-        to_table(
-            evaluation.rows,
-            protocol_id=evaluation.plan.protocol_id,
-            checkpoint=checkpoint,
-        ),
-        artifacts.EVALUATION_TABLE,
-        EVALUATION,
-    )
+    evaluation, hashes = evaluate_model(artifacts.CHECKPOINT, params)
+    checkpoint = hashes[WEIGHTS.as_posix()][:16]
+    write_evaluation(evaluation, checkpoint=checkpoint, table=artifacts.EVALUATION_TABLE)
     write_json(artifacts.EVALUATION, evaluation.as_json())
     write_text(artifacts.EVALUATION_CURVE, plot_data(evaluation))
     page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
     write_text(artifacts.EVALUATION_PAGE, page)
     shutil.rmtree(artifacts.SAMPLES, ignore_errors=True)
     write_samples(artifacts.SAMPLES, sample_sheets(evaluation))
+    shutil.rmtree(work_folder("evaluating"), ignore_errors=True)
     _print_result(evaluation, params)
 
 
-def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
-    prompt_format = PromptFormat.of(info.training)
-    files = {
-        "manifest": artifacts.MANIFEST,
-        "tags": artifacts.TAGS,
-        "latents": artifacts.LATENTS,
-    }
-    holdout = load_heldout(
-        **files,
-        captions=prompt_format.captions,
-        limit=max(params.loss_images, params.holdout_prompts),
-    )
+def write_evaluation(evaluation: Evaluation, *, checkpoint: str, table: Path) -> None:
+    """Write every value that was measured.
+
+    Args:
+        evaluation: What was measured.
+        checkpoint: Hash of the weights.
+        table: File to write.
+    """
+    rows = to_table(evaluation.rows, protocol_id=evaluation.plan.protocol_id, checkpoint=checkpoint)
+    write_table(rows, table, EVALUATION)
+
+
+def evaluate_model(
+    folder: Path, params: EvaluateParams, *, plan_of: Path | None = None
+) -> tuple[Evaluation, dict[str, str]]:
+    """Evaluate a checkpoint on the project's data; killed, it goes on where it was.
+
+    Args:
+        folder: The checkpoint.
+        params: Section `evaluate`.
+        plan_of: The checkpoint whose form of captions and unit of errors the plan has, when
+            another is to be compared with it; None is the checkpoint itself.
+
+    Returns:
+        What was measured, and the hash of each file of the checkpoint.
+    """
+    info = load_checkpoint_info(folder)
+    asking = info if plan_of is None else load_checkpoint_info(plan_of)
+    own, common = PromptFormat.of(info.training), PromptFormat.of(asking.training)
+    holdout = _holdout(params, own)
+    captions = holdout if own == common else _holdout(params, common)
+    channels = holdout[0].latents_CHW.shape[0] if holdout else 0
     plan = make_plan(
         params,
-        holdout=[(image.id, image.caption) for image in holdout],
+        holdout=[(image.id, image.caption) for image in captions],
         noise=info.noise,
-        token_chunks=prompt_format.captions.token_chunks,
-        original_size=prompt_format.original_size,
+        token_chunks=own.captions.token_chunks,
+        original_size=own.original_size,
+        loss_images=[f"{i.sha256}:{'x'.join(map(str, i.latents_CHW.shape))}" for i in holdout],
+        latent_std=asking.latent_scaling.channel_stds(channels) if holdout else (),
+        metrics=[metric.name for metric in METRICS],
     )
     device = pick_device(read_section("compute", ComputeParams).device)
-    pipeline = load_pipeline(
-        artifacts.CHECKPOINT, sampler=params.sampler, spacing=params.spacing, device=device
-    )
+    pipeline = load_pipeline(folder, sampler=params.sampler, spacing=params.spacing, device=device)
     progress = Progress("evaluate", plan.images, "images")
     subject = Subject(
         pipeline=pipeline,
@@ -90,21 +114,42 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
         scaling=info.latent_scaling,
         encodings=PromptEncodings(
             text_encoder(pipeline),
-            prompt_format.captions,
+            own.captions,
             original_size=plan.original_size,
-            tags=prompt_format.tags,
-            aliases=prompt_format.aliases,
+            tags=own.tags,
+            aliases=own.aliases,
             as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),
         real_latents=RealLatents(
-            held_out=load_thumbnails(**files, split="holdout", limit=MOST_HELD_OUT),
-            training=load_thumbnails(**files, split="train", limit=MOST_TRAINING),
+            held_out=load_thumbnails(**_FILES, split="holdout", limit=MOST_HELD_OUT),
+            training=load_thumbnails(**_FILES, split="train", limit=MOST_TRAINING),
             rarity=tag_rarity(artifacts.TAGS),
         ),
     )
-    return evaluate(subject, advance=progress.advance)
+    hashes = {
+        path.relative_to(folder).as_posix(): file_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    key = canonical_hash([hashes, _code(), str(device), plan.protocol_id, params.batch_size])[:32]
+    kept = KeptLatents(work_folder("evaluating") / key)
+    return evaluate(subject, advance=progress.advance, kept=kept), hashes
+
+
+def _holdout(params: EvaluateParams, prompt_format: PromptFormat) -> list[HeldOutImage]:
+    return load_heldout(
+        **_FILES,
+        captions=prompt_format.captions,
+        limit=max(params.loss_images, params.holdout_prompts),
+    )
+
+
+def _code() -> dict[str, str]:
+    package = Path(__file__).parents[1]
+    files = [path for room in _DRAWING_ROOMS for path in sorted((package / room).rglob("*.py"))]
+    return {path.relative_to(package).as_posix(): file_hash(path) for path in files}
 
 
 def plot_data(evaluation: Evaluation) -> str:

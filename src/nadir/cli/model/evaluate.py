@@ -14,8 +14,8 @@ from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from nadir.config.evaluate import EvaluateParams
-    from nadir.evaluation.comparison import Interval
     from nadir.evaluation.others.model import OtherModel
+    from nadir.evaluation.verdict.intervals import Interval
 
 
 def evaluate(
@@ -96,9 +96,9 @@ def _write(one: OtherModel, section: EvaluateParams, folder: Path) -> None:
 
 def _compare(model: OtherModel, against: OtherModel, section: EvaluateParams, output: Path) -> None:
     """Print and keep how much better the first is, by prompt and with intervals."""
-    from nadir.evaluation.comparison import improvements
     from nadir.evaluation.metrics import METRICS
     from nadir.evaluation.results import to_table
+    from nadir.evaluation.verdict.comparison import improvements
     from nadir.ground.files import write_json
 
     before, after = (

@@ -17,8 +17,11 @@ from nadir.ground.pages.charts import Level, line_chart
 from nadir.ground.pages.page import number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.subject import Subject
+    from nadir.heldout.losses import LossValue
 
 _FLAT_SIGMA = 1e6  # above it a level is pure noise: infinity, or the float that stands for it
 
@@ -41,6 +44,18 @@ class HeldOutLoss(Metric):
         self._errors: dict[int, list[float]] = defaultdict(list)  # by timestep, noisiest first
         self._sigmas: dict[int, float] = {}
 
+    @staticmethod
+    def _whole(values: Sequence[LossValue], noise: int) -> list[Row]:
+        """A row per image: its mean over noise levels, by which checkpoints are compared."""
+        errors: dict[str, list[float]] = defaultdict(list)
+        for value in values:
+            errors[value.image].append(value.x0_mse)
+        return [
+            Row(None, f"image_{image[:12]}", noise, HeldOutLoss.name, float(np.mean(found)))
+            for image, found in errors.items()
+            if np.isfinite(found).all()
+        ]
+
     def of_checkpoint(self, subject: Subject) -> CheckpointValue:
         """Mean over images by timestep (`t999` and so on), and the mean of those as `mean`."""
         rows = []
@@ -50,6 +65,7 @@ class HeldOutLoss(Metric):
                 self._errors[timestep].append(value.x0_mse)
                 image, metric = f"image_{value.image[:12]}", f"x0_mse_t{timestep}"
                 rows.append(Row(None, image, 0, metric, value.x0_mse))
+        rows += [*self._whole(subject.losses, 0), *self._whole(subject.losses_again, 1)]
         self._sigmas = {step: float(subject.schedule.sigmas[step]) for step in self._errors}
         means = {f"t{step}": float(np.mean(errors)) for step, errors in self._errors.items()}
         if means:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.evaluation.comparison import bootstrap_mean
 from nadir.evaluation.results import scale_key
 from nadir.evaluation.values import prompt_means
+from nadir.evaluation.verdict.intervals import bootstrap_mean
 from nadir.ground.pages.charts import Level, Series, line_chart
 
 if TYPE_CHECKING:

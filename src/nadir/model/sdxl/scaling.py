@@ -101,6 +101,10 @@ class LatentScaling:
             "latents_std": std,
         }
 
+    def channel_stds(self, channels: int) -> tuple[float, ...]:
+        """What one unit of each normalised channel is in raw latents."""
+        return self.std or (1.0 / self.scaling_factor,) * channels
+
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Raw latents [..., C, h, w] to what the U-Net is trained on."""
         if self.kind == "sdxl":

@@ -14,6 +14,7 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
+from nadir.tracking.registry.judgements import VERDICT_TAG, require_judged
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -24,6 +25,7 @@ from nadir.tracking.registry.versions import (
     registry_lock,
     resolve_version,
 )
+from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, store_faults
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _REPORT = "evaluation.html"
+_TAG_CHARACTERS = 1000
+FORCED_TAG = "nadir.forced"
+"""Why a version was promoted against its verdict."""
 
 
 WeightsCheck = Callable[["Version", Path], None]
@@ -57,7 +62,11 @@ class Promotion:
 
 @store_faults()
 def promote(
-    root: Path | None = None, *, version: int | None = None, require_weights: WeightsCheck
+    root: Path | None = None,
+    *,
+    version: int | None = None,
+    require_weights: WeightsCheck,
+    force_reason: str | None = None,
 ) -> Promotion:
     """Make a version the champion; the one before it becomes `previous`.
 
@@ -72,10 +81,12 @@ def promote(
         version: Its number; None is the challenger.
         require_weights: Raises where the weights of a version cannot be had; the room that knows
             where they lie is above this one.
+        force_reason: Promote whatever the gate and the comparison with the champion say, and why;
+            it stays on the version and its run.
 
     Raises:
-        NadirError: No such version, no challenger, its gate did not say `promote`, or its weights
-            cannot be had.
+        NadirError: No such version, no challenger, its gate did not say `promote`, it was not
+            judged better than this very champion, or its weights cannot be had.
     """
     root = root or project_root()
     name = model_name(root)
@@ -90,7 +101,9 @@ def promote(
                 fix="`nadir run` registers one, or name a version",
             )
         candidate = resolve_version(f"models:/{name}/{number}", root)
-        _require_gate(client, candidate.run_id, number)
+        if force_reason is None and aliases.get(CHAMPION) != number:
+            _require_gate(client, candidate.run_id, number)
+            require_judged(candidate, _live(name, aliases, root))
         require_weights(candidate, root)
         with _dataset_of(client, candidate.run_id) as profile:
             wanted = {**aliases, CHAMPION: number}
@@ -101,6 +114,8 @@ def promote(
             move_aliases(client, name, aliases, wanted)
             if profile is not None:
                 accept(profile, root)
+            if force_reason is not None:
+                _mark_forced(client, candidate, aliases, force_reason)
         return _outcome(name, aliases, wanted)
 
 
@@ -143,8 +158,29 @@ def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
         raise NadirError(
             f"the gate's verdict on version {number} is `{verdict or 'missing'}`",
             where=_report_of(client, run) if run else f"version {number}, which names no run",
-            fix="train a better model; a version that once was live comes back with a rollback",
+            fix="train a better model; a version that once was live comes back with a rollback; "
+            "--force --reason TEXT promotes it all the same",
         )
+
+
+def _live(name: str, aliases: Mapping[str, str], root: Path) -> Version | None:
+    number = aliases.get(CHAMPION)
+    return resolve_version(f"models:/{name}/{number}", root) if number else None
+
+
+def _mark_forced(
+    client: MlflowClient, candidate: Version, aliases: Mapping[str, str], reason: str
+) -> None:
+    """Leave on version and run that the gate was passed over, why, and what it had said."""
+    said = candidate.tags.get(VERDICT_TAG, "never judged")
+    tags = {
+        FORCED_TAG: reason[:_TAG_CHARACTERS],
+        f"{FORCED_TAG}.over": f"version {aliases.get(CHAMPION, 'none')}, verdict {said}",
+    }
+    if candidate.run_id:
+        set_tags(client, candidate.run_id, tags)
+    for key, value in tags.items():
+        client.set_model_version_tag(candidate.name, str(candidate.version), key, value)
 
 
 def _report_of(client: MlflowClient, run: Run) -> str:

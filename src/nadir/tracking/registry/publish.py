@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _FILES = (
+    artifacts.EVALUATION_TABLE,
     artifacts.EVALUATION_PAGE,
     artifacts.VALIDATION_PAGE,
     artifacts.EVALUATION,

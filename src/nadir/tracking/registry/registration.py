@@ -15,6 +15,7 @@ from nadir.ground.workspace import project_root
 from nadir.tracking.lineage import OUTPUT_TAG, lineage_tags
 from nadir.tracking.lock_file import output_hash
 from nadir.tracking.registry.aliases import point
+from nadir.tracking.registry.evaluations import keep_current
 from nadir.tracking.registry.publish import (
     gate_verdict,
     publish_evaluation,
@@ -94,6 +95,8 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         published = publish_evaluation(client, run_id, root)
         name = model_name(root)
         md5 = output_hash(root, artifacts.CHECKPOINT) or ""
+        if md5:
+            keep_current(root, md5)
         version = find_version(client, name, md5=md5, fingerprint=fingerprint)
         created = version is None
         if version is None:

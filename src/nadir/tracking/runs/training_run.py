@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 RUN_VARIABLE = "NADIR_TRAINING_RUN"
 _REPORTER = "nadir.tracking.runs.reporter:MlflowReporter"
 # Sections that shape no weights: where results are filed, how fast it goes, what is drawn.
-_NOT_TRAINING = {"register", "compute", "evaluate"}
+_NOT_TRAINING = {"register", "compute", "evaluate", "gate"}
 
 
 @store_faults()

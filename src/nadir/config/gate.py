@@ -1,0 +1,30 @@
+"""`gate`: what a challenger must show beside the champion; no stage depends on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nadir.config.base import Section
+
+MetricName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class PrimaryParams(Section):
+    """The one metric that decides."""
+
+    metric: MetricName
+    """Its name; `loss` is the held-out error of x0."""
+    margin: Annotated[float, Field(ge=0)]
+    """0: the challenger must be better. Above: not worse by that much is enough."""
+
+
+class GateParams(Section):
+    """The comparison that a promotion needs once there is a champion."""
+
+    primary: PrimaryParams
+    guards: dict[MetricName, Annotated[float, Field(gt=0)]]
+    """Metrics that must not get worse by as much as this, in each one's own unit."""
+    cfg_scale: Annotated[float, Field(gt=0)] | None
+    """Where guards are judged. null: chosen by half of the prompts, judged by the other half."""

@@ -1,0 +1,307 @@
+"""The verdict on a challenger beside the champion: one metric decides, the others guard.
+
+Both were drawn by one protocol, so everything is paired by prompt and noise. The guidance scale is
+chosen for each on one half of the prompts and judged on the other: who chooses the best of five
+scales on the numbers that are judged finds it better than it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from nadir.evaluation.verdict.comparison import (
+    Criterion,
+    criterion_of,
+    gain_of,
+    mean_of,
+    require_same_protocol,
+    rows_of,
+)
+from nadir.evaluation.verdict.halves import Halves
+from nadir.evaluation.verdict.intervals import RESAMPLES
+from nadir.evaluation.verdict.noise_floor import noise_floor
+from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from nadir.config.gate import GateParams
+    from nadir.evaluation.gate import State, Verdict
+    from nadir.evaluation.metric import Metric
+    from nadir.evaluation.verdict.intervals import Interval
+
+_FEWEST = 4  # units; fewer give an interval that means nothing
+_MOST_TIMES = 1000.0
+_POWER = 1 + 0.84 / 1.96  # the half width that is needed, and what chance adds in one case of five
+_TO_LOOK_AT = 2_000  # resamples of intervals that no verdict hangs on
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the comparison.
+
+    Attributes:
+        criterion: What was compared.
+        state: `pass`, `fail`, `unresolved` when the data do not decide, `skipped` when one of the
+            two was not measured.
+        champion: Its mean.
+        challenger: Its mean.
+        gain: The improvement with its interval, negative when the challenger is worse.
+        needed: Units that would settle it; None when it is settled or no number would.
+        noise: Half width of what other seeds alone make of the champion beside itself.
+        cfg_scale: The challenger's scale; None for what needs no guidance.
+    """
+
+    criterion: Criterion
+    state: State
+    champion: float | None = None
+    challenger: float | None = None
+    gain: Interval | None = None
+    needed: int | None = None
+    noise: float | None = None
+    cfg_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of the comparison.
+
+    Attributes:
+        verdict: Of the lines in `lines`.
+        reason: One sentence.
+        lines: The primary first; these decide.
+        scales: The guidance scale of champion and challenger at which guards were judged.
+        chosen: Whether the scales were chosen by the data.
+        protocol_id: Of both.
+    """
+
+    verdict: Verdict
+    reason: str
+    lines: tuple[Line, ...] = ()
+    scales: dict[str, float] = field(default_factory=dict)
+    chosen: bool = False
+    protocol_id: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is infinite or unknown is null."""
+        value: dict[str, Any] = _plain(asdict(self))
+        return value
+
+
+def judge(
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    params: GateParams,
+    metrics: Sequence[type[Metric]],
+    *,
+    resamples: int = RESAMPLES,
+) -> Judgement:
+    """Judge a challenger beside the champion.
+
+    Args:
+        champion: Rows of its evaluation table.
+        challenger: Rows of its own, of the same protocol.
+        params: Section `gate`.
+        metrics: Which there are, for the good direction of each.
+        resamples: Of each interval.
+
+    Raises:
+        NadirError: The protocols differ, or the parameters name a metric that cannot be compared.
+    """
+    require_same_protocol(champion, challenger)
+    primary, guards = criteria(params, metrics)
+    tables = {"champion": champion, "challenger": challenger}
+    halves = {guard: Halves.of(list(tables.values()), guard) for guard in guards}
+    fixed = params.cfg_scale
+    scales = {name: fixed or choose_scale(table, halves) for name, table in tables.items()}
+    judged = {} if fixed else halves
+    lines = [
+        _line(tables, one, _scales_for(one, tables, scales), judged.get(one), resamples=resamples)
+        for one in (primary, *guards)
+    ]
+    verdict, reason = _verdict(lines)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        lines=tuple(lines),
+        scales={name: scale for name, scale in scales.items() if scale is not None},
+        chosen=fixed is None,
+        protocol_id=str(challenger["protocol_id"].iloc[0]) if len(challenger) else "",
+    )
+
+
+def by_scale(
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    params: GateParams,
+    metrics: Sequence[type[Metric]],
+) -> list[Line]:
+    """Every guard at every scale, both at the same: to look at, no verdict hangs on it."""
+    tables = {"champion": champion, "challenger": challenger}
+    _, guards = criteria(params, metrics)
+    return [
+        _line(tables, guard, dict.fromkeys(tables, scale), resamples=_TO_LOOK_AT)
+        for scale in _scales(challenger)
+        for guard in guards
+    ]
+
+
+def criteria(
+    params: GateParams, metrics: Sequence[type[Metric]]
+) -> tuple[Criterion, list[Criterion]]:
+    """The primary and the guards that the parameters name.
+
+    A guard may name a part of a metric: `tag_recall_rare` is compared as `tag_recall` is.
+
+    Raises:
+        NadirError: There is no such metric, or it has no values that are good by themselves.
+    """
+    primary = params.primary
+    return (
+        _criterion("primary", primary.metric, primary.margin, metrics),
+        [_criterion("guards", name, margin, metrics) for name, margin in params.guards.items()],
+    )
+
+
+def choose_scale(table: pd.DataFrame, guards: Mapping[Criterion, Halves]) -> float | None:
+    """The scale at which a checkpoint is best by all guards together, on one half of the prompts.
+
+    Each guard counts in units of its margin, so none that rises with guidance chooses alone.
+    """
+    scales = _scales(table)
+    costs = dict.fromkeys(scales, 0.0)
+    for guard, halves in guards.items():
+        means = {s: mean_of(halves.choosing(rows_of(table, guard, s)), guard) for s in scales}
+        if means and all(math.isfinite(mean) for mean in means.values()):
+            sign = -1.0 if guard.direction == "higher" else 1.0
+            for scale, mean in means.items():
+                costs[scale] += sign * mean / guard.margin
+    return min(scales, key=lambda scale: (costs[scale], scale), default=None)
+
+
+def _line(
+    tables: dict[str, pd.DataFrame],
+    criterion: Criterion,
+    scales: Mapping[str, float | None],
+    halves: Halves | None = None,
+    *,
+    resamples: int,
+) -> Line:
+    """A criterion on the judging half, or on all prompts where nothing was chosen."""
+    rows = {name: rows_of(table, criterion, scales[name]) for name, table in tables.items()}
+    if halves is not None and scales["challenger"] is not None:
+        rows = {name: halves.judging(mine) for name, mine in rows.items()}
+    gain = gain_of(rows["champion"], rows["challenger"], criterion, resamples=resamples)
+    if gain is None:
+        return Line(criterion, "skipped", cfg_scale=scales["challenger"])
+    state = _state(gain, -criterion.margin)
+    return Line(
+        criterion=criterion,
+        state=state,
+        champion=mean_of(rows["champion"], criterion),
+        challenger=mean_of(rows["challenger"], criterion),
+        gain=gain,
+        needed=_needed(gain, -criterion.margin) if state == "unresolved" else None,
+        noise=noise_floor(rows["champion"], criterion, resamples=resamples),
+        cfg_scale=scales["challenger"],
+    )
+
+
+def _state(gain: Interval, floor: float) -> State:
+    if gain.prompts < _FEWEST:
+        return "unresolved"
+    if gain.low > floor:
+        return "pass"
+    return "fail" if gain.high < floor else "unresolved"
+
+
+def _needed(gain: Interval, floor: float) -> int | None:
+    """Units that would settle it four times in five: an interval shrinks with their root."""
+    distance = abs(gain.mean - floor)
+    few = max(_FEWEST, gain.prompts + 1)
+    if gain.half_width == 0 or gain.prompts < 2:
+        return few if gain.prompts < _FEWEST else None
+    if distance == 0:
+        return None
+    times = (_POWER * gain.half_width / distance) ** 2
+    return max(math.ceil(gain.prompts * times), few) if times <= _MOST_TIMES else None
+
+
+def _verdict(lines: Sequence[Line]) -> tuple[Verdict, str]:
+    failed = [line for line in lines if line.state == "fail"]
+    if failed:
+        return "reject", "worse than the champion: " + "; ".join(_told(line) for line in failed)
+    primary = lines[0]
+    if primary.state == "skipped":
+        return "inconclusive", f"{primary.criterion.metric} was not measured on both"
+    # A guard that neither of the two could measure is shown, and decides nothing.
+    opened = [line for line in lines if line.state == "unresolved"]
+    if opened:
+        return "inconclusive", "cannot be decided yet: " + "; ".join(_told(line) for line in opened)
+    wide = primary.criterion.margin > 0
+    better = "not worse" if wide and (primary.gain and primary.gain.low <= 0) else "better"
+    guards = sum(line.state == "pass" for line in lines[1:])
+    return "promote", f"{better} than the champion: {_told(primary)}; {guards} guards hold"
+
+
+def _told(line: Line) -> str:
+    """A line in words, such as `loss -0.125 (95 % -0.131 to -0.119)`."""
+    gain = line.gain
+    if gain is None:
+        return line.criterion.metric
+    text = f"{line.criterion.metric} {_change(line)}"
+    if line.state == "unresolved":
+        unit = "prompts" if line.criterion.unit == "prompt" else "images"
+        many = f"about {line.needed:,}" if line.needed else f"over {_MOST_TIMES:,.0f} times the"
+        text += f"; {many} {unit} would settle it (now {gain.prompts})"
+    return text
+
+
+def _change(line: Line) -> str:
+    """How the metric itself changed, whichever way is good."""
+    gain = line.gain
+    if gain is None:
+        return ""
+    sign = 1.0 if line.criterion.direction == "higher" else -1.0
+    ends = sorted((sign * gain.low, sign * gain.high))
+    what = "distance from 0 " if line.criterion.direction == "zero" else ""
+    return f"{what}{sign * gain.mean:+.4f} (95 % {ends[0]:+.4f} to {ends[1]:+.4f})"
+
+
+def _scales(table: pd.DataFrame) -> list[float]:
+    return sorted(float(scale) for scale in table["cfg_scale"].dropna().unique())
+
+
+def _scales_for(
+    criterion: Criterion, tables: dict[str, pd.DataFrame], scales: Mapping[str, float | None]
+) -> Mapping[str, float | None]:
+    """No scale for a metric that has none."""
+    table = tables["challenger"]
+    mine = table[table["metric"] == criterion.metric]["cfg_scale"]
+    return dict.fromkeys(tables, None) if len(mine) and mine.isna().all() else scales
+
+
+def _criterion(key: str, name: str, margin: float, metrics: Sequence[type[Metric]]) -> Criterion:
+    known = [m for m in metrics if name == m.name or name.startswith(f"{m.name}_")]
+    metric = max(known, key=lambda found: len(found.name), default=None)
+    role: Literal["primary", "guard"] = "primary" if key == "primary" else "guard"
+    found = criterion_of(metric, role, name=name, margin=margin) if metric else None
+    if found is None:
+        good = ", ".join(m.name for m in metrics if m.direction != "target")
+        what = "has values that are good only beside a target" if metric else "is not a metric"
+        raise NadirError(
+            f"`{name}` {what}", where=f"gate.{key} in params.yaml", fix=f"choose among {good}"
+        )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

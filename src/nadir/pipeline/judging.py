@@ -1,0 +1,87 @@
+"""Challenger against champion: what is not kept is drawn by a process of its own, then judged."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from nadir.ground.errors import NadirError
+from nadir.ground.events import EVENTS_VARIABLE, read_events
+from nadir.ground.workspace import main_workspace, project_root
+from nadir.pipeline.processes.process import quiet_environment
+from nadir.pipeline.processes.supervise import run_group
+from nadir.pipeline.storage.cache import materialise
+from nadir.tracking.registry.evaluations import evaluation_folder
+from nadir.tracking.registry.judgements import Judged, judge_version
+from nadir.tracking.registry.versions import Version, resolve_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def judge(uri: str, root: Path | None = None, *, say: Callable[[str], None]) -> Judged:
+    """Judge a version beside the champion of this moment.
+
+    Args:
+        uri: Such as `models:/nadir/3`.
+        root: The project's root.
+        say: Called with lines about what is drawn.
+
+    Raises:
+        NadirError: No such version, or the store refuses.
+    """
+    root = root or project_root()
+    return judge_known(resolve_version(uri, root), root, say=say)
+
+
+def judge_known(version: Version, root: Path, *, say: Callable[[str], None]) -> Judged:
+    """As `judge`, of a version at hand."""
+
+    def draw(champion: Version, candidate: Version, protocol_id: str | None) -> str:
+        plan_of = materialise(candidate.md5, root, version=candidate)
+        drawn = protocol_id
+        for one in (champion, candidate):
+            kept = drawn and evaluation_folder(root, drawn, one.md5).is_dir()
+            if not kept:
+                say(f"judge: draws version {one.version} by the candidate's protocol")
+                drawn = _redraw(
+                    materialise(one.md5, root, version=one), plan_of, one.md5, root, say
+                )
+        return drawn or ""
+
+    return judge_version(root, version, draw=draw)
+
+
+def _redraw(folder: Path, plan_of: Path, md5: str, root: Path, say: Callable[[str], None]) -> str:
+    """Run `nadir.stages.redraw`; returns the protocol.
+
+    Raises:
+        NadirError: It failed.
+    """
+    logs = main_workspace(root) / "work" / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    events, log = logs / "redraw.events", logs / "redraw.log"
+    events.unlink(missing_ok=True)
+    start = time.monotonic()
+    command = [sys.executable, "-m", "nadir.stages.redraw", str(folder), str(plan_of), md5]
+    code = run_group(
+        command,
+        cwd=root,
+        environment={**quiet_environment(root), EVENTS_VARIABLE: str(events)},
+        log=log,
+        on_line=lambda line: say(line.rstrip()) if line.startswith("evaluate: ") else None,
+        on_tick=lambda: None,
+    )
+    told = read_events(events)[0] if events.is_file() else []
+    found = [event["protocol_id"] for event in told if event["kind"] == "result"]
+    if code or not found:
+        failed = [str(event["error"]) for event in told if event["kind"] == "stage_failed"]
+        raise NadirError(
+            f"drawing it failed: {failed[0] if failed else f'exit code {code}'}",
+            where=str(log),
+            fix="correct what it says; `nadir promote --judge` judges again",
+        )
+    say(f"judge: drawn in {time.monotonic() - start:.0f} s")
+    return str(found[0])
