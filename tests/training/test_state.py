@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,49 @@ def test_a_checkpoint_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert torch.equal(back.average["a"], torch.full((2, 3), -1 / 3))
     assert torch.equal(back.optimizer["state"][0]["m"], torch.ones(3))
     assert back.facts["history"]["rows"] == [[1, 2, 0.1 + 0.2]]
+
+
+HELD = """
+import sys
+from pathlib import Path
+import psutil
+import torch
+from nadir.training.optim.weight_average import copy_weights
+from tests.training.test_state import make_store
+
+store = make_store(Path(sys.argv[1]))
+own = {f"w{n}": torch.nn.Parameter(torch.ones(1 << 20)) for n in range(24)}
+folder = store.latest()
+before = psutil.Process().memory_info().rss
+snapshot = store.load(folder)
+copy_weights(snapshot.weights, own)
+after = psutil.Process().memory_info().rss
+assert all(float(w[0]) == 2.0 for w in own.values())
+print((after - before) >> 20)
+"""
+
+
+def test_resuming_holds_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    """Of 96 MiB, a tensor of 4 at a time."""
+    weights = {f"w{n}": torch.full((1 << 20,), 2.0) for n in range(24)}
+    snapshot = make_snapshot(1)
+    snapshot.weights = weights
+    make_store(tmp_path).save(snapshot)
+    root = Path(__file__).resolve().parents[2]
+    line = [sys.executable, "-c", HELD, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        line, cwd=root, env=environment, check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) < 30
+
+
+def test_a_name_that_a_checkpoint_lacks_is_a_key_error(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    back = store.load(store.save(make_snapshot(10)))
+    assert sorted(back.weights) == ["a", "b"]
+    with pytest.raises(KeyError):
+        back.weights["c"]
 
 
 def test_a_run_without_average_has_none_in_its_checkpoint(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from nadir.training.state import CheckpointStore
 from nadir.training.stop_request import stopped_early
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from accelerate import Accelerator
 
@@ -151,7 +152,7 @@ def digests(tree: Any, name: str) -> Iterator[tuple[str, str]]:
     """Names and digests of what a tree of mappings, lists and tensors holds."""
     if isinstance(tree, torch.Tensor):
         yield from _tensor_digests(tree, name)
-    elif isinstance(tree, dict):
+    elif isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from digests(value, f"{name}/{key}")
     elif isinstance(tree, list | tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
@@ -85,7 +86,7 @@ def on_host(snapshot: Snapshot) -> Snapshot:
 def _copied(tree: Any) -> Any:
     if isinstance(tree, torch.Tensor):
         return _copied_tensor(tree)
-    if isinstance(tree, dict):
+    if isinstance(tree, Mapping):
         return {name: _copied(value) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
         return type(tree)(_copied(value) for value in tree)

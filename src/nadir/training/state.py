@@ -17,17 +17,19 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_folder, file_hash, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _NAME = re.compile(r"step-(\d{6,})")
@@ -51,8 +53,8 @@ class Snapshot:
     """
 
     step: int
-    weights: dict[str, torch.Tensor]
-    average: dict[str, torch.Tensor] | None
+    weights: Mapping[str, torch.Tensor]
+    average: Mapping[str, torch.Tensor] | None
     average_updates: int
     optimizer: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
@@ -107,13 +109,17 @@ class CheckpointStore:
         return None
 
     def load(self, folder: Path) -> Snapshot:
-        """Read a checkpoint that `latest` returned; tensors lie on the CPU."""
+        """Read a checkpoint that `latest` returned; tensors lie on the CPU.
+
+        Weights and average are read one by one, each when it is asked for, so the folder has to
+        stay until the training has taken them.
+        """
         state = read_json(folder / _STATE)
         average, extra = folder / _AVERAGE, folder / _EXTRA
         return Snapshot(
             step=state["step"],
-            weights=load_file(folder / _WEIGHTS),
-            average=load_file(average) if average.is_file() else None,
+            weights=_OnDisk(folder / _WEIGHTS),
+            average=_OnDisk(average) if average.is_file() else None,
             average_updates=state["average_updates"],
             optimizer=torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True),
             facts=state["facts"],
@@ -160,6 +166,31 @@ class CheckpointStore:
             )
 
 
+class _OnDisk(Mapping[str, torch.Tensor]):
+    """The tensors of a file by name.
+
+    The file is opened anew for each: open, it stays mapped, and what has been read of it counts as
+    this process' memory, until all of a large model lies there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with safe_open(path, framework="pt") as file:
+            self._names = dict.fromkeys(file.keys())
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self._names[name]  # a `KeyError`, as everywhere
+        with safe_open(self._path, framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def age(path: Path) -> str:
     """How long ago a file was written, for people: `40 s`, `2 min`, `3 h`, `4 d`."""
     seconds = max(0.0, time.time() - path.stat().st_mtime)
@@ -169,7 +200,7 @@ def age(path: Path) -> str:
     return f"{seconds:.0f} s"
 
 
-def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
 
 

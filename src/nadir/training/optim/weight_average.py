@@ -11,7 +11,7 @@ from nadir.ground.chance import Stream
 from nadir.training.optim.rounding import rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class WeightAverage:
@@ -96,7 +96,7 @@ class WeightAverage:
         finally:
             copy_weights(own, self._weights)
 
-    def load(self, shadow: dict[str, torch.Tensor], updates: int) -> None:
+    def load(self, shadow: Mapping[str, torch.Tensor], updates: int) -> None:
         """Go on from a stored average.
 
         Raises:
@@ -113,7 +113,9 @@ def host_copies(weights: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tenso
 
 
 @torch.no_grad()
-def copy_weights(source: dict[str, torch.Tensor], target: dict[str, torch.nn.Parameter]) -> None:
+def copy_weights(
+    source: Mapping[str, torch.Tensor], target: Mapping[str, torch.nn.Parameter]
+) -> None:
     """Give every parameter of `target` the value of its name in `source`.
 
     Raises:
