@@ -36,7 +36,7 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-fast: $(STAMP) ## The tests that take under 0.1 s, and one of every folder at least
+test-fast: $(STAMP) ## The tests that take under 0.1 s, and a short one of every folder
 	@$(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 fuzz: $(STAMP) ## The property tests on examples drawn anew; what they find becomes a test

@@ -106,6 +106,9 @@ def manifests(count: int, seed: int = 0) -> Iterator[pa.Table]:
             "rating": pa.nulls(size, pa.string()),
             "captions": pa.nulls(size, CAPTION_LIST),
             "repeats": pa.nulls(size, pa.int32()),
+            "score": pa.nulls(size, pa.int64()),
+            "year": pa.nulls(size, pa.int32()),
+            "kept_tags": pa.nulls(size, pa.int32()),
         }
         yield pa.table({name: columns[name] for name in MANIFEST.names}, schema=MANIFEST)
 

@@ -129,7 +129,10 @@ def draw(folder: Path, params: EvaluateParams, cfg_scale: float) -> dict[str, li
     pipeline = load_pipeline(checkpoint, sampler=params.sampler, spacing=params.spacing)
     prompt_format = PromptFormat.of(load_checkpoint_info(checkpoint).training)
     encodings = PromptEncodings(
-        text_encoder(pipeline), prompt_format.captions, prompt_format.original_size
+        text_encoder(pipeline),
+        prompt_format.captions,
+        prompt_format.original_size,
+        aliases=prompt_format.aliases,
     )
     return {
         probe.id: list(

@@ -98,6 +98,21 @@ def test_the_time_is_of_a_check_of_the_same_settings(project: Path) -> None:
     assert as_json()["step_seconds"] is None
 
 
+def test_a_checkpoint_that_is_written_in_the_background_has_a_copy(project: Path) -> None:
+    found, text = as_json(), plan()
+    assert found["memory"]["copy_bytes"] == found["memory"]["state_bytes"] > 0
+    assert "a checkpoint's copy" in text
+    params = project / "params.yaml"
+    known = params.read_text(encoding="utf-8")
+    waits = known.replace("checkpoint_in_background: true", "checkpoint_in_background: false")
+    params.write_text(waits, encoding="utf-8")
+    try:
+        without = as_json()
+    finally:
+        params.write_text(known, encoding="utf-8")
+    assert found["host_bytes"] - without["host_bytes"] == found["memory"]["copy_bytes"]
+
+
 @pytest.mark.parametrize(
     ("name", "card_gib"), [("sdxl_12gb", 12), ("sdxl_lora_8gb", 8), ("sdxl_24gb", 24)]
 )

@@ -161,3 +161,61 @@ def test_from_any_text_to_a_caption_nothing_raises(
 def test_no_text_takes_long(text: str) -> None:
     parse_tag_file(text.encode()[: 1 << 20], "x.txt")
     parse_tag_file(json.dumps({"tags": text[: 1 << 18]}).encode(), "x.json")
+
+
+@pytest.mark.parametrize(
+    ("date", "year"),
+    [
+        ("2023-01-02T03:04:05.000-05:00", 2023),
+        ("Sat Aug 05 01:01:01 -0500 2023", 2023),
+        (1314963000, 2011),
+        ("1314963000", 2011),
+        ({"json_class": "Time", "s": 1314963000, "n": 0}, 2011),
+        ("yesterday", None),
+        (7, None),
+        (True, None),
+        ("0000-00-00", None),
+        ("٢٠٢٣-01", None),
+        (1e400, None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_the_year_of_a_post_is_read_however_it_is_written(date: object, year: int | None) -> None:
+    data = json.dumps({"tags": "hat", "score": "12", "created_at": date}).encode()
+    assert (parse_tag_file(data, "a.json").year, parse_tag_file(data, "a.json").score) == (year, 12)
+    beside = parse_sources([(b"hat, red_hair", "a.txt"), (data, "a.json")])
+    assert (beside.year, beside.score) == (year, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("my style, hat ||| 1girl, smile", 2),
+        ("long hair ||| 1girl", 1),
+        ("||| 1girl, hat", 0),
+        ("1girl, hat |||", 2),
+        ("1girl, hat", None),
+        ("1girl, ||||, hat", None),
+        ("a, b, a ||| c ||| d", 2),
+    ],
+)
+def test_tags_before_the_mark_are_counted(text: str, kept: int | None) -> None:
+    assert parse_tag_file(text.encode(), "a.txt").kept == kept
+    record = json.dumps({"tags": "hat smile", "rating": "s"}).encode()
+    assert parse_sources([(text.encode(), "a.txt"), (record, "a.json")]).kept == kept
+    for key in ("tags", "caption"):
+        assert parse_tag_file(json.dumps({key: text}).encode(), "a.json").kept == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sentence"),
+    [("A girl in a park, smiling.", True), ("1girl, smile", False), ("red hair, A girl", False)],
+)
+def test_a_sentence_without_tags_beside_it_is_kept_whole(text: str, is_sentence: bool) -> None:
+    kept = [text] if is_sentence else []
+    alone = parse_tag_file(text.encode(), "a.txt")
+    row = parse_tag_file(json.dumps({"text": text}).encode(), "a.json")
+    assert [found for _, found in alone.captions] == [found for _, found in row.captions] == kept
+    # And its tags are what they were.
+    assert alone.tags == row.tags != ()

@@ -180,6 +180,21 @@ def test_a_model_trained_on_spaces_is_asked_with_spaces(pipeline):
     assert torch.equal(asked, encoder.encode(["red hair, ^_^, smile"], 1)[0])
 
 
+def test_held_out_captions_are_asked_as_they_are_written(pipeline):
+    encoder, sentence = text_encoder(pipeline), "Two Women"
+    captions = PromptFormat.of({}).captions
+    asked, _ = PromptEncodings(encoder, captions, as_written=[sentence]).get([sentence])
+    assert torch.equal(asked, encoder.encode([sentence], 1)[0])
+    assert not torch.equal(asked, PromptEncodings(encoder, captions).get([sentence])[0])
+
+
+def test_a_model_whose_facts_are_older_than_the_grammar_is_asked_as_before():
+    facts = {"drop_all": 0, "drop_tag": 0, "shuffle": True, "underscores": "space"}
+    found = PromptFormat.of({"caption": facts | {"token_chunks": 2}})
+    assert found.captions.forms.tags == 1
+    assert (found.captions.token_chunks, found.tags, found.aliases) == (2, True, {})
+
+
 def test_a_model_of_others_is_asked_in_the_users_own_words(pipeline):
     encoder, sentence = text_encoder(pipeline), "A Photo of a cat, artist:nobody (red:1.2)"
     prompt_format = PromptFormat.of({})
@@ -205,6 +220,8 @@ def test_pixels_are_clamped_and_rounded_to_the_nearest_level():
     [
         {"caption": {"token_chunks": "three"}},
         {"caption": [1]},
+        {"caption": {"forms": {}}},
+        {"aliases": [1]},
         {"original_size": "big"},
         {"original_size": [64]},
         {"original_size": [None, 64]},

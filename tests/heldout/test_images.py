@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import torch
 from tests.support.small_checkpoint import write_holdout
 
+from nadir.config.caption import CaptionForms
+from nadir.data.tables import MANIFEST, read_table, write_table
 from nadir.heldout.images import load_heldout, unet_function
 from nadir.sampling.prompt_format import PromptFormat
 
@@ -12,12 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def heldout(data: Path, limit: int):
+def heldout(data: Path, limit: int, **changes: object):
     return load_heldout(
         manifest=data / "manifest.parquet",
         tags=data / "tags.parquet",
         latents=data / "latents",
-        captions=PromptFormat.of({}).captions,
+        captions=PromptFormat.of({}).captions.model_copy(update=changes),
         limit=limit,
     )
 
@@ -27,6 +30,19 @@ def test_captions_have_the_names_that_training_used(tmp_path: Path) -> None:
     write_holdout(tmp_path, images=4)
     captions = {image.caption for image in heldout(tmp_path, 4)}
     assert captions == {"1girl, red_hair, happy", "1girl, blue_hair, happy"}
+
+
+def test_captions_have_the_form_that_training_drew_most(tmp_path: Path) -> None:
+    write_holdout(tmp_path, images=4)
+    file = tmp_path / "manifest.parquet"
+    rows = read_table(file, MANIFEST).to_pylist()
+    rows[2]["captions"] = [{"kind": "caption", "text": "A {red|blue} wall."}]
+    write_table(pa.Table.from_pylist(rows, MANIFEST), file, MANIFEST)
+    shares = {"tags": 0.1, "sentence": 0.2, "tags_sentence": 0.7, "sentence_tags": 0.0}
+    found = {i.sha256: i.caption for i in heldout(tmp_path, 4, forms=CaptionForms(**shares))}
+    tags = "1girl, red_hair, happy"
+    assert found[rows[2]["sha256"]] == f"{tags}, A red wall."
+    assert found[rows[0]["sha256"]] == tags
 
 
 def test_the_choice_is_the_first_by_hash_and_keeps_their_latents(tmp_path: Path) -> None:

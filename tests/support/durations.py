@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__).parents[1] / "durations.json"
 SLOW_S = 0.1
 _KEPT_S = 0.05
+_LONGEST_PICKED_S = 5
 _PROPERTY = "fixture_seconds"
 
 
@@ -57,14 +58,18 @@ class Durations:
     def arrange(self, items: list[pytest.Item]) -> None:
         """Mark the slow tests, and let the file that takes longest come first.
 
-        The cheapest test of each folder is not slow, so that fast runs enter every room.
+        The cheapest test of each folder is not slow if it takes under five seconds, so that fast
+        runs enter every room; those of a story cost what comes before them and are never picked.
         """
         seconds = {item: self.of(item) for item in items if isinstance(item, pytest.Function)}
         files: Counter[str] = Counter()
         cheapest: dict[Path, pytest.Item] = {}
         for item in sorted(items, key=seconds.__getitem__):
             files[item.location[0]] += seconds[item]
-            if item is not cheapest.setdefault(item.path.parent, item) and seconds[item] > SLOW_S:
+            alone = seconds[item] <= _LONGEST_PICKED_S and not item.get_closest_marker("story")
+            if alone and item is cheapest.setdefault(item.path.parent, item):
+                continue
+            if seconds[item] > SLOW_S or not alone:
                 item.add_marker("slow")
         items.sort(key=lambda item: -files[item.location[0]])
 

@@ -14,7 +14,7 @@ from nadir.config.base_model import TinyParams
 from nadir.config.reader import read_section
 from nadir.config.tag_statistics import TagStatisticsParams
 from nadir.data.latents.store import LatentStore
-from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, write_table
+from nadir.data.tables import LATENT_INDEX, MANIFEST, TAG_RULES, TAGS, write_table
 from nadir.data.tags.weights import tag_statistics
 from nadir.ground.files import write_json
 from nadir.model.tiny.networks import make_tiny
@@ -50,8 +50,8 @@ stages:
   train:
     cmd: python -m nadir.stages.train
     params: [noise, train]
-    deps: [data/manifest.parquet, data/tags.parquet, data/latents, data/latent_statistics.json,
-      models/base]
+    deps: [data/manifest.parquet, data/tags.parquet, data/tag_rules.parquet, data/latents,
+      data/latent_statistics.json, models/base]
     outs: [models/checkpoint, models/run.json]
 """
 BUCKETS = ((32, 32), (40, 24))
@@ -107,12 +107,18 @@ def _write_data(data: Path, params: TagStatisticsParams) -> None:
         "mean_luminance": [0.5] * IMAGES,
         "perceptual_hash": ["0" * 16] * IMAGES,
         "record_id": ["r"] * IMAGES,
-        "rating": [None] * IMAGES,
+        "rating": ["general", None] * (IMAGES // 2),
         "repeats": [None] * IMAGES,
+        "captions": [[{"kind": "text", "text": f"A girl looks {number}."}] for number in range(60)],
+        "score": list(range(IMAGES)),
+        "year": [2020] * IMAGES,
+        "kept_tags": [min(1, len(names)) for names in tags],
     }
     write_table(pa.table(manifest), data / "manifest.parquet", MANIFEST)
     tags = tag_statistics(data / "manifest.parquet", params).tags
     write_table(tags, data / "tags.parquet", TAGS)
+    rules = [{"kind": "alias", "name": "redhead", "tag": "red_hair"}]
+    write_table(pa.Table.from_pylist(rules), data / "tag_rules.parquet", TAG_RULES)
     _write_latents(data, hashes, rng)
 
 

@@ -18,6 +18,8 @@ import pytest
 from mlflow import MlflowClient
 from tests.system.conftest import Project
 
+pytestmark = pytest.mark.story
+
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
     "latent_statistics", "train", "evaluate",

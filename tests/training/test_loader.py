@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tests.support.training_project import BUCKETS, HOLDOUT, IMAGES
 
+from nadir.config.caption import CaptionForms
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.diffusion.schedule import NoiseSchedule
@@ -171,6 +172,36 @@ def test_captions_are_dropped_and_shuffled_anew_at_each_visit_as_often_as_asked(
     assert 0.2 < prompts.count("") / len(prompts) < 0.3
     assert len(set(prompts)) > 6
     assert len({tuple(sorted(prompt.split(", "))) for prompt in prompts if prompt}) == 1
+
+
+def test_captions_have_sentences_and_weights_count_tags_all_the_same(
+    project: Path, params: TrainParams
+) -> None:
+    path = project / "data/manifest.parquet"
+    before, table = samples_of(project), read_table(path, MANIFEST)
+    rows = table.to_pylist()
+    for row in rows[::2]:
+        row["captions"] = [{"kind": "caption", "text": f"A {row['path']} wall."}]
+    write_table(pa.Table.from_pylist(rows, MANIFEST), path, MANIFEST)
+    forms = CaptionForms(tags=0.0, sentence=1.0, tags_sentence=0.0, sentence_tags=0.0)
+    caption = params.caption.model_copy(update={"forms": forms, "drop_all": 0.0, "drop_tag": 0.0})
+    samples = load_samples(
+        LatentReader(project / "data/latents").index,
+        manifest=path,
+        tags=project / "data/tags.parquet",
+        tag_weighting=True,
+        captions=caption,
+    )
+    assert np.array_equal(samples.weights_N, before.weights_N)
+    loader = loader_of(project, params.model_copy(update={"caption": caption}), samples)
+    places = list(range(len(samples)))
+    asked = loader.captions(3, np.array(places), places)
+    sentences = [row["captions"] and row["captions"][0]["text"] for row in rows[HOLDOUT:]]
+    assert sum(text is not None for text in sentences) > 20
+    assert [text for text in asked if text.startswith("A ")] == [text for text in sentences if text]
+    assert [bool(text) for text in sentences] == [text.startswith("A ") for text in asked]
+    # Whatever the rest of the batch is, and whichever process makes it.
+    assert loader.captions(3, np.array(places[5:9]), places[5:9]) == asked[5:9]
 
 
 def test_images_with_a_repeated_tag_are_shown_so_much_more_often(

@@ -18,8 +18,11 @@ from nadir.training.reports.previews import CFG_SCALE, STEPS
 
 
 def test_previews_generate_and_evaluation_agree_to_the_bit(project: Path, tmp_path: Path) -> None:
-    recorder = train(tmp_path / "w", latent_scaling="per_channel")
+    # Another name of the tag, which previews look up in the rules and the others in the checkpoint.
+    asked = "(1girl:1.1), Redhead"
+    recorder = train(tmp_path / "w", latent_scaling="per_channel", preview_prompts=[asked])
     _, prompt, preview = recorder.previews[-1]
+    assert prompt == asked
     preview.save(tmp_path / "preview.png")
     facts = read_facts(tmp_path / "preview.png")
     seed = facts["seed"]
@@ -33,12 +36,17 @@ def test_previews_generate_and_evaluation_agree_to_the_bit(project: Path, tmp_pa
     np.testing.assert_array_equal(np.asarray(Image.open(drawn)), np.asarray(preview))
     pipeline = load_pipeline(model)
     prompt_format = PromptFormat.of(load_checkpoint_info(model).training)
+    encodings = PromptEncodings(
+        text_encoder(pipeline),
+        prompt_format.captions,
+        prompt_format.original_size,
+        aliases=prompt_format.aliases,
+    )
+    assert encodings.written(prompt) == "1girl, red_hair"
     (evaluated,) = generate(
         pipeline,
         [(prompt, seed)],
-        encodings=PromptEncodings(
-            text_encoder(pipeline), prompt_format.captions, prompt_format.original_size
-        ),
+        encodings=encodings,
         cfg_scale=CFG_SCALE,
         steps=STEPS,
         size=preview.size,

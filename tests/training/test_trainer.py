@@ -109,6 +109,7 @@ def test_training_leaves_a_checkpoint_metrics_and_a_loss_curve(
     assert info.training["images"] == 48
     assert info.training["fingerprint"] == FINGERPRINT
     assert info.training["original_size"][1] == 300
+    assert info.training["aliases"] == {"redhead": "red_hair"}
     metrics = read_json(output / "training.json")
     own = {name for name in metrics if not name.startswith("heldout_")}
     assert own == {"steps", "images", "loss", "loss_last_100"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nadir.cli.clean import clean
+from nadir.cli.dataset.captions import captions
 from nadir.cli.dataset.data import app as data_app
 from nadir.cli.dataset.latents import app as latents_app
 from nadir.cli.dataset.sample_data import sample_data
@@ -61,6 +62,7 @@ app.command(help=_help(clean))(clean)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
 app.command(help=_help(plan))(plan)
+app.command(help=_help(captions))(captions)
 app.command(help=_help(train))(train)
 app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.config.caption import CaptionParams
 from nadir.config.learning_rate import LearningRateParams
 from nadir.config.objective import (
     LossParams,
     LossWeightParams,
     MaskedLossParams,
     RegularisationParams,
-    Share,
     TimestepParams,
 )
 from nadir.config.optimizers import OPTIMIZERS, OptimizerName
@@ -21,21 +21,6 @@ from nadir.config.train_parts import AdapterParams, Factor, TextEncodersParams
 from nadir.diffusion.names import Scaling
 
 AlarmName = Literal["high_sigma", "spikes", "rare_tags", "extreme_pixels"]
-
-
-class CaptionParams(Section):
-    """How an image's tags become a prompt."""
-
-    drop_all: Share
-    """Share of samples trained without any tag, which classifier-free guidance needs."""
-    drop_tag: Share
-    """Chance of each tag to be left out of a sample."""
-    shuffle: bool
-    """Shuffle tags within their class at each visit."""
-    underscores: Literal["keep", "space"]
-    """Write `red_hair` or `red hair`."""
-    token_chunks: Annotated[int, Field(ge=1, le=8)]
-    """Chunks of 75 tokens that a prompt may fill (paper §4.2: 3)."""
 
 
 class ValidationParams(Section):
@@ -116,7 +101,7 @@ class TrainParams(Section):
     latent_scaling: Scaling
     """Scalar factor of the VAE, or per-channel mean and std (paper App. B)."""
     caption: CaptionParams
-    """Tags to prompt."""
+    """From tags and sentences to a prompt."""
     mixed_precision: Literal["no", "fp16", "bf16"]
     """Precision of the forward pass."""
     weights: Literal["fp32", "bf16"]
@@ -130,6 +115,9 @@ class TrainParams(Section):
     """Keep what the backward pass needs in the host's memory."""
     checkpoint_every: Annotated[int, Field(ge=1)]
     """Steps between resumable checkpoints."""
+    checkpoint_in_background: bool
+    """Write them while the training goes on, from a copy in the host's memory; otherwise the
+    training waits, and needs no copy."""
     keep_checkpoints: Annotated[int, Field(ge=1)]
     """How many resumable checkpoints stay on disk."""
     preview_every: Annotated[int, Field(ge=0)]

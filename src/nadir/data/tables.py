@@ -87,13 +87,17 @@ MANIFEST: pa.Schema = _schema(
     ("rating", pa.string()),
     ("captions", CAPTION_LIST),
     ("repeats", pa.int32()),
-    optional=("rating", "captions", "repeats"),
+    ("score", pa.int64()),
+    ("year", pa.int32()),
+    ("kept_tags", pa.int32()),
+    optional=("rating", "captions", "repeats", "score", "year", "kept_tags"),
 )
 """Usable images, sorted by sha256; pixels after EXIF orientation, luminance 0 to 1.
 
 `rating` is the source's own (`general`, `explicit` ...), null where it gives none; `captions` are
 sentences beside the tags, null where there are none; `repeats` is how often an epoch shows the
-image, null where its folder does not say it.
+image, null where its folder does not say it. `score` is the sum of votes, `year` that of the post,
+`kept_tags` how many tags stand before `|||` in a tag file; null where the source does not say it.
 """
 
 QUARANTINE: pa.Schema = _schema(

@@ -18,11 +18,12 @@ from nadir.data.paths import is_row
 from nadir.data.tag_forms.classes import CLASSES, DROPPED, class_of_key, class_of_name, stronger
 from nadir.data.tag_forms.ratings import RATINGS, rating_in_tags, rating_word
 from nadir.data.tag_forms.records import TagsFileError, is_row_key, read_record, short_row
-from nadir.data.tag_forms.text import is_prose, split_text
+from nadir.data.tag_forms.sentences import is_all_sentences
+from nadir.data.tag_forms.text import is_prose, marked_prefix, split_text
 from nadir.data.tag_forms.words import MAX_TAG_CHARACTERS, normalise_tag, read_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nadir.data.tag_forms.lists import Record
 
@@ -49,7 +50,7 @@ __all__ = [
 
 MAX_BYTES = 1 << 20
 """Longest tag file that is read."""
-RULES = 4
+RULES = 6
 """Raise when parsing changes, so that remembered tags are made anew."""
 
 
@@ -66,6 +67,8 @@ class TagFile:
         score: The votes' sum; None when the file gives none.
         record_id: The source's own number or name of the image; None when the file gives none.
         captions: (kind, text) of sentences beside the tags.
+        year: Of the post; None when the file gives none.
+        kept: How many of the tags stand before `|||`; None when the file has none.
         dropped: Names that the file holds and that say nothing about the image.
     """
 
@@ -77,6 +80,8 @@ class TagFile:
     record_id: str | None = None
     captions: tuple[tuple[str, str], ...] = ()
     dropped: frozenset[str] = frozenset()
+    year: int | None = None
+    kept: int | None = None
 
 
 def parse_tag_file(data: bytes, name: str) -> TagFile:
@@ -149,6 +154,7 @@ def _together(
     classes = _classes(found for _, _, found in texts) | _classes(records)
     dropped = frozenset[str]().union(*(record.dropped for record in records))
     tags = tuple((tag, classes.get(tag) or kind) for tag, kind in chosen.tags if tag not in dropped)
+    kept = chosen.kept and sum(tag not in dropped for tag, _ in chosen.tags[: chosen.kept])
     prose.pop(id(chosen), None)
     captions = [each for found in records for each in found.captions] + list(prose.values())
     facts = [*records, *(found for _, _, found in texts)]
@@ -157,8 +163,10 @@ def _together(
         tags=tags,
         rating=next((f.rating for f in facts if f.rating), None),
         score=next((f.score for f in facts if f.score is not None), None),
+        year=next((f.year for f in facts if f.year), None),
         record_id=next((f.record_id for f in facts if f.record_id), None),
         captions=tuple(dict.fromkeys(captions)),
+        kept=kept,
     )
 
 
@@ -221,7 +229,22 @@ def _of_text(text: str) -> TagFile:
     tags: dict[str, str] = {}
     entries = split_text(text)
     sound = _add(tags, ((raw, "") for raw in entries))
-    return TagFile(tuple(tags.items()), len(entries), sound, rating_in_tags(tags))
+    rating = rating_in_tags(tags)
+    kept = _kept(text, tags)
+    # Its words are its tags, for want of others, and it is there for captions of sentences.
+    captions = (("txt", text.strip()),) if is_all_sentences(text) else ()
+    return TagFile(tuple(tags.items()), len(entries), sound, rating, captions=captions, kept=kept)
+
+
+def _kept(text: str, tags: Mapping[str, str]) -> int | None:
+    """How many of a text's tags stand before its `|||`."""
+    before = marked_prefix(text)
+    if before is None:
+        return None
+    first: dict[str, str] = {}
+    # With a comma, so that one tag of two words is not two.
+    _add(first, ((raw, "") for raw in split_text(f"{before},")))
+    return next((place for place, tag in enumerate(tags) if tag not in first), len(tags))
 
 
 def _add(tags: dict[str, str], entries: Iterable[Entry]) -> int:
@@ -265,4 +288,6 @@ def _of_record(record: Record) -> TagFile:
         record.record_id,
         tuple(record.captions),
         dropped,
+        record.year,
+        _kept(record.text, tags),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.data.tables import TAGS, read_table
-from nadir.data.tag_text import read_tag
+from nadir.data.tags.written import prompt_tags
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -29,10 +29,9 @@ def unknown_tags(prompts: Iterable[str], known: Collection[str]) -> tuple[str, .
     """The tags of some prompts that no training image has, each once, in order.
 
     Args:
-        prompts: Tags between commas, in any form that `read_tag` reads.
+        prompts: Tags between commas, in any form that `write_prompt` reads; sentences are passed
+            over.
         known: From `known_tags`.
     """
-    asked = (tag.strip() for prompt in prompts for tag in prompt.split(","))
-    return tuple(
-        dict.fromkeys(tag for tag in asked if read_tag(tag) and read_tag(tag) not in known)
-    )
+    asked = (pair for prompt in prompts for pair in prompt_tags(prompt))
+    return tuple(dict.fromkeys(raw for raw, tag in asked if tag not in known))

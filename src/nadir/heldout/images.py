@@ -12,8 +12,10 @@ import torch
 
 from nadir.data.latents.store import LatentReader
 from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.tags.caption_facts import about, caption_facts
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, tag_batches
+from nadir.data.tags.weights import tag_names
 from nadir.heldout.losses import HeldOut
 from nadir.model.sdxl.calling import TIME_IDS, call_unet
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams
     from nadir.model.load import LatentScaling
     from nadir.model.sdxl.calling import UNet
     from nadir.sampling.generate import PromptEncodings
@@ -35,7 +37,7 @@ class HeldOutImage:
 
     Attributes:
         sha256: Hash of the file.
-        caption: All its tags as a prompt.
+        caption: All its tags, or a sentence, as a prompt.
         tags: (name, class) of each, those that training knows.
         latents_CHW: float32, unnormalised.
         time_ids: Micro-conditioning of SDXL: original height and width, crop top and left, target
@@ -79,16 +81,22 @@ def load_heldout(
     index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
     chosen = index[index["sha256"].isin(heldout)].sort_values(["sha256", "area_px"])
     chosen = chosen.drop_duplicates("sha256", keep="last").head(limit)
-    pairs = _tags_of(list(chosen["sha256"]), manifest, read_table(tags, TAGS))
+    table = read_table(tags, TAGS)
+    pairs = _tags_of(list(chosen["sha256"]), manifest, table)
+    mask = pc.is_in(splits["sha256"], value_set=pa.array(chosen["sha256"], pa.string())).to_numpy()
+    facts = caption_facts(
+        manifest, captions, coder=TagCoder(table), tag_names=tag_names(table), chosen=mask
+    )
     return [
         HeldOutImage(
             sha256=str(row.sha256),
-            caption=render_caption(pairs[row.sha256], captions, None),
+            caption=render_caption(pairs[row.sha256], captions, None, about(facts, place)),
             tags=pairs[row.sha256],
             latents_CHW=reader.rows([position])[0].float(),
             time_ids=tuple(int(getattr(row, column)) for column in TIME_IDS),
         )
-        for position, row in zip(chosen.index, chosen.itertuples(), strict=True)
+        # The manifest is sorted by sha256, too.
+        for place, (position, row) in enumerate(zip(chosen.index, chosen.itertuples(), strict=True))
     ]
 
 

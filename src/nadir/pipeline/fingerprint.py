@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Of `train`: whether to stop, and how its state gets to the disk.
+_SHAPELESS = {"stop_on", "checkpoint_in_background"}
+
+
 def stage_fingerprint(stage: str, root: Path) -> str:
     """sha256 over a stage's command, the md5 of each dependency and its parameters.
 
@@ -69,10 +73,10 @@ def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
 
 
 def _shaping(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters without `train.stop_on`, which shapes no weight: a run goes on without it."""
+    """Parameters without those of `train` that shape no weight: a run goes on without them."""
     return {
         file: {
-            name: {key: one for key, one in value.items() if key != "stop_on"}
+            name: {key: one for key, one in value.items() if key not in _SHAPELESS}
             if name == "train" and isinstance(value, dict)
             else value
             for name, value in names.items()

@@ -17,8 +17,8 @@ _FILE = "work/check.json"
 _FREE = {
     "steps", "repeats", "learning_rate", "learning_rate_schedule", "warmup_steps", "betas",
     "weight_decay", "max_gradient_norm", "timesteps", "loss", "regularisation", "tag_weighting",
-    "latent_scaling", "checkpoint_every", "keep_checkpoints", "preview_every", "preview_prompts",
-    "validation", "stop_on", "seed",
+    "latent_scaling", "checkpoint_every", "checkpoint_in_background",
+    "keep_checkpoints", "preview_every", "preview_prompts", "validation", "stop_on", "seed",
 }  # fmt: skip
 
 

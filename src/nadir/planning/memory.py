@@ -56,6 +56,8 @@ class MemoryPlan:
         parameters: Numbers of the U-Net.
         trained: Numbers that are trained.
         state_bytes: A resumable checkpoint on disk.
+        copy_bytes: Its copy in the first process' host memory while it is written; 0 where the
+            training waits instead.
         published_bytes: The published model on disk.
     """
 
@@ -65,6 +67,7 @@ class MemoryPlan:
     parameters: int
     trained: int
     state_bytes: int
+    copy_bytes: int
     published_bytes: int
 
     def device_bytes(self, *, libraries: bool = True) -> int:
@@ -128,6 +131,7 @@ def plan_memory(
         parameters=parameters,
         trained=trained,
         state_bytes=state,
+        copy_bytes=state if train.checkpoint_in_background else 0,
         published_bytes=_published(lasting, parameters, train, vae_bytes),
     )
 

@@ -124,7 +124,8 @@ def make_plan(root: Path, params: Path) -> Plan:
     disk = _disk(root, train, memory)
     found: dict[str, Any] = {
         "device_bytes": 0 if on_cpu else held,
-        "host_bytes": compute.processes * (memory.host_bytes() + (held if on_cpu else 0)),
+        "host_bytes": compute.processes * (memory.host_bytes() + (held if on_cpu else 0))
+        + memory.copy_bytes,
         "device_total": None if on_cpu else _device_total(device),
         "host_total": psutil.virtual_memory().total,
     }

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nadir.data.tags.captions import write_prompt
+from nadir.data.tags.written import write_prompt
 from nadir.ground.chance import seed_of
 from nadir.ground.pages.pictures import with_facts
 from nadir.model.sdxl.text import TextEncoder
 from nadir.sampling.decode import decode, pixel_array, to_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
     from PIL import Image
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class PromptEncodings:
         original_size: Width and height that micro-conditioning claims for the source image; the
             canvas when None. A size that training has seen gives the best pictures.
         tags: Whether prompts are lists of tags, to be put into the form of training's.
+        aliases: Name and the tag that training called it.
+        as_written: Prompts that have training's form already, such as held-out captions.
         most: Prompts to remember, those used last; None remembers all.
     """
 
@@ -82,10 +84,14 @@ class PromptEncodings:
         original_size: tuple[int, int] | None = None,
         *,
         tags: bool = True,
+        aliases: Mapping[str, str] | None = None,
+        as_written: Iterable[str] = (),
         most: int | None = None,
     ) -> None:
         self.original_size = original_size
         self._tags = tags
+        self._aliases = aliases or {}
+        self._as_written = frozenset(as_written)
         self._encoder = encoder
         self._captions = captions
         self._most = most
@@ -101,11 +107,16 @@ class PromptEncodings:
             self._forget(prompts)
         return torch.stack([hidden for hidden, _ in pairs]), torch.stack([p for _, p in pairs])
 
+    def written(self, prompt: str) -> str:
+        """A prompt as the text encoders get it."""
+        if not self._tags or prompt in self._as_written:
+            return prompt
+        return write_prompt(prompt, self._captions, self._aliases)
+
     def _encode(self, new: Sequence[str]) -> None:
         if not new:
             return
-        captions = self._captions
-        written = [write_prompt(text, captions) if self._tags else text for text in new]
+        written = [self.written(text) for text in new]
         hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
         for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
             self._known[prompt] = (hidden, pooled)

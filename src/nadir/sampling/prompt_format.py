@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from nadir.config.train import CaptionParams
+from nadir.config.caption import AS_BEFORE, CaptionParams
 from nadir.ground.errors import NadirError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PLAIN = {
     "drop_all": 0.0,
@@ -26,11 +30,13 @@ class PromptFormat:
         original_size: Width and height (px) of a typical training image; None when unknown, as
             for models that Nadir did not train.
         tags: Whether prompts are lists of tags; others' models may be asked in sentences.
+        aliases: Name and the tag that training called it.
     """
 
     captions: CaptionParams
     original_size: tuple[int, int] | None
     tags: bool
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, training: dict[str, Any]) -> PromptFormat:
@@ -41,10 +47,14 @@ class PromptFormat:
         """
         size = training.get("original_size")
         try:
+            caption = AS_BEFORE | dict(training.get("caption", _PLAIN))
+            aliases = dict(training.get("aliases", {}))
             return cls(
-                captions=CaptionParams.model_validate(training.get("caption", _PLAIN)),
+                # As JSON, in which lists are right for tuples.
+                captions=CaptionParams.model_validate_json(json.dumps(caption)),
                 original_size=None if size is None else (int(size[1]), int(size[0])),
                 tags="caption" in training,
+                aliases={str(name): str(tag) for name, tag in aliases.items()},
             )
         except (ValueError, TypeError, LookupError) as error:
             said = " ".join(str(error).split())[:200]

@@ -57,6 +57,8 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
             text_encoder(self._pipeline),
             prompt_format.captions,
             original_size=prompt_format.original_size,
+            tags=prompt_format.tags,
+            aliases=prompt_format.aliases,
             most=_KEPT_PROMPTS,
         )
         self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor

@@ -88,6 +88,8 @@ def _evaluate(params: EvaluateParams, info: CheckpointInfo) -> Evaluation:
             prompt_format.captions,
             original_size=plan.original_size,
             tags=prompt_format.tags,
+            aliases=prompt_format.aliases,
+            as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),

@@ -9,6 +9,7 @@ import torch
 from nadir.compute.devices import sent
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
 from nadir.data.latents.masks import MaskReader
+from nadir.data.tags.caption_facts import about
 from nadir.data.tags.captions import render_caption
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
@@ -194,6 +195,7 @@ class BatchLoader:
                 self._samples.prompt_tags(int(row)),
                 self._params.caption,
                 randomness.caption_rng(self._params.seed, step, place),
+                about(self._samples.facts, int(self._samples.tag_images_N[row])),
             )
             for row, place in zip(rows, places, strict=True)
         ]

@@ -56,7 +56,7 @@ from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.samples import Samples
     from nadir.training.validation.validator import Validator
@@ -188,6 +188,8 @@ def prepare_run(
         tag_weighting=train.tag_weighting,
         repeats=train.repeats,
         regularisation=train.regularisation,
+        captions=train.caption,
+        rules=artifacts.TAG_RULES,
     )
     text = load_text_encoders(train, device)
     validator = previews = None

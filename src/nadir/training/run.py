@@ -77,9 +77,10 @@ class Run:
             "images": summary["images"],
             "fingerprint": self.fingerprint,
             "noise_schedule": self.objective.schedule.fingerprint,
-            # How the network expects to be asked: the form of captions, and a (height, width)
-            # that images claimed in micro-conditioning.
+            # How the network expects to be asked: the form of captions, other names of tags, and a
+            # (height, width) that images claimed in micro-conditioning.
             "caption": self.train.caption.model_dump(),
+            "aliases": dict(self.samples.aliases),
             "original_size": list(self.samples.typical_original),
         }
         with atomic_folder(final) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.tables import MANIFEST, TAG_RULES, TAGS, read_table
+from nadir.data.tags.caption_facts import CaptionFacts, caption_facts
 from nadir.data.tags.codes import TagCoder, TagUses, training_uses
+from nadir.data.tags.rules import TagRules
 from nadir.data.tags.weights import sample_weights, tag_names, tag_repeats
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import TIME_IDS
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from nadir.config.caption import CaptionParams
     from nadir.config.objective import RegularisationParams
 
 CROP_LEFT = TIME_IDS.index("crop_left")
@@ -50,6 +53,8 @@ class Samples:
         repeats_N: How often one pass over the batches shows each; None shows all once.
         epochs_a_pass: Epochs in one pass over the batches: the least number in which every image
             shows each of its rows equally often.
+        facts: What captions have besides tags, of all training images; None for nothing.
+        aliases: Other names of the tags.
     """
 
     positions_N: NDArray[np.int64]
@@ -61,6 +66,8 @@ class Samples:
     buckets: tuple[NDArray[np.int64], ...]
     repeats_N: NDArray[np.int64] | None = None
     epochs_a_pass: int = 1
+    facts: CaptionFacts | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of training images."""
@@ -112,6 +119,8 @@ def load_samples(
     tag_weighting: bool,
     repeats: Mapping[str, int] | None = None,
     regularisation: RegularisationParams | None = None,
+    captions: CaptionParams | None = None,
+    rules: Path | None = None,
 ) -> Samples:
     """Join the latent index with the manifest's training split.
 
@@ -122,6 +131,8 @@ def load_samples(
         tag_weighting: Weigh samples by the rarity of their tags.
         repeats: `train.repeats`.
         regularisation: `train.regularisation`.
+        captions: `train.caption`; None where no captions are made.
+        rules: data/tag_rules.parquet; None where nothing is asked for by other names.
 
     Raises:
         NadirError: No training image has a latent, or none has a tag or folder that is named.
@@ -138,7 +149,8 @@ def load_samples(
             fix="see data/quarantine.parquet and reports/buckets.json for where images went",
         )
     chosen, table = index.iloc[positions], read_table(tags, TAGS)
-    uses = training_uses(manifest, TagCoder(table))
+    coder, names = TagCoder(table), tag_names(table)
+    uses = training_uses(manifest, coder)
     # The tags are of training images alone, so those before an image say which of them it is.
     rows = (np.cumsum(train) - 1)[row_of[positions]]
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
@@ -153,7 +165,7 @@ def load_samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
         tag_images_N=rows,
-        tag_names=tag_names(table),
+        tag_names=names,
         weights_N=weights[rows].astype(np.float32),
         time_ids_N6=chosen[list(TIME_IDS)].to_numpy(np.float32),
         buckets=tuple(
@@ -162,7 +174,16 @@ def load_samples(
         ),
         repeats_N=shown if often is not None or epochs > 1 else None,
         epochs_a_pass=epochs,
+        facts=caption_facts(manifest, captions, coder=coder, tag_names=names, chosen=train)
+        if captions
+        else None,
+        aliases=_aliases(rules, names) if rules else {},
     )
+
+
+def _aliases(rules: Path, names: Sequence[tuple[str, str]]) -> dict[str, str]:
+    table = TagRules.of_table(read_table(rules, TAG_RULES))
+    return table.aliases({name for name, _ in names})
 
 
 def _repeats(

@@ -135,7 +135,9 @@ class CheckpointStore:
             save_file(_plain(snapshot.average), folder / _AVERAGE)
         if snapshot.extra:
             save_file(_plain(snapshot.extra), folder / _EXTRA)
-        torch.save(snapshot.optimizer, folder / _OPTIMIZER)
+        # Through a file of Python's: torch's own writer does not say that a disk is full.
+        with (folder / _OPTIMIZER).open("wb") as file:
+            torch.save(snapshot.optimizer, file)
         state = {
             "step": snapshot.step,
             "average_updates": snapshot.average_updates,

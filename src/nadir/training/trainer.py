@@ -15,6 +15,7 @@ from nadir.training.reports.divergence import diverged
 from nadir.training.reports.history import History
 from nadir.training.reports.reporter import SHARE_PREFIX
 from nadir.training.run_files import CHECKPOINTS
+from nadir.training.saving import CheckpointWriter
 from nadir.training.state import CheckpointStore, age
 from nadir.training.stop_request import StoppedError
 from nadir.training.validation.watch import Watch
@@ -52,6 +53,9 @@ class Trainer:
             keep=run.train.keep_checkpoints,
             warn=self._say,
         )
+        self._writer = CheckpointWriter(
+            self._store, in_background=run.train.checkpoint_in_background
+        )
         self._history = History(run.train.steps, run.loader.images_before)
         self._watch = Watch(
             run.train,
@@ -70,7 +74,16 @@ class Trainer:
         Raises:
             NadirError: The loss is not a number; or a stop was requested, or an alarm of
                 `train.stop_on` was raised (the state is saved then).
+            OSError: A checkpoint could not be written.
         """
+        try:
+            self._train()
+        except BaseException:
+            if error := self._writer.fault():
+                self._say(f"WARNING train: the last checkpoint was not written: {error}")
+            raise
+
+    def _train(self) -> None:
         self._resume()
         self._start()
         self._look()
@@ -78,6 +91,7 @@ class Trainer:
         with self._batches:
             self._make_steps()
         self._save()  # publishing takes long with a large model, and may fail or be killed
+        self._writer.wait()
         self._look()
         self._publish()
 
@@ -90,12 +104,14 @@ class Trainer:
         """From here to the last step."""
         train = self._run.train
         while self._step < train.steps:
+            self._writer.look()
             self._look()
             self._advance()
             if self._step == train.steps:
                 break
             if len(self._asked) == self._asked.maxlen and self._asked[0].stop:
                 self._save()
+                self._writer.wait()
                 raise self._watch.fault() or self._interrupted()
             if self._step % train.checkpoint_every == 0:
                 self._save()
@@ -235,7 +251,7 @@ class Trainer:
             self._stop.requested = True
 
     def _save(self) -> None:
-        """Write a checkpoint, unless this step has one."""
+        """Write a checkpoint, or begin to, unless this step has one."""
         self._read()
         if self._main and self._step != self._saved_step:
             schedule = self._run.objective.schedule.fingerprint
@@ -244,7 +260,7 @@ class Trainer:
                 "watch": self._watch.state(),
                 "noise_schedule": schedule,
             }
-            self._store.save(self._train_step.snapshot(self._step, facts))
+            self._writer.save(self._train_step.snapshot(self._step, facts))
         self._saved_step = self._step
         self._accelerator.wait_for_everyone()
 

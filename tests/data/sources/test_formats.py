@@ -41,11 +41,20 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return rows
 
 
-def with_ratings(rows: list[dict[str, Any]], *, rated: bool) -> list[dict[str, Any]]:
-    def rating(row: dict[str, Any]) -> str | None:
-        return RATINGS[(int(row["record_id"]) - 1000) % 4] if rated else None
+def with_facts(rows: list[dict[str, Any]], layout: str) -> list[dict[str, Any]]:
+    """Ratings and scores, where the layout's records give them."""
 
-    return [{**row, "rating": rating(row)} for row in rows]
+    def facts(number: int) -> dict[str, Any]:
+        given = post_score(layout, number)
+        return {"rating": RATINGS[number % 4] if LAYOUTS[layout][2] else None, "score": given}
+
+    return [{**row, **facts(int(row["record_id"]) - 1000)} for row in rows]
+
+
+def post_score(layout: str, number: int) -> int | None:
+    if layout == "e621 answer":
+        return 7
+    return number - 3 if layout.startswith("booru") else None
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -53,7 +62,7 @@ def with_ratings(rows: list[dict[str, Any]], *, rated: bool) -> list[dict[str, A
 def test_each_layout_loads_the_same_images(
     tmp_path: Path, root: Path, expected: list[dict[str, Any]], layout: str, stated: bool
 ) -> None:
-    form, make, rated = LAYOUTS[layout]
+    form, make, _ = LAYOUTS[layout]
     folder = write(tmp_path / "source", make())
     memory = tmp_path / "memory"
     source = open_source(str(folder), form if stated else "auto", memory=memory)
@@ -63,7 +72,7 @@ def test_each_layout_loads_the_same_images(
     result = examined(source, listing, root)
     assert reasons(result) == {}
     assert result.manifest.schema.equals(MANIFEST)
-    assert contract(result) == with_ratings(expected, rated=rated)
+    assert contract(result) == with_facts(expected, layout)
     # What a worker process gets opens the same paths.
     again: Any = pickle.loads(pickle.dumps(source))
     for row in result.manifest.select(["path", "record_id"]).to_pylist():
@@ -82,7 +91,7 @@ def test_each_layout_loads_the_same_images_from_s3(
     expected: list[dict[str, Any]],
     layout: str,
 ) -> None:
-    form, make, rated = LAYOUTS[layout]
+    form, make, _ = LAYOUTS[layout]
     for path, data in make().items():
         s3.put_object(Bucket=bucket, Key=f"some/where/{path}", Body=data)
     source = open_source(f"s3://{bucket}/some/where", "auto", memory=tmp_path)
@@ -90,7 +99,7 @@ def test_each_layout_loads_the_same_images_from_s3(
     assert listing.format == form
     result = examined(source, listing, root)
     assert reasons(result) == {}
-    assert contract(result) == with_ratings(expected, rated=rated)
+    assert contract(result) == with_facts(expected, layout)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
-from nadir.config.train import CaptionParams
+from nadir.config.caption import AS_BEFORE, CaptionParams
 from nadir.data.tags.caption_lengths import CHUNK_TOKENS, CaptionLengths, caption_lengths
 from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagUses
@@ -37,7 +37,7 @@ def of_tags() -> CLIPTokenizer:
 
 def params(**changes: object) -> CaptionParams:
     plain = {"drop_all": 0, "drop_tag": 0, "shuffle": False, "underscores": "space"}
-    return CaptionParams.model_validate(plain | {"token_chunks": 1} | changes)
+    return CaptionParams.model_validate(AS_BEFORE | plain | {"token_chunks": 1} | changes)
 
 
 def dataset(seed: int, images: int) -> tuple[TagUses, list[tuple[str, str]]]:

@@ -29,10 +29,20 @@ BETA = UNIFORM | {"distribution": "beta", "alpha": 2.0, "beta": 1.0}
 HUBER = {"kind": "huber", "delta": 0.1, "schedule": "snr"}
 WEIGHT = {"name": "snr_plus_one", "gamma": 5.0, "learned": None}
 LEARNED = WEIGHT | {"learned": {"channels": 32, "learning_rate": 0.1}}
+ORDER = ["people", "character", "copyright", "artist", "general", "other", "meta"]
+FORMS = {"tags": 1.0, "sentence": 0.0, "tags_sentence": 0.0, "sentence_tags": 0.0}
 CAPTION = {
     "drop_all": 0.0,
     "drop_tag": 0.0,
+    "drop_class": {},
+    "protected": [],
     "shuffle": False,
+    "order": ORDER,
+    "keep_first": 0,
+    "forms": FORMS,
+    "quality": {},
+    "prefix": "",
+    "suffix": "",
     "underscores": "keep",
     "token_chunks": 1,
 }
@@ -66,6 +76,16 @@ def times(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def caption(**changes: Any) -> dict[str, Any]:
     return {"caption": CAPTION | changes}
+
+
+def forms(**changes: float) -> dict[str, Any]:
+    """All forms are drawn from, so that each one's part is seen in all the others'."""
+    return caption(forms={"tags": 1, "sentence": 1, "tags_sentence": 1, "sentence_tags": 1}
+                   | changes)  # fmt: skip
+
+
+def ranked(**words: float) -> dict[str, Any]:
+    return caption(order=["quality", *ORDER], quality=words)
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,9 @@ ROWS = {
     "TrainParams.frozen_models": of("frozen_models", "device", "host", see="visits"),
     "TrainParams.activation_offload": of("activation_offload", False, True, see="kept_beside"),
     "TrainParams.checkpoint_every": of("checkpoint_every", 1, 100, see="checkpoints"),
+    "TrainParams.checkpoint_in_background": of(
+        "checkpoint_in_background", True, False, checkpoint_every=1, see="threads"
+    ),
     "TrainParams.keep_checkpoints": of(
         "keep_checkpoints", 1, 2, checkpoint_every=1, see="checkpoints"
     ),
@@ -203,6 +226,39 @@ ROWS = {
     ),
     "CaptionParams.drop_all": Row([caption(), caption(drop_all=0.9)]),
     "CaptionParams.drop_tag": Row([caption(), caption(drop_tag=0.9)]),
+    "CaptionParams.drop_class": Row([caption(), caption(drop_class={"general": 1.0})]),
+    "CaptionParams.protected": Row(
+        [caption(drop_tag=0.9), caption(drop_tag=0.9, protected=["smile"])]
+    ),
+    "CaptionParams.order": Row(
+        [
+            caption(),
+            caption(order=ORDER[::-1]),
+            caption(order=["year", *ORDER]),
+            caption(order=["rating", *ORDER]),
+        ]
+    ),
+    "CaptionParams.keep_first": Row(
+        [caption(shuffle=True, keep_first=kept) for kept in (0, "marked", 1000)]
+    ),
+    "CaptionForms.tags": Row(
+        [
+            caption(),
+            *(
+                caption(forms=dict.fromkeys(FORMS, 0.0) | {form: 1.0})
+                for form in FORMS
+                if form != "tags"
+            ),
+            forms(),
+            forms(tags=3),
+        ]
+    ),
+    "CaptionForms.sentence": Row([forms(), forms(sentence=100)]),
+    "CaptionForms.tags_sentence": Row([forms(), forms(tags_sentence=100)]),
+    "CaptionForms.sentence_tags": Row([forms(), forms(sentence_tags=100)]),
+    "CaptionParams.quality": Row([caption(), ranked(best=0.9, low=0.0), ranked(best=0.2, low=0.0)]),
+    "CaptionParams.prefix": Row([caption(), caption(prefix="painting")]),
+    "CaptionParams.suffix": Row([caption(), caption(suffix="painting")]),
     "CaptionParams.shuffle": Row([caption(), caption(shuffle=True)]),
     "CaptionParams.underscores": Row([caption(), caption(underscores="space")]),
     "CaptionParams.token_chunks": Row([caption(), caption(token_chunks=2)]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,13 @@ from nadir.config.train import TrainParams
 from nadir.ground.errors import NadirError
 from nadir.training.check import digests
 from nadir.training.main import make_accelerator, prepare_run
+from nadir.training.state import CheckpointStore, Snapshot
 from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep, make_average
 from nadir.training.trainable import make_trainable
 from nadir.training.trainer import Trainer
 
-WHOLE_RUN = {"checkpoints", "previews", "looks", "stopped"}
+WHOLE_RUN = {"checkpoints", "previews", "looks", "stopped", "threads"}
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +107,17 @@ def whole_run(changes: dict[str, Any], work: Path) -> dict[str, Any]:
     recorder, stop = Recorder(), StopRequest()
     step, run = made(params_of(changes), recorder)
     object.__setattr__(run, "work", work)
-    found: dict[str, Any] = {"stopped": ""}
+    found: dict[str, Any] = {"stopped": "", "threads": set()}
+    real = CheckpointStore.save
+
+    def save(store: CheckpointStore, snapshot: Snapshot) -> Path:
+        found["threads"].add(threading.current_thread() is threading.main_thread())
+        return real(store, snapshot)
+
     try:
-        Trainer(run, step, step._accelerator, stop).train()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(CheckpointStore, "save", save)
+            Trainer(run, step, step._accelerator, stop).train()
     except NadirError as error:
         found["stopped"] = error.what
     found["looks"] = recorder.looks

@@ -127,6 +127,7 @@ def _draw(
             prompt_format.captions,
             prompt_format.original_size,
             tags=prompt_format.tags,
+            aliases=prompt_format.aliases,
         ),
         cfg_scale=cfg,
         steps=steps,

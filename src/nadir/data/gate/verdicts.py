@@ -257,6 +257,9 @@ def _piece(
         "rating": about.column("rating"),
         "captions": about.column("captions"),
         "repeats": listed.column("repeats"),
+        "score": about.column("score"),
+        "year": about.column("year"),
+        "kept_tags": about.column("kept_tags"),
     }
     return pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
 

@@ -56,13 +56,15 @@ TAG_FACTS: pa.Schema = pa.schema(
         ("score", pa.int64()),
         ("record_id", pa.string()),
         ("captions", CAPTION_LIST),
+        ("year", pa.int32()),
+        ("kept_tags", pa.int32()),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
 )
 """What a tag file or a metadata row holds; a tag's class is "" when it names none.
 
-Null where there is none. `score` is kept for filters; nothing looks at it yet.
+Null where there is none.
 """
 
 # No path has it in it.
@@ -289,6 +291,7 @@ def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
     row: Row = {"tags": tags, "written": found.written, "well_formed": found.well_formed}
     if found.captions:
         row["captions"] = [{"kind": kind, "text": text} for kind, text in found.captions]
+    row |= {"year": found.year, "kept_tags": found.kept}
     return row | {"rating": found.rating, "score": found.score, "record_id": found.record_id}
 
 

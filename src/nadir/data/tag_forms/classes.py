@@ -106,6 +106,8 @@ _SHAPES = {
 """Keys that only one origin's records have."""
 HINTS = frozenset({"category", *_SHAPES})
 """Keys of a record that may say where it came from."""
+ORIGIN_KEYS = frozenset({ORIGIN, "tags", "file", "file_url", *HINTS})
+"""Every key that `origin_of` looks at."""
 _E621_CLASSES = frozenset({"species", "invalid", "lore", "contributor"})
 
 

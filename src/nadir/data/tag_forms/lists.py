@@ -37,9 +37,11 @@ class Record:
 
     Attributes:
         tags: Of its flat lists, as written.
+        text: What they were parted from, where that was one text.
         classed: Of its lists by class; their class is what counts.
         rating: As a word; None when it gives none.
         score: The votes' sum; None when it gives none.
+        year: Of the post; None when it gives none.
         record_id: The source's own number or name of the image; None when it gives none.
         captions: (key, text) of sentences beside tags.
         fault: Of a value that ought to hold tags, and does not.
@@ -47,9 +49,11 @@ class Record:
     """
 
     tags: list[Entry] = field(default_factory=list)
+    text: str = ""
     classed: list[Entry] = field(default_factory=list)
     rating: str | None = None
     score: int | None = None
+    year: int | None = None
     record_id: str | None = None
     captions: list[tuple[str, str]] = field(default_factory=list)
     fault: str | None = None
@@ -60,6 +64,7 @@ def read_flat(record: Record, given: Any, origin: str, *, spaced: bool) -> None:
     """Tags under `tags` or `tag_string`, which may be parted by class."""
     if isinstance(given, str):
         record.has_keys = True
+        record.text = record.text or given
         record.tags += [(raw, "") for raw in (_spaced(given) if spaced else split_text(given))]
     elif isinstance(given, list):
         record.has_keys = True

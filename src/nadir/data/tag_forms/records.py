@@ -9,9 +9,19 @@ import json
 import re
 from typing import Any
 
-from nadir.data.tag_forms.classes import HINTS, LIST_KEY, ORIGIN, STRING_KEY, kind_of_key, origin_of
+from nadir.data.tag_forms.classes import (
+    HINTS,
+    LIST_KEY,
+    ORIGIN,
+    ORIGIN_KEYS,
+    STRING_KEY,
+    kind_of_key,
+    origin_of,
+)
+from nadir.data.tag_forms.dates import DATE_KEYS, year_of
 from nadir.data.tag_forms.lists import Record, read_classes, read_flat, read_list
 from nadir.data.tag_forms.ratings import rating_of_value
+from nadir.data.tag_forms.sentences import is_all_sentences
 from nadir.data.tag_forms.text import split_text
 from nadir.data.tag_forms.words import normalise_tag
 
@@ -51,15 +61,23 @@ def read_record(value: Any) -> Record:
 
 def short_row(values: dict[str, Any]) -> dict[str, Any]:
     """What a row says about its image, and the kind of site it came from where that is known."""
-    kept = {
-        key: value
-        for key, value in values.items()
-        if value is not None
-        and (_is_kept(key) or (isinstance(value, dict) and _is_nested(key, value)))
-    }
-    if origin := origin_of(values):
-        kept[ORIGIN] = origin
-    return kept
+    kept, others, has_origin = _row_keys(tuple(values))
+    short = {key: value for key in kept if (value := values[key]) is not None}
+    for key in others:
+        if isinstance(values[key], dict) and _is_nested(key, values[key]):
+            short[key] = values[key]
+    if has_origin and (origin := origin_of(values)):
+        short[ORIGIN] = origin
+    return short
+
+
+# The rows of a table have the same keys.
+@functools.lru_cache(maxsize=1 << 10)
+def _row_keys(keys: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...], bool]:
+    """Which keys are kept, which others are as records, and whether any may tell the site."""
+    kept = tuple(key for key in keys if _is_kept(key))
+    others = tuple(key for key in keys if not _is_kept(key))
+    return kept, others, not ORIGIN_KEYS.isdisjoint(keys)
 
 
 def is_row_key(key: Any) -> bool:
@@ -75,7 +93,7 @@ def _is_kept(key: Any) -> bool:
     return key in _ROW_KEYS or kind_of_key(key) is not None
 
 
-_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS})
+_ROW_KEYS = frozenset({*_FLAT, "rating", "score", "id", "x_restrict", *CAPTION_KEYS, *DATE_KEYS})
 
 
 def _is_post(value: Any) -> bool:
@@ -109,6 +127,7 @@ def _read_post(record: Record, value: dict[Any, Any], depth: int) -> None:
     if record.rating is None and post.get("x_restrict") in (1, 2, "1", "2"):
         record.rating = "explicit"
     record.score = _score(post.get("score")) if record.score is None else record.score
+    record.year = record.year or next(filter(None, (year_of(post.get(k)) for k in DATE_KEYS)), None)
     record.record_id = record.record_id or _record_id(post.get("id"))
     for key in CAPTION_KEYS:
         record.captions += _captions(key, post.get(key))
@@ -139,8 +158,11 @@ def _use_captions(record: Record) -> None:
     record.has_keys = True
     first = record.captions[0][0]
     texts = [text for key, text in record.captions if key == first]
-    record.captions = [pair for pair in record.captions if pair[0] != first]
+    record.captions = [
+        (key, text) for key, text in record.captions if key != first or is_all_sentences(text)
+    ]
     if len(texts) == 1:
+        record.text = texts[0]
         record.tags = [(raw, "") for raw in split_text(texts[0])]
     else:
         parts = (split_text(text) if "," in text else [text] for text in texts)

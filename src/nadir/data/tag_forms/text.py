@@ -15,6 +15,7 @@ _LINES = re.compile(r"[\r\n]+")
 _PARTS = re.compile(r"[,\n\r]")
 # sd-scripts' separators of what is kept in its place, and of what stays together.
 _SEPARATORS = re.compile(r"(?<!\|)\|\|\|(?!\|)|;;;")
+_KEPT = re.compile(r"(?<!\|)\|\|\|(?!\|)")
 _GROUP = re.compile(r"\{[^{}]*\|[^{}]*\}")
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _MOST_GROUPS, _MOST_TEXTS = 64, 16
@@ -40,9 +41,18 @@ def split_text(text: str) -> list[str]:
         text = without_weights(text)
     text = text.strip()
     if "," not in text and "\n" not in text and "\r" not in text:
-        return [_without_brackets(part) for part in text.split()]
+        return [without_brackets(part) for part in text.split()]
     parts = (part.strip() for part in _parts(text))
-    return [_without_brackets(part) for part in parts if part]
+    return [without_brackets(part) for part in parts if part]
+
+
+def marked_prefix(text: str) -> str | None:
+    """What stands before sd-scripts' first `|||`, which is to be kept in its place; None without.
+
+    A bar more on either side belongs to a face.
+    """
+    found = _KEPT.search(text) if "|||" in text else None
+    return text[: found.start()] if found else None
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -65,7 +75,7 @@ def _has_namespace(line: str) -> bool:
     return bool(colon) and class_of_prefix(prefix.strip().lower()) is not None
 
 
-def _without_brackets(part: str) -> str:
+def without_brackets(part: str) -> str:
     """A tag without the brackets of prompts around it; faces made of brackets stay."""
     if part[0] not in _CLOSING or len(part) > _LONGEST:
         return part
@@ -130,7 +140,7 @@ def is_prose(text: str, known: set[str]) -> bool:
         text: Of the file.
         known: The image's tags from elsewhere, in booru form.
     """
-    parts = [part.strip() for part in _PARTS.split(text) if part.strip()]
+    parts = [part.strip() for part in _PARTS.split(_SEPARATORS.sub(",", text)) if part.strip()]
     if len(parts) < 2:
         words = text.lower().split()
         if "_" in text or len(words) < 3:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nadir.data.tags.captions import class_rank, written_tag
+from nadir.data.tags.captions import class_rank
+from nadir.data.tags.written import written_tag
 from nadir.diffusion.sdxl import CHUNK_TOKENS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams
     from nadir.data.tags.codes import TagUses
 
     Integers = NDArray[np.int64]
@@ -80,7 +81,9 @@ def caption_lengths(
 ) -> CaptionLengths:
     """Measure the captions of some images with all their tags, none left out.
 
-    Where tags are shuffled, the order is one that is drawn by lot, the same at every call.
+    Sentences, prefix, suffix, words of facts and kept tags are not counted: `nadir captions` shows
+    whole captions. Where tags are shuffled, the order is one that is drawn by lot, the same at
+    every call.
 
     Args:
         uses: The images' tags, numbers of `tags`.
@@ -93,7 +96,7 @@ def caption_lengths(
     measured = _Tags(
         alone=count(texts),
         followed=count([f"{text}," for text in texts]),
-        ranks=np.array([class_rank(name, kind) for name, kind in tags], np.int64),
+        ranks=np.array([class_rank(name, kind, params) for name, kind in tags], np.int64),
         draw=np.random.default_rng(0) if params.shuffle else None,
     )
     cut, longest, lost = 0, 0, np.zeros(len(tags), np.int64)
@@ -135,7 +138,7 @@ class _Tags:
         size = len(rows)
         tie = self.draw.integers(0, 1 << 32, size) if self.draw else np.arange(size)
         # One number for caption, class and place is sorted ten times as fast as three.
-        order = np.argsort((image << 3 | self.ranks[rows]) << 32 | tie, kind="stable")
+        order = np.argsort((image << 4 | self.ranks[rows]) << 32 | tie, kind="stable")
         return rows[order], np.concatenate([[0], np.cumsum(np.diff(piece.starts)[kept])])
 
     def ends(self, rows: Integers, starts: Integers) -> Integers:

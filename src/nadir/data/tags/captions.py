@@ -1,84 +1,136 @@
-"""Tags to prompt (paper §4.2: a prompt is the image's tags, comma-separated)."""
+"""Tags and sentences to prompt (paper §4.2: a prompt is the image's tags, comma-separated)."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
-from nadir.data.tag_text import read_tag
+from nadir.data.tag_forms.sentences import joined, one_option, plain_sentence
+from nadir.data.tags.written import written_tag
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from nadir.config.train import CaptionParams
+    from nadir.config.caption import CaptionParams, Fact, TagGroup
+
+    Tag = tuple[str, str]
+    Class = TagGroup | Fact
 
 _PEOPLE = re.compile(r"\d+\+?(girl|boy|other)s?|multiple_(girls|boys|others)|no_humans|solo")
-_CLASS_ORDER = ("people", "character", "copyright", "artist", "general", "other", "meta")
-_SEPARATORS = re.compile(r"[,\n\r]")
-# Faces such as ^_^ and o_o are made of their underscore; words have two letters in a row.
-_WORD = re.compile(r"[^\W\d_]{2}")
+_FORMS = {
+    "tags": ("tags",),
+    "sentence": ("sentence",),
+    "tags_sentence": ("tags", "sentence"),
+    "sentence_tags": ("sentence", "tags"),
+}
+
+
+@dataclass(frozen=True)
+class AboutImage:
+    """What captions can have besides an image's tags.
+
+    Attributes:
+        sentences: As they were written; options such as `{a|b}` are chosen when one is drawn.
+        words: Of the facts that `train.caption.order` names, those that the image has.
+        kept: Tags that stand before all others, in this order.
+    """
+
+    sentences: Sequence[str] = ()
+    words: Mapping[Fact, str] = field(default_factory=dict)
+    kept: Sequence[Tag] = ()
+
+
+NOTHING = AboutImage()
 
 
 def render_caption(
-    tags: Sequence[tuple[str, str]], params: CaptionParams, rng: random.Random | None
+    tags: Sequence[Tag],
+    params: CaptionParams,
+    rng: random.Random | None,
+    about: AboutImage = NOTHING,
 ) -> str:
-    """Write an image's tags as one prompt.
+    """Write what is known about an image as one prompt.
 
-    Classes stand in a fixed order: how many people, character, copyright, artist, general,
-    unknown classes, meta. Within a class tags keep their order, or are shuffled.
+    Kept tags stand first, then classes in the order of `train.caption.order`. Within a class tags
+    keep their order, or are shuffled.
 
     Args:
         tags: (name, class) of each tag, names in booru form (`red_hair`).
-        params: Dropping, shuffling and writing of tags.
-        rng: Source of the draws; None leaves nothing out and shuffles nothing.
+        params: Dropping, shuffling and writing of tags, and the mixture of forms.
+        rng: Source of the draws; None leaves nothing out but what always is, shuffles nothing, and
+            takes the form of the greatest share, the first sentence and its first options.
+        about: Sentences, words of facts, kept tags.
 
     Returns:
-        Tags separated by comma and space; "" when all are dropped.
+        Tags separated by comma and space, a sentence, or both; "" when all are dropped.
     """
+    if rng is not None and rng.random() < params.drop_all:
+        return ""
+    texts = {"tags": _written(tags, params, rng, about)}
+    form = "tags"
+    if about.sentences:
+        form = _form(params, rng) if texts["tags"] else "sentence"
+    if form != "tags":
+        chosen = about.sentences[0] if rng is None else rng.choice(about.sentences)
+        texts["sentence"] = plain_sentence(one_option(chosen, rng))
+    parts = [(texts[name], name == "sentence") for name in _FORMS[form] if texts[name]]
+    # A sentence may be nothing but signs that are left out.
+    parts = parts or [(texts["tags"], False)]
+    if not parts[0][0]:
+        return ""
+    return joined([(params.prefix, False), *parts, (params.suffix, False)])
+
+
+def class_rank(name: str, tag_class: str, params: CaptionParams) -> int:
+    """Where a tag's class stands in captions: tags of a lower rank come first."""
+    return params.order.index(_group(name, tag_class))
+
+
+def _written(
+    tags: Sequence[Tag], params: CaptionParams, rng: random.Random | None, about: AboutImage
+) -> str:
+    """The tags of a caption, those left out by chance left out."""
+    kept = list(dict.fromkeys(about.kept))
+    if kept:
+        first = {*kept}
+        tags = [tag for tag in tags if tag not in first]
     if rng is not None:
-        if rng.random() < params.drop_all:
-            return ""
-        tags = [tag for tag in tags if rng.random() >= params.drop_tag]
-    groups: dict[str, list[str]] = {name: [] for name in _CLASS_ORDER}
+        tags = [
+            tag
+            for tag in tags
+            if rng.random() >= params.drop_tag or (params.protected and tag[0] in params.protected)
+        ]
+    groups: dict[Class, list[str]] = {name: [] for name in params.order}
     for name, tag_class in tags:
         groups[_group(name, tag_class)].append(name)
+    for fact, word in about.words.items():
+        if fact in groups and all(word != name for name, _ in (*tags, *kept)):
+            groups[fact].append(word)
+    for name, share in params.drop_class.items():
+        if share >= 1 or (share and rng is not None and rng.random() < share):
+            groups[name] = [tag for tag in groups[name] if tag in params.protected]
     if rng is not None and params.shuffle:
         for names in groups.values():
             rng.shuffle(names)
-    ordered = [name for names in groups.values() for name in names]
+    ordered = [name for name, _ in kept] + [name for names in groups.values() for name in names]
     return ", ".join(written_tag(name, params) for name in ordered)
 
 
-def written_tag(name: str, params: CaptionParams) -> str:
-    """A tag as captions have it."""
-    return _spaced(name) if params.underscores == "space" else name
+def _form(params: CaptionParams, rng: random.Random | None) -> str:
+    shares = {name: share for name, share in params.forms.model_dump().items() if share}
+    if len(shares) == 1:
+        return str(next(iter(shares)))
+    if rng is None:
+        return max(shares, key=lambda name: cast("float", shares[name]))
+    return str(rng.choices(list(shares), list(shares.values()))[0])
 
 
-def class_rank(name: str, tag_class: str) -> int:
-    """Where a tag's class stands in captions: tags of a lower rank come first."""
-    return _CLASS_ORDER.index(_group(name, tag_class))
-
-
-def write_prompt(prompt: str, params: CaptionParams) -> str:
-    r"""Write what a user asks for as `render_caption` writes tags; their order stays.
-
-    Each tag is read as one in a tag file is, so `Red Hair`, `red_hair`, `saber \(fate\)` and
-    `artist:someone` ask for what training called `red_hair`, `saber_(fate)` and `someone`.
-
-    Args:
-        prompt: Tags between commas.
-        params: How the model was trained to be asked.
-    """
-    tags = [tag for part in _SEPARATORS.split(prompt) if (tag := read_tag(part))]
-    return ", ".join(_spaced(tag) if params.underscores == "space" else tag for tag in tags)
-
-
-def _group(name: str, tag_class: str) -> str:
+def _group(name: str, tag_class: str) -> TagGroup:
     if tag_class == "general" and _PEOPLE.fullmatch(name):
         return "people"
-    return tag_class if tag_class in _CLASS_ORDER else "other"
+    return cast("TagGroup", tag_class) if tag_class in _CLASSES else "other"
 
 
-def _spaced(name: str) -> str:
-    return name.replace("_", " ") if _WORD.search(name) else name
+_CLASSES = frozenset({"people", "character", "copyright", "artist", "general", "other", "meta"})

@@ -9,7 +9,7 @@ from nadir.data.tables import TAG_RULES
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import pyarrow as pa
 
@@ -59,6 +59,10 @@ class TagRules:
         """The tag that a name stands for, and all that this one implies."""
         tag = self._alias.get(name, name)
         return (tag, *self._implied.get(tag, ()))
+
+    def aliases(self, tags: Collection[str]) -> dict[str, str]:
+        """Every other name of some tags, sorted, and the tag that it stands for."""
+        return {name: tag for name, tag in sorted(self._alias.items()) if tag in tags}
 
     def _closed(self, implications: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
         """Every tag that implies others, with all of them, direct ones first."""

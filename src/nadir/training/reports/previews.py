@@ -66,6 +66,7 @@ class Previews:
         height, width = samples.typical_original
         self._original_size, self._captions = (width, height), params.caption
         self._text = text
+        self._aliases = samples.aliases
         self._real = RealPictures(samples, reader, scaling, params.preview_prompts)
         fold_scaling(vae, scaling)
         vae.register_to_config(**STOCK_SCALING.vae_config())
@@ -85,7 +86,9 @@ class Previews:
         drawings = generate(
             self._pipeline(unet),
             self._requests,
-            encodings=PromptEncodings(self._text, self._captions, self._original_size),
+            encodings=PromptEncodings(
+                self._text, self._captions, self._original_size, aliases=self._aliases
+            ),
             cfg_scale=CFG_SCALE,
             steps=STEPS,
             size=self._size,

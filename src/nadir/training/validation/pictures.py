@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.data.tag_text import read_tag
+from nadir.data.tags.written import prompt_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class RealPictures:
 
     def _positions(self, prompt: str) -> NDArray[np.int64]:
         """Rows in the latent index of the few images most like a prompt, the first among equals."""
-        names = {read_tag(part) for part in prompt.split(",")}
+        names = {tag for _, tag in prompt_tags(prompt, self.samples.aliases)}
         wanted = [row for row, (name, _) in enumerate(self.samples.tag_names) if name in names]
         uses = self.samples.tags
         asked = uses.images()[np.isin(uses.rows, wanted)]

@@ -151,8 +151,8 @@ def _encodings(
 ) -> Callable[[], PromptEncodings]:
     """Where text encoders are trained, their states are made anew for each measurement."""
     if params.text_encoders:
-        return lambda: PromptEncodings(text, params.caption)
-    known = PromptEncodings(text, params.caption)
+        return lambda: PromptEncodings(text, params.caption, as_written=captions)
+    known = PromptEncodings(text, params.caption, as_written=captions)
     for caption in captions:
         known.get([caption])
     return lambda: known

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Entries = Callable[[Store, str, str], Iterable[pa.RecordBatch]]
 
-RULES = 4
+RULES = 5
 """Raise when what is kept about a file changes, so that all are read anew."""
 GROUP = 8192
 """Most entries per row group of an index: what one look-up of a row has to read."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from nadir.data.sources.containers.cells import empty_cells, image_cells, is_bytes
 from nadir.data.sources.containers.parquet_files import group_batches, open_table, parsing
 from nadir.data.sources.interfaces import DamagedError
+from nadir.data.tag_forms.dates import DATE_KEYS
 from nadir.data.tag_text import is_row_key
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ def _group_rows(
     batches = group_batches(stream, file, group, columns, rows=_BATCH) if columns else ()
     for batch in batches:
         named = {name: _at_once(batch.column(name)) for name in batch.schema.names}
-        for row in range(batch.num_rows):
-            yield _row(named, row, embedded=bool(cells) and number not in empty)
+        for values in _rows(named, batch.num_rows):
+            if values[0] is not None:
+                values[0][EMBEDDED] = bool(cells) and number not in empty
+            yield values
             number += 1
     if columns and number < count:
         raise DamagedError("the row group ends before them")
@@ -115,17 +118,30 @@ def _plain(column: pa.Array) -> pa.Array | None:
     return column if whole or text else None
 
 
-def _row(columns: dict[str, pa.Array | list[Any]], number: int, *, embedded: bool) -> Row:
+def _rows(columns: dict[str, pa.Array | list[Any]], count: int) -> Iterator[Row]:
+    if all(isinstance(column, list) for column in columns.values()):
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True)), None
+    else:
+        for number in range(count):
+            yield _row(columns, number)
+
+
+def _row(columns: dict[str, pa.Array | list[Any]], number: int) -> Row:
     try:
         values = {
             name: column[number] if isinstance(column, list) else column[number].as_py()
             for name, column in columns.items()
         }
-    except UnicodeDecodeError:
-        return None, "the row holds text that is not UTF-8"
     except (pa.ArrowException, ValueError, ArithmeticError, LookupError) as error:
+        # Dates reach further than years do, and may be in time zones that are not known here.
+        if any(name in DATE_KEYS for name in columns):
+            sound = {name: column for name, column in columns.items() if name not in DATE_KEYS}
+            return _row(sound, number)
+        if isinstance(error, UnicodeDecodeError):
+            return None, "the row holds text that is not UTF-8"
         return None, f"the row holds a value that cannot be read: {str(error)[:200]}"
-    return {**values, EMBEDDED: embedded}, None
+    return values, None
 
 
 def _used_columns(schema: pa.Schema) -> list[str]:

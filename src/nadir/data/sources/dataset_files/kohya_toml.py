@@ -30,10 +30,10 @@ _HINTS = {
     "shuffle_caption": "train.caption.shuffle",
     "caption_dropout_rate": "train.caption.drop_all",
     "caption_tag_dropout_rate": "train.caption.drop_tag",
-    "keep_tokens": "train.caption",
-    "keep_tokens_separator": "train.caption",
-    "caption_prefix": "train.caption",
-    "caption_suffix": "train.caption",
+    "keep_tokens": "train.caption.keep_first",
+    "keep_tokens_separator": "train.caption.keep_first",
+    "caption_prefix": "train.caption.prefix",
+    "caption_suffix": "train.caption.suffix",
     "prior_loss_weight": "train.regularisation",
 }
 

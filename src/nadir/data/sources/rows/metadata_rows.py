@@ -8,6 +8,7 @@ import json
 import posixpath
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 
 from nadir.data.quarantine import Reason
@@ -141,7 +142,11 @@ def _is_post(written: tuple[Any, ...]) -> bool:
 
 def _short(values: dict[str, Any]) -> bytes:
     """What a row says about its image, in a form that changes only when that does."""
-    return _ENCODER.encode(short_row(values)).encode()
+    short = short_row(values)
+    try:
+        return orjson.dumps(short, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # integers beyond 64 bits, half surrogates, keys that are not text
+        return _ENCODER.encode(short).encode()
 
 
 def _inner(values: dict[str, Any], key: str) -> Any:
@@ -150,6 +155,8 @@ def _inner(values: dict[str, Any], key: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, str) and value.isascii():
+        return value[:200] or None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None
     try:
