@@ -70,7 +70,10 @@ def test_a_fault_of_the_thread_comes_with_its_own_batch_and_the_thread_ends() ->
             raise NadirError("a shard is damaged", where="data/latents", fix="write it again")
         return small_batch(step)
 
-    with pytest.raises(NadirError, match="a shard is damaged"), BatchesAhead(make, 9, in_thread=True) as batches:
+    with (
+        pytest.raises(NadirError, match="a shard is damaged"),
+        BatchesAhead(make, 9, in_thread=True) as batches,
+    ):
         batches.take(0)
         batches.settle()  # what failed meanwhile is not the fault of who waits
         batches.take(1)
