@@ -19,9 +19,10 @@ from bench.results import table
 
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
-from nadir.data.gate.expectations import run_gate, suite
+from nadir.data.gate.expectations import run_gate
 from nadir.data.gate.leaks import leaking_images
 from nadir.data.gate.near_duplicates import hash_values, near_duplicate_groups
+from nadir.data.gate.suite import suite
 from nadir.data.gate.summary import split
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts

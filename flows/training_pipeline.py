@@ -20,12 +20,13 @@ from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import import_dvc, stage_order
+from nadir.pipeline.opening import open_session
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.lock import WorkspaceTakenError
 from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
 from nadir.pipeline.servers.proxies import without_unusable_proxies
 from nadir.pipeline.servers.temporary_server import prefect_environment, temporary_server
-from nadir.pipeline.session import REGISTER, Session, open_session
+from nadir.pipeline.session import REGISTER, Session
 from nadir.pipeline.status import read_status, results_table
 from nadir.tracking.store.connection import import_mlflow, is_transient
 

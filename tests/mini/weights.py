@@ -47,13 +47,15 @@ def add_version(
     return int(version.version)
 
 
-def judged_better(client: MlflowClient, number: int, verdict: str = "promote") -> None:
+def judged_better(
+    client: MlflowClient, number: int, verdict: str = "promote", *, name: str = "nadir"
+) -> None:
     """Mark a version as judged beside the champion of now."""
-    champion = client.get_model_version_by_alias("nadir", "champion")
+    champion = client.get_model_version_by_alias(name, "champion")
     tags = {
         VERDICT_TAG: verdict,
         AGAINST_TAG: champion.version,
         AGAINST_OUTPUT_TAG: champion.tags[OUTPUT_TAG],
     }
     for key, value in tags.items():
-        client.set_model_version_tag("nadir", str(number), key, value)
+        client.set_model_version_tag(name, str(number), key, value)

@@ -10,8 +10,9 @@ import pytest
 from tests.mini.project import MiniProject
 
 from nadir.ground.errors import NadirError
+from nadir.pipeline.opening import open_session
 from nadir.pipeline.promotion import promote
-from nadir.pipeline.session import Session, open_session
+from nadir.pipeline.session import Session
 from nadir.tracking.registry.versions import alias_table
 from nadir.tracking.store.connection import connect
 

@@ -27,7 +27,7 @@ from nadir.tracking.registry.registration import register
 
 PIPELINE = """
 from pathlib import Path
-from nadir.pipeline.session import open_session
+from nadir.pipeline.opening import open_session
 with open_session(Path.cwd(), until="train", flow_run_id="one", name="fox") as session:
     for stage in session.stages:
         session.run(stage)

@@ -17,8 +17,9 @@ from tests.mini.project import STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.pipeline.opening import open_session
 from nadir.pipeline.processes.lock import workspace_lock
-from nadir.pipeline.session import Session, open_session
+from nadir.pipeline.session import Session
 from nadir.pipeline.status import read_status
 from nadir.tracking.store.connection import connect
 

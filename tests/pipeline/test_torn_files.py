@@ -15,8 +15,8 @@ from tests.mini.project import STAGES, MiniProject
 from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json, write_text
 from nadir.pipeline.graph import closed_repository, stage_graph
+from nadir.pipeline.opening import open_session
 from nadir.pipeline.record import executions, last_run
-from nadir.pipeline.session import open_session
 from nadir.pipeline.status import read_status
 from nadir.pipeline.storage.cleaning import clean
 from nadir.pipeline.torn_files import mend_torn_files

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
-from tests.mini.weights import cached_weights
+from tests.mini.weights import cached_weights, judged_better
 from tests.support.servers import Proxy, mlflow_server, proxy_before
 
 from nadir.ground.errors import NadirError
@@ -83,6 +83,7 @@ def three_versions(client: MlflowClient, name: str) -> dict[str, str]:
     client.create_registered_model(name)
     for alias in ("previous", "champion", "challenger"):
         client.set_registered_model_alias(name, alias, add_version(client, name))
+    judged_better(client, 3, name=name)
     return {"previous": "1", "champion": "2", "challenger": "3"}
 
 

@@ -27,7 +27,7 @@ def batch_threads() -> list[str]:
 def test_batches_made_ahead_are_equal_to_the_bit(project: Path, train_params: TrainParams) -> None:
     params = train_params.model_copy(update={"batch_size": 4})
     alone, loader = loader_of(project, params), loader_of(project, params)
-    with BatchesAhead(loader.batch, 6) as batches:
+    with BatchesAhead(loader.batch, 6, in_thread=True) as batches:
         for step in range(2, 6):
             wanted = tensors(alone.batch(step))
             for name, tensor in tensors(batches.take(step)).items():
@@ -43,11 +43,25 @@ def test_the_next_batch_is_made_while_the_step_is_and_none_beyond_the_last() -> 
         made.append(step)
         return step
 
-    with BatchesAhead(make, 3) as batches:
+    with BatchesAhead(make, 3, in_thread=True) as batches:
         for step in range(3):
             assert int(batches.take(step)) == step  # type: ignore[call-overload]
             batches.settle()
             assert made == list(range(min(step + 2, 3)))
+
+
+def test_without_a_thread_each_batch_is_made_when_it_is_taken() -> None:
+    made: list[tuple[int, str]] = []
+
+    def make(step: int) -> Any:
+        made.append((step, threading.current_thread().name))
+        return step
+
+    with BatchesAhead(make, 3, in_thread=False) as batches:
+        for step in range(3):
+            batches.take(step)
+            batches.settle()
+            assert made == [(n, threading.current_thread().name) for n in range(step + 1)]
 
 
 def test_a_fault_of_the_thread_comes_with_its_own_batch_and_the_thread_ends() -> None:
@@ -56,7 +70,10 @@ def test_a_fault_of_the_thread_comes_with_its_own_batch_and_the_thread_ends() ->
             raise NadirError("a shard is damaged", where="data/latents", fix="write it again")
         return small_batch(step)
 
-    with pytest.raises(NadirError, match="a shard is damaged"), BatchesAhead(make, 9) as batches:
+    with (
+        pytest.raises(NadirError, match="a shard is damaged"),
+        BatchesAhead(make, 9, in_thread=True) as batches,
+    ):
         batches.take(0)
         batches.settle()  # what failed meanwhile is not the fault of who waits
         batches.take(1)

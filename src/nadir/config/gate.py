@@ -24,7 +24,7 @@ class GateParams(Section):
     """The comparison that a promotion needs once there is a champion."""
 
     primary: PrimaryParams
-    """What the challenger must be better in."""
+    """The metric that decides, and how much worse is not yet worse."""
     guards: dict[MetricName, Annotated[float, Field(gt=0)]]
     """Metrics that must not get worse by as much as this, in each one's own unit."""
     cfg_scale: Annotated[float, Field(gt=0)] | None

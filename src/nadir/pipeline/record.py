@@ -82,3 +82,8 @@ def _read(path: Path) -> dict[str, Any]:
         value = read_json(path)
         return value if isinstance(value, dict) else {}
     return {}
+
+
+def runs_folder(root: Path) -> Path:
+    """Where the pipelines of a workspace note which MLflow run is theirs."""
+    return pipeline_folder(root) / "runs"

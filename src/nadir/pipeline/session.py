@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ from nadir.pipeline.freshness import Change, StageState, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
 from nadir.pipeline.judging import judge_known
 from nadir.pipeline.mlflow_summary import close_in_mlflow
-from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.processes.process import StageResult, run_stage
-from nadir.pipeline.record import pipeline_folder, write_record
+from nadir.pipeline.record import runs_folder, write_record
 from nadir.pipeline.storage.cache import require_sound
-from nadir.pipeline.storage.cached_damage import mend_listings, mend_outputs
+from nadir.pipeline.storage.cached_damage import mend_outputs
 from nadir.pipeline.storage.sharing import share_versions
-from nadir.pipeline.torn_files import mend_torn_files
 from nadir.tracking.lock_file import read_lock, stage_definitions
 from nadir.tracking.registry.judgements import Judged, check_parameters
 from nadir.tracking.registry.registration import Registration, register
@@ -30,7 +27,6 @@ from nadir.tracking.runs.pipeline_run import (
     PIPELINE_VARIABLE,
     RunStatus,
     announce_pipeline,
-    close_abandoned,
     conclude_pipeline,
     forget_pipeline,
     pipeline_run,
@@ -38,7 +34,7 @@ from nadir.tracking.runs.pipeline_run import (
 from nadir.tracking.runs.training_run import close_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 REGISTER = "register"
@@ -91,7 +87,7 @@ class Session:
         self._changed: dict[str, Change] | None = None
         self._ran_before_status: set[str] = set()
         self._started = time.time()
-        self._run_file = _runs(root) / f"{flow_run_id}.json"
+        self._run_file = runs_folder(root) / f"{flow_run_id}.json"
         announce_pipeline(self._run_file, flow_run_id=flow_run_id, name=name)
 
     def run(
@@ -272,56 +268,9 @@ class Session:
         )
 
 
-@contextlib.contextmanager
-def open_session(
-    root: Path, *, until: str | None, flow_run_id: str, name: str
-) -> Iterator[Session]:
-    """A session that holds the workspace, and is closed with what became of it.
-
-    Args:
-        root: The project's root.
-        until: Run only this stage and what it needs; None runs all and registers.
-        flow_run_id: Prefect's id of the flow run.
-        name: The flow run's name, which its MLflow run gets too.
-
-    Raises:
-        NadirError: Another pipeline holds the workspace, or `until` is not a stage.
-    """
-    with workspace_lock(pipeline_folder(root) / "lock") as lock:
-        mend_torn_files(root)
-        _close_abandoned(root)
-        mend_listings(root)
-        session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)
-        status: RunStatus = "KILLED"
-        try:
-            yield session
-            status = "FINISHED"
-        except Exception:
-            status = "FAILED"
-            raise
-        finally:
-            try:
-                session.close(status)
-            except NadirError:
-                # After a failure, the first fault is the one to tell.
-                if status == "FINISHED":
-                    raise
-
-
-def _close_abandoned(root: Path) -> None:
-    """A store that is away now stops no pipeline; the next one closes them."""
-    with contextlib.suppress(NadirError):
-        catch_up(root)
-        close_abandoned(_runs(root), root)
-
-
 def _lineage_warnings(root: Path) -> list[str]:
     git = git_state(root)
     if not git.fault:
         return []
     told = f"warning: the model will not name the code that made it; git says: {git.fault}"
     return [f"{told}\n  fix: {git.fix}"]
-
-
-def _runs(root: Path) -> Path:
-    return pipeline_folder(root) / "runs"

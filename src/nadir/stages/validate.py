@@ -8,8 +8,9 @@ from nadir.config.compute import ComputeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.gate.accepted_profile import read_reference
-from nadir.data.gate.expectations import run_gate, suite
+from nadir.data.gate.expectations import run_gate
 from nadir.data.gate.page import validation_page
+from nadir.data.gate.suite import suite
 from nadir.data.gate.summary import (
     Dataset,
     describe,

@@ -23,10 +23,13 @@ class BatchesAhead:
     Args:
         make: Makes the batch of a step (from 0).
         steps: Of the whole run; nothing is made beyond.
+        in_thread: Whether there is something to overlap: a step on a GPU. On a CPU two threads
+            with a team of workers each would wait for one another: 0.32 s a step where one makes
+            both in 0.20 s (the tiny preset, two cores).
     """
 
-    def __init__(self, make: Callable[[int], Batch], steps: int) -> None:
-        self._make, self._steps = make, steps
+    def __init__(self, make: Callable[[int], Batch], steps: int, *, in_thread: bool) -> None:
+        self._make, self._steps, self._in_thread = make, steps, in_thread
         self._thread = ThreadPoolExecutor(1, "batches-ahead")
         self._coming: dict[int, Future[Batch]] = {}
 
@@ -36,6 +39,8 @@ class BatchesAhead:
         Raises:
             NadirError: Whatever making it raised.
         """
+        if not self._in_thread:
+            return self._make(step)
         coming = self._coming.pop(step, None) or self._thread.submit(self._make, step)
         batch = coming.result()
         if step + 1 < self._steps:

@@ -63,7 +63,9 @@ class Trainer:
             warn=self._say,
         )
         self._step = self._saved_step = 0
-        self._batches = BatchesAhead(self._batch, run.train.steps)
+        self._batches = BatchesAhead(
+            self._batch, run.train.steps, in_thread=accelerator.device.type != "cpu"
+        )
         self._unread: list[tuple[int, StepResult]] = []
         # Several processes look at the step before, with which the device is done.
         self._asked: deque[StepResult] = deque(maxlen=min(accelerator.num_processes, 2))

@@ -12,7 +12,8 @@ import pytest
 from nadir.config.reader import read_section
 from nadir.config.validate import ShareGate, ValidateParams
 from nadir.data import tables
-from nadir.data.gate.expectations import Outcome, run_gate, suite
+from nadir.data.gate.expectations import Outcome, run_gate
+from nadir.data.gate.suite import suite
 from nadir.data.gate.summary import metrics, split, stop_on_critical, worst_examples
 from nadir.data.gate.verdicts import Screened, screen
 from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts

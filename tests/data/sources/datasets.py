@@ -19,7 +19,8 @@ from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits, inspect_file
-from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts, _read_rows, tag_keys
+from nadir.data.inspection.listing import FACTS, TAG_FACTS, ListingFacts, tag_keys
+from nadir.data.inspection.tag_files import read_tag_rows
 from nadir.data.quarantine import Reason
 from nadir.data.vocabulary import load_vocabulary
 
@@ -275,7 +276,7 @@ def examined(source: Source, listing: Listing, root: Path, **changes: Any) -> Sc
             key = (row["path"], row["size"], row["version"])
             facts.append(asdict(inspect_file(source, *key, limits=LIMITS)))
         key = (beside["path"], beside["size"], beside["version"])
-        tag_facts += _read_rows(source, [key]) if beside["path"] else [{}]
+        tag_facts += read_tag_rows(source, [key]) if beside["path"] else [{}]
     found = ListingFacts(
         pa.Table.from_pylist(facts, schema=FACTS),
         pa.Table.from_pylist(tag_facts, schema=TAG_FACTS),

@@ -85,6 +85,19 @@ def test_tags_are_looked_for_beside_the_image(
     assert listed(tmp_path)["x.jpg"]["tags_path"] == chosen
 
 
+def test_a_snapshot_of_a_hub_cache_says_what_to_name_instead(tmp_path: Path) -> None:
+    cache = tmp_path / "datasets--someone--pictures"
+    snapshot = cache / "snapshots" / "0123abc"
+    touch(cache / "blobs", "d2f1")
+    snapshot.mkdir(parents=True)
+    (snapshot / "a.png").symlink_to("../../blobs/d2f1")
+    row = listed(snapshot)["a.png"]
+    assert row["problem"] == "unsafe_path"
+    assert "make the folder that holds both `snapshots` and `blobs` the source" in row["detail"]
+    assert "local_dir" in row["detail"]
+    assert listed(cache)["snapshots/0123abc/a.png"]["problem"] is None
+
+
 def test_links_and_pipes_named_like_images_have_a_fault_and_others_are_counted(
     tmp_path: Path,
 ) -> None:

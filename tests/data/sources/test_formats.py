@@ -125,12 +125,12 @@ def test_a_single_file_may_be_the_source(tmp_path: Path, root: Path, ending: str
 
 
 def test_the_score_is_kept_beside_the_tags(tmp_path: Path) -> None:
-    from nadir.data.inspection.listing import _read_rows
+    from nadir.data.inspection.tag_files import read_tag_rows
 
     source = open_source(str(write(tmp_path, LAYOUTS["booru JSON lines"][1]())), "auto")
     table = source.list_images().table
     columns = (table.column(f"tags_{name}").to_pylist() for name in ("path", "size", "version"))
-    rows = _read_rows(source, list(zip(*columns, strict=True)))
+    rows = read_tag_rows(source, list(zip(*columns, strict=True)))
     assert {row["record_id"]: row["score"] for row in rows} == {
         str(1000 + number): number - 3 for number in range(COUNT)
     }

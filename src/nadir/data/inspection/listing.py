@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,9 @@ from nadir.data.inspection import inspection
 from nadir.data.inspection.fact_cache import KEY, KEY_TYPES, FactCache
 from nadir.data.inspection.inspection import Limits, inspect_file
 from nadir.data.inspection.remembered import complete, missing_files
+from nadir.data.inspection.tag_files import JOIN, read_tag_rows
 from nadir.data.quarantine import Reason
 from nadir.data.tables import CAPTION_LIST, TAG_LIST
-from nadir.data.tag_text import TagsFileError, parse_sources
 from nadir.ground.files import canonical_hash
 
 if TYPE_CHECKING:
@@ -67,13 +66,9 @@ TAG_FACTS: pa.Schema = pa.schema(
 Null where there is none.
 """
 
-# No path has it in it.
-_JOIN = "\0"
 _CHUNK = 64
 _SHARD = 1024
 _FEW_TAG_FILES = 5000
-# Reading a small object over a network is waiting, hardly work.
-_READERS = 16
 LOST = {
     Reason.CRASHED: "the decoder crashed on this file",
     Reason.TIMED_OUT: "reading and decoding it took longer than validate.max_seconds",
@@ -159,8 +154,8 @@ def _tag_keys(batch: pa.RecordBatch) -> pa.RecordBatch:
     joined = [
         pc.binary_join_element_wise(
             own[place],
-            pc.binary_join(pa.ListArray.from_arrays(lists.offsets, fields[place]), _JOIN),
-            _JOIN,
+            pc.binary_join(pa.ListArray.from_arrays(lists.offsets, fields[place]), JOIN),
+            JOIN,
         )
         for place in (0, 2)
     ]
@@ -233,14 +228,14 @@ class _Tags:
         self, chunks: Iterable[Sequence[FileKey]]
     ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
         if self.files < _FEW_TAG_FILES:
-            return ((chunk, _read_rows(self.source, chunk)) for chunk in chunks)
+            return ((chunk, read_tag_rows(self.source, chunk)) for chunk in chunks)
         return self._in_processes(chunks)
 
     def _in_processes(
         self, chunks: Iterable[Sequence[FileKey]]
     ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
         # A chunk counts as one item, so that its files are read at the same time from afar.
-        read = functools.partial(_read_rows, self.source)
+        read = functools.partial(read_tag_rows, self.source)
         limit_s = self.limits.max_seconds * self.chunk
         items = ([chunk] for chunk in chunks)
         work = map_in_processes(
@@ -262,50 +257,6 @@ def _sees_one_of(source: Source, files: Sequence[FileKey]) -> None:
 def inspect_row(source: Source, limits: Limits, file: FileKey) -> Row:
     """`inspect_file` as columns; what a worker process runs."""
     return vars(inspect_file(source, *file, limits=limits))
-
-
-def _read_rows(source: Source, files: Sequence[FileKey]) -> list[Row]:
-    if not source.remote:
-        return [_read_tags(source, *file) for file in files]
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda file: _read_tags(source, *file), files))
-
-
-def _read_tags(source: Source, path: str, size: int, version: str) -> Row:
-    try:
-        contents = _contents(source, path, size, version)
-        if contents is None:
-            detail = "the tag file has changed since it was listed"
-            return {"reason": str(Reason.VANISHED), "detail": detail}
-        found = parse_sources(contents)
-    except FileNotFoundError:
-        return {
-            "reason": str(Reason.VANISHED),
-            "detail": "the tag file is gone since it was listed",
-        }
-    except OSError as error:
-        return {"reason": str(Reason.CANNOT_OPEN), "detail": f"the tag file: {error.strerror}"}
-    except TagsFileError as error:
-        return {"reason": str(Reason.BAD_TAGS_FILE), "detail": str(error)}
-    tags = [{"name": name, "class": kind} for name, kind in found.tags]
-    row: Row = {"tags": tags, "written": found.written, "well_formed": found.well_formed}
-    if found.captions:
-        row["captions"] = [{"kind": kind, "text": text} for kind, text in found.captions]
-    row |= {"year": found.year, "kept_tags": found.kept}
-    return row | {"rating": found.rating, "score": found.score, "record_id": found.record_id}
-
-
-def _contents(source: Source, path: str, size: int, version: str) -> list[tuple[bytes, str]] | None:
-    """Bytes and name of each file of a key; None when one is not what was listed."""
-    found, total, most = [], 0, 0
-    for name, stated in zip(path.split(_JOIN), version.split(_JOIN), strict=True):
-        content = source.read(name, tag_text.MAX_BYTES + 1)
-        if content.version != stated:
-            return None
-        found.append((content.data, name))
-        total, most = total + len(content.data), max(most, len(content.data))
-    # A longer file is not read to its end.
-    return found if total == size or most > tag_text.MAX_BYTES else None
 
 
 def lost_row(_file: FileKey, loss: Loss) -> Row:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nadir.config.gate import GateParams
-    from nadir.evaluation.verdict.judgement import Judgement, Line
+    from nadir.evaluation.verdict.outcome import Judgement, Line
 
 _THUMBNAIL_PX = 192
 _MOST_PAIRS = 48  # keeps the page far below 20 MB

@@ -30,7 +30,7 @@ from nadir.tracking.store.connection import connect, store_faults
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from nadir.evaluation.verdict.judgement import Judgement
+    from nadir.evaluation.verdict.outcome import Judgement
     from nadir.tracking.registry.versions import Version
 
 VERDICT_TAG = "nadir.judged"

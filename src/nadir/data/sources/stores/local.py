@@ -168,6 +168,12 @@ _LEAVES = _Why(
     "the link leads out of the source and is not followed",
     "links that leave the folder",
 )
+_HUB_CACHE = _Why(
+    Reason.UNSAFE_PATH,
+    "the link leads out of the source, to the blobs of a Hugging Face cache; make the folder that "
+    "holds both `snapshots` and `blobs` the source, or download with local_dir",
+    "links that leave the folder",
+)
 _NO_TEXT = _Why(Reason.BAD_NAME, "the name is not UTF-8", "names that are not UTF-8")
 
 
@@ -180,7 +186,7 @@ def _why_not(entry: os.DirEntry[str], folder: str, root: str) -> _Why | None:
         if not Path(target).is_file():
             return _NOWHERE
         if not _within(target, root):
-            return _LEAVES
+            return _HUB_CACHE if Path(target).parent.name == "blobs" else _LEAVES
     elif not entry.is_file():
         return _PIPE
     return None if _is_text(folder + entry.name) else _NO_TEXT
