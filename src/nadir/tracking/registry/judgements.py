@@ -28,6 +28,7 @@ from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, store_faults
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
     from nadir.evaluation.verdict.outcome import Judgement
@@ -66,7 +67,6 @@ class Judged:
     page: Path | None = None
 
 
-@store_faults()
 def judge_version(root: Path, version: Version, *, draw: Draw) -> Judged:
     """Judge a version beside the champion of this moment, and write it on version and run.
 
@@ -84,32 +84,49 @@ def judge_version(root: Path, version: Version, *, draw: Draw) -> Judged:
     from nadir.evaluation.metrics import METRICS
     from nadir.evaluation.verdict.judgement import judge
 
-    client = connect(root)
-    number = alias_table(client, version.name).get(CHAMPION)
-    champion = resolve_version(f"models:/{version.name}/{number}", root) if number else None
-    if champion is None or champion.md5 == version.md5:
-        said = version.tags.get(VERDICT_TAG)
-        if said is not None:  # what it won by stays on the champion
-            return Judged(said, version.tags.get(_REASON_TAG, ""))
-        done = Judged(ALONE, "there is no other champion to compare with: absolute checks only")
-        _write_tags(client, version, done, None)
-        return done
+    with store_faults():
+        client = connect(root)
+        champion = _live(client, root, version)
+        if champion is None:
+            return _alone(client, version)
     params = read_section("gate", GateParams, root / PARAMS_FILE)
     try:
         folders = _folders(client, root, champion, version, draw)
-        tables = [read_evaluation(folder / TABLE) for folder in folders]
-    except NadirError as error:
-        reason = f"version {number} cannot be compared with: {error.what}"
+        tables = [_table(folder) for folder in folders]
+    except _NotComparableError as error:
+        reason = f"version {champion.version} cannot be compared with: {error.what}"
         done = Judged("inconclusive", reason, champion.version)
-        _write_tags(client, version, done, champion)
+        with store_faults():
+            _write_tags(client, version, done, champion)
         return done
     judgement = judge(tables[0], tables[1], params, METRICS)
     page = _write_page(root, champion, version, judgement, folders, params)
     done = Judged(judgement.verdict, judgement.reason, champion.version, page)
-    for file in sorted(page.parent.iterdir()):
-        client.log_artifact(version.run_id, str(file), _FOLDER)
-    # Last, so that whoever reads the tags finds the report.
-    _write_tags(client, version, done, champion, judgement.protocol_id)
+    with store_faults():
+        for file in sorted(page.parent.iterdir()):
+            client.log_artifact(version.run_id, str(file), _FOLDER)
+        # Last, so that whoever reads the tags finds the report.
+        _write_tags(client, version, done, champion, judgement.protocol_id)
+    return done
+
+
+class _NotComparableError(NadirError):
+    """An evaluation that is not there and cannot be made, whatever the store says."""
+
+
+def _live(client: MlflowClient, root: Path, version: Version) -> Version | None:
+    """The champion; None where there is none, or it has the very weights."""
+    number = alias_table(client, version.name).get(CHAMPION)
+    champion = resolve_version(f"models:/{version.name}/{number}", root) if number else None
+    return None if champion is None or champion.md5 == version.md5 else champion
+
+
+def _alone(client: MlflowClient, version: Version) -> Judged:
+    said = version.tags.get(VERDICT_TAG)
+    if said is not None:  # what it won by stays on the champion
+        return Judged(said, version.tags.get(_REASON_TAG, ""))
+    done = Judged(ALONE, "there is no other champion to compare with: absolute checks only")
+    _write_tags(client, version, done, None)
     return done
 
 
@@ -160,18 +177,42 @@ def require_judged(candidate: Version, champion: Version | None) -> None:
 def _folders(
     client: MlflowClient, root: Path, champion: Version, version: Version, draw: Draw
 ) -> list[Path]:
-    """Evaluations of both by one protocol, the candidate's own if possible."""
+    """Evaluations of both by one protocol, the candidate's own if possible.
+
+    While something is drawn, nobody waits for the store.
+    """
     protocol_id = _own_protocol(client, root, version)
     for _ in range(3):
-        if protocol_id is not None:
-            found = [kept_evaluation(client, root, one, protocol_id) for one in (champion, version)]
-            folders = [folder for folder in found if folder is not None]
-            if len(folders) == len(found):
-                return folders
-        protocol_id = draw(champion, version, protocol_id)
-    raise NadirError("its evaluation is not where it was put", fix="judge again")
+        folders = _kept(client, root, (champion, version), protocol_id)
+        if folders is not None:
+            return folders
+        try:
+            protocol_id = draw(champion, version, protocol_id)
+        except NadirError as error:
+            raise _NotComparableError(error.what, where=error.where, fix=error.fix) from error
+    raise _NotComparableError("its evaluation is not where it was put", fix="judge again")
 
 
+def _table(folder: Path) -> pd.DataFrame:
+    try:
+        return read_evaluation(folder / TABLE)
+    except NadirError as error:
+        raise _NotComparableError(error.what, where=error.where, fix=error.fix) from error
+
+
+@store_faults()
+def _kept(
+    client: MlflowClient, root: Path, versions: tuple[Version, ...], protocol_id: str | None
+) -> list[Path] | None:
+    """Their evaluations by a protocol; None where one lacks."""
+    if protocol_id is None:
+        return None
+    found = [kept_evaluation(client, root, one, protocol_id) for one in versions]
+    folders = [folder for folder in found if folder is not None]
+    return folders if len(folders) == len(found) else None
+
+
+@store_faults()
 def _own_protocol(client: MlflowClient, root: Path, version: Version) -> str | None:
     kept = main_workspace(root) / "work" / "evaluations"
     mine = sorted(
