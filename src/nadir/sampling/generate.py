@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from nadir.config.caption import CaptionParams
     from nadir.sampling.kept_latents import KeptLatents
+    from nadir.sampling.prompt_format import PromptFormat
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,30 @@ class PromptEncodings:
         self._most = most
         self._known: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self._asking = threading.Lock()
+
+    @classmethod
+    def of(
+        cls,
+        pipeline: StableDiffusionXLPipeline,
+        form: PromptFormat,
+        *,
+        original_size: tuple[int, int] | None = None,
+        as_written: Iterable[str] = (),
+        most: int | None = None,
+    ) -> PromptEncodings:
+        """How a checkpoint's pipeline is asked in the form of its training.
+
+        Without `original_size` the training's own is claimed.
+        """
+        return cls(
+            text_encoder(pipeline),
+            form.captions,
+            original_size or form.original_size,
+            tags=form.tags,
+            aliases=form.aliases,
+            as_written=as_written,
+            most=most,
+        )
 
     def get(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [B, S, D] and pooled vectors [B, P] of the prompts."""

@@ -43,24 +43,17 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         from nadir.ground.workspace import project_root
         from nadir.model.load import load_checkpoint_info, load_pipeline
         from nadir.pipeline.storage.cache import materialise
-        from nadir.sampling.generate import PromptEncodings, text_encoder
+        from nadir.sampling.generate import PromptEncodings
         from nadir.sampling.prompt_format import PromptFormat
 
         pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))
         root = project_root(Path(os.environ.get(PROJECT_VARIABLE, ".")))
         folder = materialise(pointer["md5"], root)
-        prompt_format = PromptFormat.of(load_checkpoint_info(folder).training)
+        form = PromptFormat.of(load_checkpoint_info(folder).training)
         answer_plainly()
         self._drawing = threading.Lock()
         self._pipeline = load_pipeline(folder)
-        self._encodings = PromptEncodings(
-            text_encoder(self._pipeline),
-            prompt_format.captions,
-            original_size=prompt_format.original_size,
-            tags=prompt_format.tags,
-            aliases=prompt_format.aliases,
-            most=_KEPT_PROMPTS,
-        )
+        self._encodings = PromptEncodings.of(self._pipeline, form, most=_KEPT_PROMPTS)
         self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor
 
     def predict(

@@ -27,7 +27,7 @@ from nadir.ground.workspace import work_folder
 from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
-from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.generate import PromptEncodings
 from nadir.sampling.kept_latents import KeptLatents
 from nadir.sampling.prompt_format import PromptFormat
 from nadir.stages.runner import run
@@ -112,12 +112,10 @@ def evaluate_model(
         plan=plan,
         params=params,
         scaling=info.latent_scaling,
-        encodings=PromptEncodings(
-            text_encoder(pipeline),
-            own.captions,
+        encodings=PromptEncodings.of(
+            pipeline,
+            own,
             original_size=plan.original_size,
-            tags=own.tags,
-            aliases=own.aliases,
             as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
@@ -128,14 +126,16 @@ def evaluate_model(
             rarity=tag_rarity(artifacts.TAGS),
         ),
     )
-    hashes = {
-        path.relative_to(folder).as_posix(): file_hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    hashes = _hashes(folder)
     key = canonical_hash([hashes, _code(), str(device), plan.protocol_id, params.batch_size])[:32]
     kept = KeptLatents(work_folder("evaluating") / key)
     return evaluate(subject, advance=progress.advance, kept=kept), hashes
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Of each file of a checkpoint, by its path in it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
 
 
 def _holdout(params: EvaluateParams, prompt_format: PromptFormat) -> list[HeldOutImage]:

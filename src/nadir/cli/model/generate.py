@@ -114,21 +114,15 @@ def _draw(
     canvas: tuple[int, int],
 ) -> Iterator[Drawing]:
     from nadir.model.load import load_checkpoint_info
-    from nadir.sampling.generate import PromptEncodings, text_encoder
+    from nadir.sampling.generate import PromptEncodings
     from nadir.sampling.generate import generate as draw
     from nadir.sampling.prompt_format import PromptFormat
 
-    prompt_format = PromptFormat.of(load_checkpoint_info(folder).training)
+    form = PromptFormat.of(load_checkpoint_info(folder).training)
     return draw(
         pipeline,
         [(prompt, seed) for seed in seeds],
-        encodings=PromptEncodings(
-            text_encoder(pipeline),
-            prompt_format.captions,
-            prompt_format.original_size,
-            tags=prompt_format.tags,
-            aliases=prompt_format.aliases,
-        ),
+        encodings=PromptEncodings.of(pipeline, form),
         cfg_scale=cfg,
         steps=steps,
         size=canvas,

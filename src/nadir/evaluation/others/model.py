@@ -22,7 +22,7 @@ from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.decode import decode, pixel_array
-from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.generate import PromptEncodings
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
@@ -94,12 +94,10 @@ def evaluate_other(
         plan=plan,
         params=params,
         scaling=info.latent_scaling,
-        encodings=PromptEncodings(
-            text_encoder(pipeline),
-            form.captions,
+        encodings=PromptEncodings.of(
+            pipeline,
+            form,
             original_size=plan.original_size,
-            tags=form.tags,
-            aliases=form.aliases,
             as_written=[image.caption for image in holdout],
         ),
         holdout=holdout,
