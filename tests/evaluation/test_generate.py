@@ -56,6 +56,21 @@ def test_an_image_does_not_depend_on_what_shares_its_batch(pipeline, encodings):
         assert np.abs(first - second).max() < 1e-4
 
 
+def test_a_prompts_states_do_not_depend_on_what_is_asked_with_it(pipeline):
+    captions = PromptFormat.of({}).captions
+    known = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)  # with which states of a batch have other last digits
+        together = PromptEncodings(text_encoder(pipeline), captions)
+        hidden_BSD, pooled_BP = together.get(PROMPTS)
+        for place, prompt in enumerate(PROMPTS):
+            hidden, pooled = PromptEncodings(text_encoder(pipeline), captions).get([prompt])
+            assert torch.equal(hidden[0], hidden_BSD[place])
+            assert torch.equal(pooled[0], pooled_BP[place])
+    finally:
+        torch.set_num_threads(known)
+
+
 def test_prompt_seed_and_scale_each_change_the_image(pipeline, encodings):
     base = pixels(pipeline, encodings, [(PROMPTS[0], 1)])[0]
     others = [

@@ -140,12 +140,13 @@ class PromptEncodings:
         return write_prompt(prompt, self._captions, self._aliases)
 
     def _encode(self, new: Sequence[str]) -> None:
-        if not new:
-            return
-        written = [self.written(text) for text in new]
-        hidden_BSD, pooled_BP = self._encoder.encode(written, self._captions.token_chunks)
-        for prompt, hidden, pooled in zip(new, hidden_BSD.cpu(), pooled_BP.cpu(), strict=True):
-            self._known[prompt] = (hidden, pooled)
+        # One at a time: the last digits of a prompt's states depend on how many are encoded at
+        # once, and a picture must not depend on what else was asked before it.
+        for prompt in new:
+            hidden_BSD, pooled_BP = self._encoder.encode(
+                [self.written(prompt)], self._captions.token_chunks
+            )
+            self._known[prompt] = (hidden_BSD[0].cpu(), pooled_BP[0].cpu())
 
     def _forget(self, used: Sequence[str]) -> None:
         """Let go of the prompts that were not used for longest."""
