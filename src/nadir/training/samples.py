@@ -139,9 +139,7 @@ def load_samples(
     """
     images = read_table(manifest, MANIFEST, ["sha256", "split", "repeats"])
     train = pc.equal(images["split"], "train").to_numpy()
-    row_of = pc.index_in(pa.array(index["sha256"], pa.string()), images["sha256"].combine_chunks())
-    row_of = pc.fill_null(row_of, -1).to_numpy()
-    positions = np.flatnonzero((row_of >= 0) & train[row_of])
+    positions, rows = _join(index, images["sha256"], train)
     if not len(positions):
         raise NadirError(
             "no training image has a latent",
@@ -151,8 +149,6 @@ def load_samples(
     chosen, table = index.iloc[positions], read_table(tags, TAGS)
     coder, names = TagCoder(table), tag_names(table)
     uses = training_uses(manifest, coder)
-    # The tags are of training images alone, so those before an image say which of them it is.
-    rows = (np.cumsum(train) - 1)[row_of[positions]]
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
     if regularisation and (regularisation.tags or regularisation.folders):
         paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
@@ -179,6 +175,23 @@ def load_samples(
         else None,
         aliases=_aliases(rules, names) if rules else {},
     )
+
+
+def _join(
+    index: pd.DataFrame, hashes: pa.ChunkedArray, train: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the latent index that are training images, and which of those each is.
+
+    Args:
+        index: The latent index.
+        hashes: The manifest's sha256.
+        train: Whether each image of the manifest is one for training.
+    """
+    row_of = pc.index_in(pa.array(index["sha256"], pa.string()), hashes.combine_chunks())
+    row_of = pc.fill_null(row_of, -1).to_numpy()
+    positions = np.flatnonzero((row_of >= 0) & train[row_of])
+    # Tags are of training images alone, so those before an image say which of them it is.
+    return positions, (np.cumsum(train) - 1)[row_of[positions]]
 
 
 def _aliases(rules: Path, names: Sequence[tuple[str, str]]) -> dict[str, str]:
