@@ -84,6 +84,14 @@ def kept_evaluation(
     return folder
 
 
+def protocol_of_run(client: MlflowClient, version: Version) -> str | None:
+    """The protocol by which the run of a version evaluated it; None where it kept no evaluation."""
+    if TABLE not in {file.path for file in client.list_artifacts(version.run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        return protocol_of(Path(client.download_artifacts(version.run_id, TABLE, scratch)))
+
+
 def protocol_of(table: Path) -> str | None:
     """The protocol that the rows of a table name; None of an empty or damaged one."""
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.config.gate import GateParams
@@ -20,7 +19,7 @@ from nadir.tracking.registry.evaluations import (
     PICTURES,
     TABLE,
     kept_evaluation,
-    protocol_of,
+    protocol_of_run,
     read_evaluation,
 )
 from nadir.tracking.registry.versions import CHAMPION, alias_table, resolve_version
@@ -28,6 +27,8 @@ from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, store_faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from mlflow import MlflowClient
 
@@ -220,10 +221,7 @@ def _own_protocol(client: MlflowClient, root: Path, version: Version) -> str | N
     )
     if mine:
         return mine[-1].parent.name
-    files = {file.path for file in client.list_artifacts(version.run_id)}
-    if TABLE not in files:
-        return None
-    return protocol_of(Path(client.download_artifacts(version.run_id, TABLE)))
+    return protocol_of_run(client, version)
 
 
 def _write_page(
