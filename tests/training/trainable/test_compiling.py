@@ -110,12 +110,13 @@ def test_a_machine_without_a_compiler_is_refused_before_the_first_step(
 
 
 def test_a_compiled_training_resumes_to_the_bit(project: Path, tmp_path: Path) -> None:
-    """The resumed one makes its graphs anew, and meets the shapes in another order."""
+    """The resumed one makes its graphs anew, and meets first the shape that came second."""
     compiled = train(tmp_path / "straight", **SHORT)
     made = graphs()
     torch._dynamo.reset()
     with pytest.raises(NadirError, match="stopped"):
-        train(tmp_path / "w", stop_at=3)
+        train(tmp_path / "w", stop_at=2)
+    assert [path.name for path in (tmp_path / "w/checkpoints").iterdir()] == ["step-000003"]
     torch._dynamo.reset()
     train(tmp_path / "w")
     assert_equal_weights(tmp_path / "straight", tmp_path / "w")
