@@ -19,7 +19,7 @@ MAX_GRAPHS = 256
 """Of one training; each is made when a block first meets a shape."""
 
 # Graphs of one shape each. One for all shapes would be fewer, but it may depend on the shape that
-# came first, and which of two that fit is used depends on the step before: a resumed training would
+# came first, and which of two that fit is used depends on the step before: a resumed training could
 # differ. On a GPU, kernels are chosen by rule instead of by the clock, for the same reason.
 _HOW: dict[str, Any] = {
     "dynamic": False,
