@@ -78,6 +78,12 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
     assert "nadir params schema" in text
 
 
+ADAPTER = (
+    "{kind: dora, rank: 2, alpha: 2.0, patterns: {}, convolutions: false, text_encoders: false, "
+    "from: null}"
+)
+
+
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
@@ -95,6 +101,10 @@ def test_all_faults_are_told_at_once_with_line_and_remedy(params_file: Path) -> 
         (["noise.beta_end=0.0001"], "beta_end must be greater"),
         (["compute.processes=3"], "multiple of compute.processes"),
         (["train.preview_prompts=[]"], "preview_every needs at least one"),
+        (
+            ["train.compile=blocks", f"train.adapter={ADAPTER}"],
+            "compile blocks goes with adapters of kind lora and oft alone",
+        ),
         (
             ["train.validation.every=0", "train.stop_on=[rare_tags]"],
             "rare_tags need validation.every above 0",

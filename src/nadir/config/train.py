@@ -108,6 +108,10 @@ class TrainParams(Section):
     """Precision of the trained weights; bf16 is rounded by chance, so small updates count."""
     gradient_checkpointing: bool
     """Trade time for memory in the U-Net."""
+    compile: Literal["off", "blocks"]
+    """`blocks`: the U-Net's transformer blocks run as graphs that torch.compile makes, one for each
+    kind of block and shape of batch; the first steps with each wait for it. Pictures are drawn
+    without."""
     frozen_models: Literal["device", "host"]
     """Where text encoders and VAE wait while they are not needed. From the host, frozen text
     encoders visit the device for each batch's captions, and previews are decoded on the host."""
@@ -148,6 +152,10 @@ class TrainParams(Section):
             "with an adapter, what is trained is always fp32: weights fp32": (
                 self.adapter and self.weights != "fp32"
             ),
+            "compile blocks goes with adapters of kind lora and oft alone, as torch cannot trace "
+            "peft's code of the others: compile 'off'": self.compile == "blocks"
+            and self.adapter
+            and self.adapter.kind not in {"lora", "oft"},
             "stop_on: high_sigma and rare_tags need validation.every above 0": not (
                 self.validation.every
             )

@@ -13,6 +13,7 @@ from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import call_unet
 from nadir.model.sdxl.text import encode_tokens
+from nadir.training.compiling import compilation_faults, compile_blocks, uncompiled
 from nadir.training.optim.by_parameter import ByParameterUpdate
 from nadir.training.optim.schedules import learning_rate
 from nadir.training.optim.update import Update, WholeUpdate
@@ -91,6 +92,7 @@ class TrainStep:
 
     Attributes:
         trainable: On the device.
+        compiled_blocks: Blocks that run as graphs.
     """
 
     def __init__(
@@ -110,6 +112,9 @@ class TrainStep:
             trainable.text.models.to(accelerator.device)
         if params.gradient_checkpointing:
             network.enable_gradient_checkpointing()
+        self.compiled_blocks = 0
+        if params.compile == "blocks":
+            self.compiled_blocks = compile_blocks(network, accelerator.device)
         self._weights = trainable.weights()
         self._average = make_average(self._weights, params) if params.ema_decay else None
         self._update = make_update(trainable, params, accelerator, self._average)
@@ -134,7 +139,7 @@ class TrainStep:
         predict = functools.partial(call_unet, self._update.model)
         parts = batch.parts(self._params.gradient_accumulation)
         for index, part in enumerate(parts, start=1):
-            with self._update.part(last=index == len(parts)), self._saved_activations():
+            with self._update.part(last=index == len(parts)), self._around_a_part():
                 result = self._objective(predict, self._conditioned(part))
                 self._update.backward(result.loss)
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
@@ -146,11 +151,16 @@ class TrainStep:
         is_alone = self._accelerator.num_processes == 1
         return StepResult(facts, norm, rate, asked if is_alone else None)
 
-    def _saved_activations(self) -> contextlib.AbstractContextManager[object]:
-        """Where the tensors that the backward pass needs wait for it."""
-        if self._params.activation_offload:
-            return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _around_a_part(self) -> Iterator[None]:
+        """Where the tensors that the backward pass needs wait for it; faults of compiling."""
+        with contextlib.ExitStack() as around:
+            if self.compiled_blocks:
+                around.enter_context(compilation_faults())
+            if self._params.activation_offload:
+                pin = torch.cuda.is_available()
+                around.enter_context(torch.autograd.graph.save_on_cpu(pin_memory=pin))
+            yield
 
     def _conditioned(self, part: Batch) -> Batch:
         """The batch with text states of the present text encoders, where those are trained."""
@@ -163,7 +173,8 @@ class TrainStep:
     @contextlib.contextmanager
     def published(self) -> Iterator[Trainable]:
         """Inside the block it holds the weights to publish: the average, if there is one."""
-        with self._average.applied() if self._average else self._update.published():
+        averaged = self._average.applied() if self._average else self._update.published()
+        with averaged, uncompiled() if self.compiled_blocks else contextlib.nullcontext():
             yield self.trainable
 
     def snapshot(self, step: int, facts: dict[str, Any]) -> Snapshot:

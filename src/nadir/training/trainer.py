@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.events import Progress, say
 from nadir.training.ahead import BatchesAhead
+from nadir.training.compiling import MAX_GRAPHS
 from nadir.training.reports.departures import drawn_weights, objective_notes
 from nadir.training.reports.divergence import diverged
 from nadir.training.reports.history import History
@@ -146,6 +147,11 @@ class Trainer:
             f"{epochs:.1f} epochs, "
             f"{self._accelerator.num_processes} x {self._accelerator.device.type}"
         )
+        if blocks := self._train_step.compiled_blocks:
+            self._say(
+                f"train: {blocks} blocks are compiled when they first meet a shape of batch, "
+                f"into at most {MAX_GRAPHS} graphs"
+            )
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         self._say(f"train: loss weight by band: {told}")
         lines, notes = objective_notes(run)

@@ -21,6 +21,7 @@ from tests.support.training_project import write_project
 from tests.training.conftest import ROOT
 from tests.training.test_trainer import FINGERPRINT, Recorder
 from tests.training.trainable.setting_rows import BASE, ROWS, STEPS, adapter
+from torch._dynamo.utils import counters
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
@@ -75,6 +76,8 @@ def advance(step: TrainStep, run: Any) -> list[float]:
 @functools.cache
 def steps_alone(params_json: str) -> dict[str, Any]:
     """What some steps give and take; many rows have one training in common."""
+    torch._dynamo.reset()
+    counters.clear()
     step, run = made(TrainParams.model_validate_json(params_json))
     found: dict[str, Any] = {"forwards": 0, "kept_beside": False}
 
@@ -92,6 +95,7 @@ def steps_alone(params_json: str) -> dict[str, Any]:
         parts = [trainable.network, *encoders]
         weights = [dict(digests(part.state_dict(), "weights")) for part in parts]
     found["numbers"] = (losses, weights)
+    found["graphs"] = counters["stats"]["unique_graphs"] > 0
     found["visits"] = run.text.visits
     found["states"] = sorted(step.snapshot(STEPS, {}).optimizer)
     hollow = {"w": torch.nn.Parameter(torch.zeros(1, device="meta"))}
