@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast fuzz durations evidence lint format bench servers schema deps lock clean
+.PHONY: help install run test test-again test-fast fuzz durations evidence lint format bench servers schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 # A file of tests stays on one worker, and the longest file starts first.
 test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-again: $(STAMP) ## The files with a test that failed last, one after another
+	@files=$$($(BIN)/python scripts/failed_test_files.py) && $(BIN)/pytest $$files
 
 test-fast: $(STAMP) ## The tests that take under 0.1 s, and a short one of every folder
 	@$(BIN)/pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder

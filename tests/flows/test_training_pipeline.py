@@ -193,14 +193,20 @@ def test_sigterm_stops_the_stage_saves_and_leaves_no_process(project: MiniProjec
         text=True,
     )
     assert child.stdout is not None
+    said = []
     for line in child.stdout:
+        said.append(line)
         if "train: waiting" in line:
             break
+    assert "train: waiting" in said[-1], "it ended by itself:\n" + "".join(said)
     started = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=120)
+    rest, _ = child.communicate(timeout=120)
     assert child.returncode != 0
-    (saved,) = (project.root / "work/training").glob("*/saved")
+    kept = list((project.root / "work/training").glob("*/saved"))
+    log = (project.root / "work/logs/train.log").read_text(encoding="utf-8")
+    assert kept, f"nothing was saved:\n{''.join(said)}{rest}\ntrain.log:\n{log}"
+    (saved,) = kept
     assert saved.read_text() == "yes"
     assert read_json(project.root / "work/pipeline/last.json")["status"] == "killed"
     deadline = time.monotonic() + 20
