@@ -20,13 +20,14 @@ from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.graph import import_dvc, stage_order
+from nadir.pipeline.listing_first import Earlier
 from nadir.pipeline.opening import open_session
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.lock import WorkspaceTakenError
 from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
+from nadir.pipeline.registering import REGISTER
 from nadir.pipeline.servers.proxies import without_unusable_proxies
 from nadir.pipeline.servers.temporary_server import prefect_environment, temporary_server
-from nadir.pipeline.session import REGISTER, Session
 from nadir.pipeline.status import read_status, results_table
 from nadir.tracking.store.connection import import_mlflow, is_transient
 
@@ -55,8 +56,13 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
+    from nadir.pipeline.processes.process import StageResult
+    from nadir.pipeline.session import Session
+
 mask_logs()
 
+# What `nadir run` found before it needed a flow.
+_earlier: ContextVar[Earlier | None] = ContextVar("earlier", default=None)
 # Set by `run_pipeline`; a worker prints Prefect's own log, which has every line already.
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
 
@@ -64,11 +70,12 @@ _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
 SAMPLES = artifacts.SAMPLES / "grid.png"
 
 
-def run_pipeline(until: str | None = None) -> dict[str, Any]:
+def run_pipeline(until: str | None = None, earlier: Earlier | None = None) -> dict[str, Any]:
     """Run the flow in this process; what `nadir run` calls.
 
     Args:
         until: Run only this stage and what it needs; None runs all and registers.
+        earlier: Stages that ran just now; they are not run again.
 
     Returns:
         The status afterwards, as `nadir status --json` prints it.
@@ -80,12 +87,13 @@ def run_pipeline(until: str | None = None) -> dict[str, Any]:
     if until not in {None, REGISTER}:
         stage_order(project_root(), until)  # a wrong name needs no server
     console = PipelineConsole()
-    token = _console.set(console)
+    tokens = _console.set(console), _earlier.set(earlier)
     try:
         with interrupted_when_told_to_stop(), prefect_server(console.note), _server_faults():
             result: dict[str, Any] = training_pipeline(until=until)
     finally:
-        _console.reset(token)
+        _console.reset(tokens[0])
+        _earlier.reset(tokens[1])
     return result
 
 
@@ -112,10 +120,18 @@ def _run(until: str | None) -> dict[str, Any]:
     root = project_root()
     os.chdir(root)
     console = _console.get() or PipelineConsole(silent=True)
-    with open_session(root, until=until, flow_run_id=flow_run.id, name=flow_run.name) as session:
+    earlier = _earlier.get() or Earlier()
+    with open_session(
+        root,
+        until=until,
+        flow_run_id=flow_run.id,
+        name=flow_run.name,
+        earlier=earlier.results,
+    ) as session:
         for note in session.notes:
             get_run_logger().warning("%s", note)
-            console.note(note)
+            if not earlier.results:
+                console.note(note)
         for stage in session.stages:
             _stage_task(stage)(session, stage, console)
         if session.registers:
@@ -140,6 +156,9 @@ def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> Non
     running the pipeline again.
     """
     logger = get_run_logger()
+    if stage in session.results:
+        _tell_earlier(session.results[stage])
+        return
     progress = _ProgressBar(stage)
 
     def line(text: str) -> None:
@@ -153,6 +172,14 @@ def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> Non
             console.ended(session.results[stage])
     progress.finish()
     logger.info("%s: %s in %.1f s", stage, result.state, result.duration_s)
+
+
+def _tell_earlier(result: StageResult) -> None:
+    """The log of a stage that ran before the flow."""
+    earlier = _earlier.get() or Earlier()
+    for line in earlier.lines.get(result.stage, []):
+        get_run_logger().info("%s", line)
+    get_run_logger().info("%s: %s in %.1f s", result.stage, result.state, result.duration_s)
 
 
 def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -176,19 +203,10 @@ def register_model(session: Session, console: PipelineConsole) -> None:
         get_run_logger().info("%s", line)
         console.note(line)
 
-    done = session.register(say)
-    version = done.version
-    what = "registered" if done.created else "already is"
-    aliases = ", ".join(version.aliases) or "no alias"
-    text = f"register: {what} {version.name} version {version.version} ({aliases})"
-    get_run_logger().info("%s", text)
-    console.note(text)
-    judged = session.judged
-    if judged is not None:
-        say(f"judge: {judged.verdict}: {judged.reason}")
-        if judged.page is not None:
-            say(f"judge: report: {judged.page}")
-    session.share(say)
+    session.register(say)
+    for line in session.registering.told():
+        say(line)
+    session.registering.share(say, git_fault_is_told=bool(session.notes))
 
 
 class _ProgressBar:

@@ -19,7 +19,7 @@ from nadir.pipeline.opening import open_session
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.status import read_status
 from nadir.pipeline.storage.cleaning import clean
-from nadir.pipeline.torn_files import mend_torn_files
+from nadir.pipeline.storage.torn_files import mend_torn_files
 
 
 def empty(_data: bytes) -> bytes:

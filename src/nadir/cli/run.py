@@ -48,14 +48,17 @@ def run(
     _write_params([*(set_ or []), *([source] if source else [])])
     _make_sample_if_missing()
     from nadir.cli.status import print_summary
+    from nadir.pipeline.listing_first import Earlier, run_without_news
 
-    print_summary(_load_flow(root).run_pipeline(until=until))
+    earlier = Earlier()
+    status = run_without_news(root, until, earlier)
+    print_summary(status or _load_flow(root).run_pipeline(until=until, earlier=earlier))
 
 
 def _check_stage(root: Path, until: str | None) -> None:
     """Refuse a wrong name, and a folder without git, before anything is written."""
     from nadir.pipeline.graph import require_repository, stage_order
-    from nadir.pipeline.session import REGISTER
+    from nadir.pipeline.registering import REGISTER
 
     require_repository(root)
     if until not in {None, REGISTER}:

@@ -6,12 +6,16 @@ import contextlib
 import difflib
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.files import DamagedJsonError, read_json_object, write_json
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.pipeline.freshness import Change, change_by_dvc
 from nadir.pipeline.processes.process import require_user_name
+from nadir.pipeline.record import pipeline_folder
 from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file
 
 if TYPE_CHECKING:
@@ -31,6 +35,27 @@ def stage_graph(root: Path) -> StageGraph:
     """
     with open_repository(root) as repo:
         return graph_of(repo)
+
+
+def pipeline_graph(root: Path) -> StageGraph:
+    """`stage_graph`, remembered for as long as `dvc.yaml` is the same.
+
+    Raises:
+        NadirError: As `stage_graph`, where DVC has to be asked.
+    """
+    try:
+        text = (root / "dvc.yaml").read_bytes()
+    except OSError:
+        return stage_graph(root)
+    key = f"{sha256(text).hexdigest()} {version('dvc')}"
+    file = pipeline_folder(root) / "graph.json"
+    with contextlib.suppress(OSError, DamagedJsonError, KeyError, TypeError):
+        kept = read_json_object(file)
+        if kept["of"] == key:
+            return {name: frozenset(needed) for name, needed in kept["stages"]}
+    graph = stage_graph(root)
+    write_json(file, {"of": key, "stages": [[name, sorted(graph[name])] for name in graph]})
+    return graph
 
 
 def graph_of(repo: Repo) -> StageGraph:
@@ -128,6 +153,17 @@ def closed_repository(root: Path) -> Repo:
     return repo
 
 
+def dvc_settings(root: Path) -> str:
+    """All that DVC's configuration files say, as one text."""
+    return repr(sorted(_flat(closed_repository(root).config)))
+
+
+def _flat(tree: Any, prefix: str = "") -> list[str]:
+    if not hasattr(tree, "items"):
+        return [f"{prefix}={tree}"]
+    return [line for key, value in tree.items() for line in _flat(value, f"{prefix}.{key}")]
+
+
 def stage_order(root: Path, until: str | None = None) -> list[str]:
     """Names of the stages so that each comes after all it depends on; ties as in `dvc.yaml`.
 
@@ -138,7 +174,7 @@ def stage_order(root: Path, until: str | None = None) -> list[str]:
     Raises:
         NadirError: `until` is not a stage.
     """
-    return order(stage_graph(root), until)
+    return order(pipeline_graph(root), until)
 
 
 def order(graph: StageGraph, until: str | None = None) -> list[str]:

@@ -10,18 +10,25 @@ from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.record import pipeline_folder, runs_folder
 from nadir.pipeline.session import Session
 from nadir.pipeline.storage.cached_damage import mend_listings
-from nadir.pipeline.torn_files import mend_torn_files
+from nadir.pipeline.storage.torn_files import mend_torn_files
 from nadir.tracking.runs.journal import catch_up
 from nadir.tracking.runs.pipeline_run import RunStatus, close_abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from nadir.pipeline.processes.process import StageResult
 
 
 @contextlib.contextmanager
 def open_session(
-    root: Path, *, until: str | None, flow_run_id: str, name: str
+    root: Path,
+    *,
+    until: str | None,
+    flow_run_id: str,
+    name: str,
+    earlier: Mapping[str, StageResult] | None = None,
 ) -> Iterator[Session]:
     """A session that holds the workspace, and is closed with what became of it.
 
@@ -30,6 +37,7 @@ def open_session(
         until: Run only this stage and what it needs; None runs all and registers.
         flow_run_id: Prefect's id of the flow run.
         name: The flow run's name, which its MLflow run gets too.
+        earlier: Results of stages that the same command ran before this session.
 
     Raises:
         NadirError: Another pipeline holds the workspace, or `until` is not a stage.
@@ -38,7 +46,9 @@ def open_session(
         mend_torn_files(root)
         _close_abandoned(root)
         mend_listings(root)
-        session = Session(root, until=until, flow_run_id=flow_run_id, name=name, lock=lock)
+        session = Session(
+            root, until=until, flow_run_id=flow_run_id, name=name, lock=lock, earlier=earlier
+        )
         status: RunStatus = "KILLED"
         try:
             yield session

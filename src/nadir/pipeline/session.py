@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.fingerprint import entry_fingerprint, stage_fingerprint
-from nadir.pipeline.freshness import Change, StageState, change_of_inputs
-from nadir.pipeline.graph import ancestors, changed_stages, order, stage_graph
-from nadir.pipeline.judging import judge_known
+from nadir.pipeline.fingerprint import stage_fingerprint
+from nadir.pipeline.freshness import Change, change_of_inputs
+from nadir.pipeline.graph import ancestors, changed_stages, order, pipeline_graph
 from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.processes.process import StageResult, run_stage
 from nadir.pipeline.record import runs_folder, write_record
-from nadir.pipeline.storage.cache import require_sound
+from nadir.pipeline.registering import REGISTER, Registering
 from nadir.pipeline.storage.cached_damage import mend_outputs
-from nadir.pipeline.storage.sharing import share_versions
 from nadir.tracking.lock_file import read_lock, stage_definitions
-from nadir.tracking.registry.judgements import Judged, check_parameters
-from nadir.tracking.registry.registration import Registration, register
+from nadir.tracking.registry.judgements import check_parameters
 from nadir.tracking.revision import git_state
 from nadir.tracking.runs.journal import catch_up
 from nadir.tracking.runs.pipeline_run import (
@@ -34,10 +31,11 @@ from nadir.tracking.runs.pipeline_run import (
 from nadir.tracking.runs.training_run import close_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-REGISTER = "register"
+    from nadir.tracking.registry.registration import Registration
+
 _TRAIN = "train"
 _ATTEMPTS = 3
 """How often a stage's restored outputs may turn out damaged: cache, then remote, then made anew."""
@@ -52,13 +50,13 @@ class Session:
         flow_run_id: Prefect's id of the flow run.
         name: The flow run's name, which its MLflow run gets too.
         lock: Descriptor of the workspace lock.
+        earlier: Results of stages that the same command ran before this session.
 
     Attributes:
         stages: What to run, in order.
         registers: Whether the run goes through to the registry.
         results: What became of the stages so far.
-        registration: The model version, once registered.
-        judged: What it is beside the champion, once registered.
+        registering: The registry's step, which comes last.
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
@@ -66,20 +64,26 @@ class Session:
     """
 
     def __init__(
-        self, root: Path, *, until: str | None, flow_run_id: str, name: str, lock: int
+        self,
+        root: Path,
+        *,
+        until: str | None,
+        flow_run_id: str,
+        name: str,
+        lock: int,
+        earlier: Mapping[str, StageResult] | None = None,
     ) -> None:
         self.root = root
         self.flow_run_id = flow_run_id
         self.registers = until in {None, REGISTER}
-        self._graph = stage_graph(root)
+        self._graph = pipeline_graph(root)
         self.stages = order(self._graph, None if self.registers else until)
-        self.results: dict[str, StageResult] = {}
-        self.registration: Registration | None = None
-        self.judged: Judged | None = None
-        if self.registers:
+        self.results: dict[str, StageResult] = dict(earlier or {})
+        self.registering = Registering(root, flow_run_id)
+        # What was registered with the same parameters was checked then, and checking imports much.
+        if self.registers and self.registering.settled() is None:
             check_parameters(root)
         self.notes = _lineage_warnings(root)
-        self._registering: StageResult | None = None
         definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
@@ -102,32 +106,61 @@ class Session:
         Raises:
             NadirError: The stage failed; the text names it and says why.
         """
-        self._current = stage
         say = on_line or (lambda _line: None)
-        if self._is_unchanged(stage) and not self._is_damaged(stage, say):
-            result = StageResult(stage, "unchanged")
-        else:
-            self._write_record("running", current=stage)
-            if Change.OUTPUTS in self._change(stage):
-                mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
-            for _ in range(_ATTEMPTS):
-                result = run_stage(
-                    stage,
-                    self.root,
-                    environment={PIPELINE_VARIABLE: str(self._run_file)},
-                    inherit=(self._lock,),
-                    on_line=on_line,
-                    on_event=lambda event: self._heard(stage, event, on_event),
-                )
-                if result.state != "restored" or not mend_outputs(
-                    stage, self.root, say, restore=True
-                ):
-                    break
+        result = self.pass_over(stage, say) or self._work(stage, say, on_event)
         self.results[stage] = result
         self._write_record("running")
         if result.state == "failed":
             raise NadirError(f"stage `{stage}` failed: {result.error}\n  log: {result.log}")
         return result
+
+    def _work(
+        self,
+        stage: str,
+        say: Callable[[str], None],
+        on_event: Callable[[dict[str, Any]], None] | None,
+    ) -> StageResult:
+        """Give a stage to DVC, until what it restores is sound."""
+        self._current = stage
+        self._write_record("running", current=stage)
+        if Change.OUTPUTS in self._change(stage):
+            mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
+        for _ in range(_ATTEMPTS):
+            result = run_stage(
+                stage,
+                self.root,
+                environment={PIPELINE_VARIABLE: str(self._run_file)},
+                inherit=(self._lock,),
+                on_line=say,
+                on_event=lambda event: self._heard(stage, event, on_event),
+            )
+            if result.state != "restored" or not mend_outputs(stage, self.root, say, restore=True):
+                break
+        return result
+
+    def pass_over(self, stage: str, say: Callable[[str], None]) -> StageResult | None:
+        """Note that there is nothing to do for a stage, if DVC says so.
+
+        Args:
+            stage: Its name.
+            say: Called with what was found damaged.
+
+        Returns:
+            None where it has to run: it always does, or DVC calls it changed.
+        """
+        if not self._is_unchanged(stage) or self._is_damaged(stage, say):
+            return None
+        self.results[stage] = StageResult(stage, "unchanged")
+        return self.results[stage]
+
+    @property
+    def registration(self) -> Registration | None:
+        """The model version, once registered."""
+        return self.registering.registration
+
+    def always_runs(self, stage: str) -> bool:
+        """Whether a stage has to run to know whether it has news."""
+        return stage in self._always
 
     def register(self, say: Callable[[str], None] = lambda _line: None) -> Registration:
         """Register the trained and evaluated checkpoint, and judge it beside the champion.
@@ -138,40 +171,8 @@ class Session:
         Raises:
             NadirError: Its files are damaged, or the store refuses.
         """
-        start = time.monotonic()
-        fault = ""
         self._write_record("running", current=REGISTER)
-        try:
-            require_sound(self.root)
-            fingerprint = entry_fingerprint(read_lock(self.root)[_TRAIN])
-            self.registration = register(
-                self.root, fingerprint=fingerprint, flow_run_id=self.flow_run_id
-            )
-            self.judged = judge_known(self.registration.version, self.root, say=say)
-        except BaseException as error:
-            fault = str(error) or type(error).__name__
-            raise
-        finally:
-            created = self.registration is not None and self.registration.created
-            state: StageState = "failed" if fault else "registered" if created else "unchanged"
-            duration = time.monotonic() - start
-            self._registering = StageResult(REGISTER, state, duration, error=fault)
-        return self.registration
-
-    def share(self, say: Callable[[str], None]) -> None:
-        """Send what is registered to DVC's and git's remote; what cannot be sent is said.
-
-        Args:
-            say: Called with what is sent, what could not be, and what to do about it.
-        """
-        if self.registration is not None:
-            fault = self.registration.version.tags.get("git.fault", "")
-            if self.registration.created and fault and not self.notes:
-                say(f"warning: this version names no exact state of the code: {fault}")
-            try:
-                share_versions(self.root, self.registration.version, say)
-            except NadirError as error:
-                say(f"register: nothing is sent: {error}")
+        return self.registering.register(say)
 
     def close(self, status: RunStatus) -> None:
         """Write the record of the run; a run that computed or failed closes its MLflow run.
@@ -190,7 +191,7 @@ class Session:
                 run_id,
                 status,
                 results=self.results,
-                registering=self._registering,
+                registering=self.registering.result,
                 registration=self.registration,
                 root=self.root,
             )
@@ -198,6 +199,7 @@ class Session:
             self._close_training_run(status)
         catch_up(self.root)
         forget_pipeline(self._run_file)
+        self.registering.note_settled()
 
     def _is_unchanged(self, stage: str) -> bool:
         """Whether DVC's status says so; it is asked again only when a stage before has run since.
@@ -257,10 +259,10 @@ class Session:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
     def _write_record(self, status: str, *, current: str | None = None) -> None:
-        registering = {REGISTER: self._registering} if self._registering is not None else {}
+        last = self.registering.result
         write_record(
             self.root,
-            {**self.results, **registering},
+            {**self.results, **({} if last is None else {last.stage: last})},
             status=status,
             started=self._started,
             run=read_run(self._run_file),

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,17 +16,17 @@ from nadir.ground.files import DamagedJsonError, read_json_object
 from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
 from nadir.pipeline.freshness import change_of_inputs
-from nadir.pipeline.graph import StageGraph, graph_of, open_repository, order
+from nadir.pipeline.graph import StageGraph, open_repository, order, pipeline_graph
 from nadir.pipeline.processes.running import is_held, running_stages
 from nadir.pipeline.record import executions, last_run
-from nadir.pipeline.session import REGISTER
+from nadir.pipeline.registering import REGISTER
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.differences import differing_outputs
 from nadir.tracking.lineage import OUTPUT_TAG
 from nadir.tracking.lock_file import output_hash, read_lock, stage_definitions
+from nadir.tracking.registry.remembered import remembered
 from nadir.tracking.registry.versions import (
     CHAMPION,
-    Version,
     alias_table,
     find_version,
     model_name,
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_status(root: Path) -> dict[str, Any]:
+def read_status(root: Path, *, outputs_are_known: bool = False) -> dict[str, Any]:
     """Everything `nadir status --json` prints; what does not exist yet is null or empty.
 
     Args:
         root: The project's root.
+        outputs_are_known: Whether DVC said just now that no output differs from `dvc.lock`.
 
     Returns:
         `stages` (list of name, state in the last run, duration_s when it last ran, outdated,
@@ -54,7 +56,7 @@ def read_status(root: Path) -> dict[str, Any]:
         `verdict` and `verdict_reason` of the gate, `metrics` (by CFG scale) and `mlflow` (uri,
         run_id).
     """
-    rows, on_disk = _dvc_stages(root)
+    rows, on_disk = _dvc_stages(root, outputs_are_known=outputs_are_known)
     model = _model(root, on_disk)
     evaluation = _json(root / artifacts.EVALUATION)
     gate = evaluation.get("gate") or {}
@@ -105,13 +107,17 @@ def _stages(root: Path, rows: list[dict[str, Any]], model: dict[str, Any]) -> li
     return rows
 
 
-def _dvc_stages(root: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _dvc_stages(
+    root: Path, *, outputs_are_known: bool = False
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """A row for each stage of DVC, and the hash of each output that is not the lock file's."""
     definitions = stage_definitions(root)
-    with open_repository(root) as repo:
-        graph = graph_of(repo)
-        # While files are written they are nobody's.
-        found = {} if is_held(root) else differing_outputs(repo)
+    graph = pipeline_graph(root)
+    found: dict[str, dict[str, str]] = {}
+    # While files are written they are nobody's.
+    if not outputs_are_known and not is_held(root):
+        with open_repository(root) as repo:
+            found = differing_outputs(repo)
     lock = read_lock(root)
     outdated = _outdated(graph, root, lock)
     rows = []
@@ -176,7 +182,7 @@ def _images(root: Path) -> dict[str, Any]:
 
 def _reasons(path: Path) -> Counter[str]:
     with _unread_when_damaged():
-        return Counter(pq.read_table(path, columns=["reason"])["reason"].to_pylist())
+        return Counter(_columns(path, ["reason"])["reason"].to_pylist())
     return Counter()
 
 
@@ -184,8 +190,17 @@ def _bucket_count(root: Path) -> int | None:
     path = root / artifacts.BUCKETS
     columns = ["bucket_width", "bucket_height"]
     with _unread_when_damaged():
-        return int(pq.read_table(path, columns=columns).group_by(columns).aggregate([]).num_rows)
+        table = _columns(path, columns)
+        # Grouping and `to_numpy` would import pandas.
+        width, height = (np.from_dlpack(table[name].combine_chunks()) for name in columns)
+        return len(np.unique(width.astype(np.int64) << 32 | height))
     return None
+
+
+def _columns(path: Path, names: list[str]) -> pa.Table:
+    """Columns of one file; `pyarrow.parquet.read_table` would import pandas for it."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=names)
 
 
 def _unread_when_damaged() -> contextlib.suppress:
@@ -210,40 +225,44 @@ def _model(root: Path, on_disk: dict[str, str]) -> dict[str, Any]:
         return found
     try:
         md5 = on_disk.get(str(artifacts.CHECKPOINT)) or output_hash(root, artifacts.CHECKPOINT)
-        own, newest = _versions(root, found["name"], md5)
-        found["champion"] = _champion(root, found["name"])
+        question = f"model {found['name']}, checkpoint {md5}"
+        told = remembered(root, question, lambda: _ask_registry(root, found["name"], md5))
+        champion = _champion(root, told["champion"])
     except NadirError as error:
         return {**found, "current": None, "error": str(error)}
-    version = own or newest
-    if version is None:
-        return found
-    aliases = list(version.aliases)
-    return {**found, "version": version.version, "aliases": aliases, "current": own is not None}
+    return {**found, **told, "champion": champion}
 
 
 @store_faults()
-def _versions(root: Path, name: str, md5: str | None) -> tuple[Version | None, Version | None]:
-    """The version of a checkpoint, and the newest."""
+def _ask_registry(root: Path, name: str, md5: str | None) -> dict[str, Any]:
+    """The version of a checkpoint, else the newest, and number and hash of the champion."""
     client = connect(root, patience_s=0)
     own = find_version(client, name, md5=md5) if md5 else None
-    return own, own or newest_version(client, name)
-
-
-@store_faults()
-def _champion(root: Path, name: str) -> dict[str, Any] | None:
-    """The live version, and where its weights are; a file's content is not read."""
-    client = connect(root)
+    version = own or newest_version(client, name)
     number = alias_table(client, name).get(CHAMPION)
-    if number is None:
+    champion = None
+    if number is not None:
+        tags = client.get_model_version(name, number).tags
+        champion = {"version": int(number), "md5": tags.get(OUTPUT_TAG, "")}
+    found: dict[str, Any] = {"version": None, "aliases": [], "current": False}
+    found["champion"] = champion
+    if version is not None:
+        known = {"version": version.version, "aliases": list(version.aliases)}
+        found |= known | {"current": own is not None}
+    return found
+
+
+def _champion(root: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The live version, and where its weights are; a file's content is not read."""
+    if told is None:
         return None
-    md5 = client.get_model_version(name, number).tags.get(OUTPUT_TAG, "")
     weights: str | None = "missing"
-    if md5:
+    if told["md5"]:
         try:
-            weights = weights_place(md5, root)
+            weights = weights_place(told["md5"], root)
         except NadirError:
             weights = None
-    return {"version": int(number), "weights": weights}
+    return {"version": told["version"], "weights": weights}
 
 
 def _json(path: Path) -> dict[str, Any]:

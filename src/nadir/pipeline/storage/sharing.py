@@ -27,7 +27,7 @@ _NOT_SENT = {str(path) for path in (artifacts.CHECKPOINT, artifacts.LATENTS, art
 _PUSH_TIMEOUT_S = 120
 
 
-def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> None:
+def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> bool:
     """Send every registered version that this clone has and the remotes lack.
 
     Registration stands whatever comes of it; the next one tries again what failed. Where a version
@@ -37,22 +37,27 @@ def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> 
         root: The project's root.
         current: The version of the workspace's checkpoint.
         say: Called with what is sent, and what could not be.
+
+    Returns:
+        Whether nothing is left to send; otherwise the next run has to try again.
     """
     wanted, git_name = _settings(root)
     if wanted is False:
         say("register: `exp.auto_push` is false in DVC's configuration: nothing is sent")
-        return
+        return True
     remote = default_remote(root)
     git_remote = _git_remote(root, git_name)
     _say_what_lacks(remote, git_remote, say)
     versions = [v for v in registered_versions(root) if v.md5]
     shared = remote is not None and not remote.own
+    done = True
     if remote is not None and shared:
-        _send_weights(root, remote, versions, current, say)
+        done = _send_weights(root, remote, versions, current, say)
     # A clone of somebody's project has a git remote, too, which nobody meant to send models' code
     # to: one who shares weights, or says so, does mean it.
     if git_remote and (shared or git_name or wanted):
-        _send_commits(root, git_remote, versions, say)
+        done = _send_commits(root, git_remote, versions, say) and done
+    return done
 
 
 def _settings(root: Path) -> tuple[bool | None, str]:
@@ -89,8 +94,8 @@ def _send_weights(
     versions: list[Version],
     current: Version,
     say: Callable[[str], None],
-) -> None:
-    cache = cache_folder(root)
+) -> bool:
+    cache, done = cache_folder(root), True
     for version in versions:
         if version.tags.get(WEIGHTS_TAG) == remote.url or not cached_whole(version.md5, cache):
             continue
@@ -98,6 +103,7 @@ def _send_weights(
         objects = set((objects_of(version.md5, cache) or {}).values())
         if damaged_objects(objects, cache):
             say(f"register: the weights of {label} are damaged here and not sent")
+            done = False
             continue
         if version.md5 == current.md5:
             objects |= _lineage_objects(root, cache)
@@ -109,8 +115,9 @@ def _send_weights(
                 f"register: the weights of {label} could not be sent to {remote.url}: "
                 f"{error.what}\n  fix: correct that, then `nadir run` sends them"
             )
-            return
+            return False
         tag_version(root, version, {WEIGHTS_TAG: remote.url})
+    return done
 
 
 def _lineage_objects(root: Path, cache: Path) -> set[str]:
@@ -147,7 +154,7 @@ def _git_setting(root: Path, key: str) -> str:
 
 def _send_commits(
     root: Path, remote: str, versions: list[Version], say: Callable[[str], None]
-) -> None:
+) -> bool:
     url = without_credentials(_git_setting(root, f"remote.{remote}.url"))
     for version in versions:
         commit = version.tags.get("dvc.exp_rev") or version.tags.get("git.commit", "")
@@ -163,8 +170,9 @@ def _send_commits(
                 f"register: the commit of {label} could not be sent to {url}: {error}\n"
                 f"  fix: `git {shlex.join(command)}`, or correct that and `nadir run`"
             )
-            return
+            return False
         tag_version(root, version, {COMMIT_TAG: url})
+    return True
 
 
 def _no_questions() -> dict[str, str]:

@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nadir.data.tables import read_table
-from nadir.evaluation.results import EVALUATION
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_folder, link_tree, read_json_object
@@ -107,7 +105,11 @@ def read_evaluation(path: Path) -> pd.DataFrame:
     Raises:
         NadirError: The file is damaged.
     """
+    # Imported here, since most that look for evaluations read none, and this imports pandas.
     import pyarrow as pa
+
+    from nadir.data.tables import read_table
+    from nadir.evaluation.results import EVALUATION
 
     try:
         frame: pd.DataFrame = read_table(path, EVALUATION).to_pandas()
