@@ -87,9 +87,11 @@ def test_what_no_marker_can_say_is_not_exported(
 
 def test_modelspec_has_what_every_image_model_must_say(file: Path) -> None:
     metadata = names_and_metadata(file)[1]
-    assert metadata["modelspec.sai_model_spec"] == "1.0.0"
+    assert metadata["modelspec.sai_model_spec"] == "1.0.1"
     assert metadata["modelspec.resolution"] == "64x64"
-    assert metadata["modelspec.prediction_type"] == "v"
+    assert metadata["modelspec.predict_key"] == "v"
+    # SwarmUI would take it for v without zero terminal SNR, whatever the tensors say.
+    assert "modelspec.prediction_type" not in metadata
     # Not of SDXL's sizes, so it does not claim to be one.
     assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base-resized"
     data = file.read_bytes()

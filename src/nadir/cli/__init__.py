@@ -17,6 +17,7 @@ from nadir.cli.dataset.sample_data import sample_data
 from nadir.cli.model.evaluate import evaluate
 from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
+from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.promote import promote
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
@@ -60,6 +61,7 @@ app.command(help=_help(generate))(generate)
 app.command(help=_help(evaluate))(evaluate)
 app.command(help=_help(promote))(promote)
 app.command(help=_help(export))(export)
+app.command("inspect", help=_help(inspect_model))(inspect_model)
 app.command(help=_help(clean))(clean)
 app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)

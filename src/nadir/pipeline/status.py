@@ -192,8 +192,10 @@ def _bucket_count(root: Path) -> int | None:
     with _unread_when_damaged():
         table = _columns(path, columns)
         # Grouping and `to_numpy` would import pandas.
-        width, height = (np.from_dlpack(table[name].combine_chunks()) for name in columns)
-        return len(np.unique(width.astype(np.int64) << 32 | height))
+        width, height = (
+            np.from_dlpack(table[name].combine_chunks()).astype(np.int64) for name in columns
+        )
+        return len(np.unique(width << 32 | height))
     return None
 
 

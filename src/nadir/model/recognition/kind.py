@@ -39,6 +39,7 @@ _CONTEXTS = {
     1280: "the SDXL refiner",
     4096: "a model of another text encoder, such as Kolors",
 }
+_SDXL_CONTEXT, _SDXL_CHANNELS = 2048, 4
 _PARTS = {
     VAE_PREFIX: "VAE",
     TEXT_PREFIX: "first text encoder (CLIP ViT-L)",
@@ -69,6 +70,17 @@ def require_sdxl(file: Path, shapes: Shapes, *, context: int, channels: int) -> 
             where=str(file),
             fix=_FIX,
         )
+
+
+def kind_of(shapes: Shapes, unet: Mapping[str, int]) -> str | None:
+    """What a file is; None of a text-to-image SDXL, whether or not all its parts are in it.
+
+    Args:
+        shapes: Shape of each tensor.
+        unet: The U-Net's sizes by the file's own word, where it has one.
+    """
+    context = unet.get("cross_attention_dim", _SDXL_CONTEXT)
+    return _other_kind(shapes, context, unet.get("in_channels", _SDXL_CHANNELS))
 
 
 def _other_kind(shapes: Shapes, context: int, channels: int) -> str | None:

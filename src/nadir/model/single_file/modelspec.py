@@ -54,7 +54,7 @@ def modelspec_entries(
     if info.noise["zero_terminal_snr"]:
         process += ", zero terminal SNR"
     return {
-        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.sai_model_spec": "1.0.1",
         # Programs go by the tensors; who reads this must not take a small model for an SDXL.
         "modelspec.architecture": f"{_ARCHITECTURE}-resized"
         if other_sizes(configs)
@@ -63,10 +63,19 @@ def modelspec_entries(
         "modelspec.title": _title(info, mark),
         "modelspec.description": f"An SDXL fine-tuned with Nadir ({process}).",
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": key,
+        **_prediction_type(info, key),
         "modelspec.predict_key": key,
         "modelspec.usage_hint": " ".join(_hints(info, side)),
     }
+
+
+def _prediction_type(info: CheckpointInfo, key: str) -> dict[str, str]:
+    """ModelSpec's own entry, which knows no terminal SNR.
+
+    SwarmUI puts it over the tensors that ComfyUI goes by, and "v" would start its sampling at sigma
+    14.6; without the entry the tensors count there, too.
+    """
+    return {} if info.noise["zero_terminal_snr"] else {"modelspec.prediction_type": key}
 
 
 def _title(info: CheckpointInfo, mark: str) -> str:
