@@ -72,7 +72,7 @@ def started(project: MiniProject) -> Iterator[Started]:
 
 
 def nobody_is_left(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=300)
     return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -36,7 +36,7 @@ def test_a_process_in_a_session_of_its_own_dies_with_its_killed_parent() -> None
     parent.kill()
     parent.communicate()
     try:
-        child.wait(timeout=10)
+        child.wait(timeout=120)
     finally:
         if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
             child.kill()

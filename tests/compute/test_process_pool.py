@@ -209,7 +209,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-        worker.wait(timeout=20)
+        worker.wait(timeout=120)
 
 
 def test_workers_are_gone_when_the_work_is_left_in_the_middle() -> None:
@@ -247,7 +247,7 @@ def dask_cluster(folder: Path, workers: int, environment: dict[str, str]) -> Ite
         for process in started:
             process.terminate()
         for process in started:
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -259,8 +259,8 @@ def cluster(
     root = str(request.config.rootpath)
     environment = {**os.environ, "PYTHONPATH": root}
     with dask_cluster(tmp_path_factory.mktemp("dask"), 2, environment) as address:
-        with Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+        with Client(address, timeout=300, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=300)
         yield address
 
 

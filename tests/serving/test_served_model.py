@@ -107,7 +107,7 @@ def server(saved: Path) -> Iterator[str]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 15)
-        process.wait(60)
+        process.wait(300)
 
 
 def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

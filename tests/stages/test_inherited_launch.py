@@ -106,7 +106,7 @@ def test_a_trainer_ends_at_a_stop_while_it_waits_for_one_that_never_comes(
     try:
         wait_for_a_listener(psutil.Process(trainer.pid), port)
         trainer.send_signal(number)
-        log, _ = trainer.communicate(timeout=60)
+        log, _ = trainer.communicate(timeout=300)
     finally:
         trainer.kill()
     assert trainer.returncode == 1, log
@@ -124,7 +124,7 @@ def test_a_stage_ends_at_a_stop_while_it_waits_for_a_machine_that_never_comes(
         wait_for_a_listener(psutil.Process(stage.pid), port)
         family = psutil.Process(stage.pid).children(recursive=True)
         os.killpg(stage.pid, signal.SIGINT)
-        log, _ = stage.communicate(timeout=60)
+        log, _ = stage.communicate(timeout=300)
     finally:
         if stage.poll() is None:
             os.killpg(stage.pid, signal.SIGKILL)

@@ -35,7 +35,7 @@ class Slow(CheckpointStore):
 
     def save(self, snapshot: Snapshot) -> Path:
         self.began.set()
-        assert self.let.wait(60)
+        assert self.let.wait(300)
         return super().save(snapshot)
 
 
@@ -67,7 +67,7 @@ def test_training_goes_on_while_one_is_written_and_a_second_waits(tmp_path: Path
     store = Slow(tmp_path)
     writer = CheckpointWriter(store, in_background=True)
     writer.save(make_snapshot(10))
-    assert store.began.wait(60)
+    assert store.began.wait(300)
     writer.look()
     assert not list(tmp_path.iterdir())
     second = threading.Thread(target=writer.save, args=(make_snapshot(20),))
@@ -75,7 +75,7 @@ def test_training_goes_on_while_one_is_written_and_a_second_waits(tmp_path: Path
     second.join(0.05)
     assert second.is_alive()
     store.let.set()
-    second.join(60)
+    second.join(300)
     writer.wait()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000010", "step-000020"]
 

@@ -92,7 +92,7 @@ def kill(
         if process.poll() is None:
             family = psutil.Process(process.pid).children(recursive=True)
             process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=20)
+        _, alive = psutil.wait_procs(family, timeout=120)
         assert not alive
         return process.wait() == -signal.SIGKILL
 
