@@ -7,6 +7,7 @@ import errno
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,10 +238,15 @@ def test_system_metrics_reach_the_training_run(
     monkeypatch.setenv(RUN_VARIABLE, run_id)
     reporter = MlflowReporter()
     reporter.started({})
-    threading.Event().wait(2.0)
+    deadline = time.monotonic() + 300
+    while not measures_cpu(client, run_id) and time.monotonic() < deadline:
+        time.sleep(0.5)
     reporter.finished("FINISHED")
-    metrics = client.get_run(run_id).data.metrics
-    assert any(name.startswith("system/cpu") for name in metrics)
+    assert measures_cpu(client, run_id)
+
+
+def measures_cpu(client: MlflowClient, run_id: str) -> bool:
+    return any(name.startswith("system/cpu") for name in client.get_run(run_id).data.metrics)
 
 
 def test_the_reporter_needs_a_run(project: MiniProject) -> None:
