@@ -33,10 +33,34 @@ def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
         yield
     except Exception as error:
         fault = error if isinstance(error, NadirError) else disk_full_error(error, where=where)
+        fault = fault or _lost_process(error, where=where)
         if fault is None:
             raise
         leave_fault(folder, fault)
         sys.exit(1)
+
+
+class LostProcessError(NadirError):
+    """Another one of several processes is gone; what it may have left is the fault to show."""
+
+    is_consequence = True
+
+
+def _lost_process(error: Exception, *, where: str) -> LostProcessError | None:
+    """What torch says when a process waits for another one that is gone; None for other errors."""
+    from torch.distributed import DistError
+
+    # gloo's errors have no class of their own, but the path of its source in their text.
+    is_gloo = isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    if not (is_gloo or isinstance(error, DistError)):
+        return None
+    reason = str(error).strip().partition("\n")[0].rpartition("] ")[2].partition(". ")[0]
+    return LostProcessError(
+        f"the connection to another of the processes is lost ({reason})",
+        where=where,
+        fix="see the lines above for what ended it; a kill by the system means too little memory. "
+        "Running the same command again goes on from what is saved",
+    )
 
 
 def leave_fault(folder: Path, fault: NadirError) -> None:

@@ -82,13 +82,18 @@ class CheckpointStore:
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint atomically, then drop the oldest beyond `keep`.
 
+        Those of more steps go as well: they were damaged, or this training would have gone on from
+        them.
+
         Raises:
             OSError: The disk is full or gone; nothing is left of the attempt.
         """
         final = self.folder / f"step-{snapshot.step:06d}"
         with atomic_folder(final) as temporary:
             self._write(temporary, snapshot)
-        for old in self._folders()[self.keep :]:
+        found = self._folders()
+        unused = [folder for folder in found if step_of(folder) > snapshot.step]
+        for old in (*unused, *found[len(unused) + self.keep :]):
             shutil.rmtree(old, ignore_errors=True)
         return final
 

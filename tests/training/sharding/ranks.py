@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["nadir.training.main"])
 
 
-def train_in_ranks(work: str, *, ranks: int = 2, kill_at: int | None = None) -> list[int]:
+def train_in_ranks(
+    work: str, *, ranks: int = 2, kill_at: int | None = None, killed: Sequence[int] = (0, 1)
+) -> list[int]:
     """Train the project at the working directory; gives the exit codes.
 
     Args:
         work: The run's folder, below the working directory.
         ranks: Processes.
-        kill_at: The step, from 0, in whose place all kill themselves (SIGKILL).
+        kill_at: The step, from 0, in whose place some kill themselves (SIGKILL).
+        killed: Ranks that do.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,8 +43,10 @@ def train_in_ranks(work: str, *, ranks: int = 2, kill_at: int | None = None) -> 
         for rank in range(ranks)
     ]
     started = [
-        FORKS.Process(target=_rank, args=(str(Path.cwd()), work, place, kill_at))
-        for place in places
+        FORKS.Process(
+            target=_rank, args=(str(Path.cwd()), work, place, kill_at if rank in killed else None)
+        )
+        for rank, place in enumerate(places)
     ]
     for process in started:
         process.start()
