@@ -1,7 +1,7 @@
 """How a process says to the one that started it why it ended: a file in a folder that both know.
 
 One rule for training and encoding: a fault that a user can act on is left there, and the process
-ends with status 1; its parent raises that fault, so it is shown once. Other exceptions are faults
+ends; its parent raises that fault, so it is shown once. Other exceptions are faults
 of the program and keep their traceback.
 """
 
@@ -23,7 +23,7 @@ FAULT = "failure.json"
 
 @contextlib.contextmanager
 def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
-    """In the child: end the process with status 1 on a fault, which stays in the folder.
+    """In the child: end the process on a fault, which stays in the folder.
 
     Args:
         folder: Known to the parent.
@@ -37,7 +37,7 @@ def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
         if fault is None:
             raise
         leave_fault(folder, fault)
-        sys.exit(1)
+        sys.exit(fault.exit_status)
 
 
 class LostProcessError(NadirError):

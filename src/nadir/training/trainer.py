@@ -20,7 +20,7 @@ from nadir.training.reports.reporter import SHARE_PREFIX
 from nadir.training.saving import CheckpointWriter
 from nadir.training.sharding.checkpoints import open_store
 from nadir.training.state import age
-from nadir.training.stop_request import StoppedError
+from nadir.training.stop_request import StoppedError, StoppedTogetherError
 from nadir.training.validation.watch import Watch
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Trainer:
                     self._run.write_outputs(trainable, self._history, self._watch)
 
     def _interrupted(self) -> StoppedError:
-        return StoppedError(
+        return StoppedTogetherError(
             f"stopped on request after step {self._step} of {self._run.train.steps}; "
             "the state is saved",
             where="train",

@@ -20,15 +20,21 @@ FORKS.set_forkserver_preload(["nadir.training.main"])
 
 
 def train_in_ranks(
-    work: str, *, ranks: int = 2, kill_at: int | None = None, killed: Sequence[int] = (0, 1)
+    work: str,
+    *,
+    ranks: int = 2,
+    kill_at: int | None = None,
+    killed: Sequence[int] = (0, 1),
+    number: signal.Signals = signal.SIGKILL,
 ) -> list[int]:
     """Train the project at the working directory; gives the exit codes.
 
     Args:
         work: The run's folder, below the working directory.
         ranks: Processes.
-        kill_at: The step, from 0, in whose place some kill themselves (SIGKILL).
+        kill_at: The step, from 0, before which some get a signal.
         killed: Ranks that do.
+        number: The signal.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -44,7 +50,8 @@ def train_in_ranks(
     ]
     started = [
         FORKS.Process(
-            target=_rank, args=(str(Path.cwd()), work, place, kill_at if rank in killed else None)
+            target=_rank,
+            args=(str(Path.cwd()), work, place, (kill_at if rank in killed else None, number)),
         )
         for rank, place in enumerate(places)
     ]
@@ -56,22 +63,23 @@ def train_in_ranks(
     return [process.exitcode for process in started]
 
 
-def _rank(folder: str, work: str, place: dict[str, str], kill_at: int | None) -> None:
+def _rank(
+    folder: str, work: str, place: dict[str, str], kill: tuple[int | None, signal.Signals]
+) -> None:
     os.chdir(folder)
     os.environ |= {"NADIR_TRACKING": "none", "OMP_NUM_THREADS": "1"}
     if place["WORLD_SIZE"] != "1":
         os.environ |= place
-    if kill_at is not None:
-        _kill_at(kill_at)
+    _kill_at(*kill)
     main(["--work", work, "--fingerprint", FINGERPRINT])
 
 
-def _kill_at(step: int) -> None:
+def _kill_at(step: int | None, signal_number: signal.Signals) -> None:
     real = TrainStep.step
 
     def dies(self: TrainStep, number: int, *rest: Any) -> Any:
         if number == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal_number)
         return real(self, number, *rest)
 
     TrainStep.step = dies  # type: ignore[method-assign]

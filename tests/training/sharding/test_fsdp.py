@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def folder(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         assert train_in_ranks("parts", kill_at=5) == [-signal.SIGKILL] * 2
         assert len([*folder.glob("parts/checkpoints/rank-*-of-2/step-000002")]) == 2
         assert not (folder / "parts/output").exists()
+        # As if the second one had been killed while it wrote its share.
+        shutil.rmtree(folder / "parts/checkpoints/rank-1-of-2/step-000004", ignore_errors=True)
         assert train_in_ranks("parts") == [0, 0]
         yield folder
 
@@ -91,6 +94,8 @@ def test_each_process_keeps_its_share_alone(folder: Path) -> None:
     assert sum(tensor.numel() for tensor in first.values()) == sum(
         tensor.numel() for tensor in second.values()
     )
+    kept = [path.name for path in folder.glob("whole/checkpoints/rank-*-of-2/step-*")]
+    assert sorted(kept) == ["step-000004"] * 2 + ["step-000006"] * 2  # keep_checkpoints is 1
     for name, tensor in weights(folder / "one").items():
         assert first[name].shape[0] + second[name].shape[0] == tensor.shape[0]
 

@@ -1,4 +1,4 @@
-"""One of two processes is killed: the other one ends, and says so in one sentence."""
+"""How two processes end when one of them is killed or asked to stop."""
 
 from __future__ import annotations
 
@@ -21,9 +21,19 @@ def test_the_other_process_ends_with_one_sentence(
     fault = left_fault(Path("w"))
     assert fault is not None
     assert fault.where == "train"
-    assert fault.what.startswith("the connection to another of the processes is lost (Connection ")
+    assert fault.what.startswith("the connection to another of the processes is lost (")
     assert "too little memory" in fault.fix
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_stop_of_one_is_a_stop_of_both_and_no_failure_to_torchrun(project: Path) -> None:
+    change_params(**QUIET)
+    assert train_in_ranks("w", kill_at=1, killed=[1], number=signal.SIGTERM) == [0, 0]
+    fault = left_fault(Path("w"))
+    assert fault is not None
+    assert fault.what == "stopped on request after step 3 of 12; the state is saved"
+    assert not Path("w/output").exists()
+    assert [path.name for path in Path("w/checkpoints").iterdir()] == ["step-000003"]
 
 
 def test_it_never_hides_what_ended_the_first(tmp_path: Path) -> None:
