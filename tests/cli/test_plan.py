@@ -19,6 +19,7 @@ from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.data.tables import BUCKETS, LATENT_INDEX, read_table, write_table
 from nadir.ground import artifacts
+from nadir.ground.errors import NadirError
 from nadir.planning.measured import keep_measured
 from nadir.planning.memory import DEVICE_LIBRARIES, GIB
 
@@ -111,6 +112,15 @@ def test_a_checkpoint_that_is_written_in_the_background_has_a_copy(project: Path
     finally:
         params.write_text(known, encoding="utf-8")
     assert found["host_bytes"] - without["host_bytes"] == found["memory"]["copy_bytes"]
+
+
+def test_one_process_has_nobody_to_share_a_model_with(project: Path, tmp_path: Path) -> None:
+    alone = (ROOT / "presets/sdxl.yaml").read_text(encoding="utf-8")
+    alone = alone.replace("parallel: ddp", "parallel: fsdp")
+    (tmp_path / "alone.yaml").write_text(alone, encoding="utf-8")
+    done = CliRunner().invoke(app, ["plan", "--params", str(tmp_path / "alone.yaml")])
+    assert isinstance(done.exception, NadirError)
+    assert done.exception.where == "params.yaml train.parallel"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.model.sdxl.networks import load_text
 from nadir.planning.hollow import configs_of, hollow_trainable, runnable
-from nadir.planning.memory import Part, plan_memory
+from nadir.planning.memory import MemoryPlan, Part, plan_memory
 from nadir.planning.step_memory import StepMemory, step_memory
 from nadir.training.trainable import make_trainable, text_precision
 
@@ -84,9 +84,14 @@ def test_each_way_to_save_memory_saves_some(base: Path) -> None:
     assert plain.host == 0 < offloaded.host
 
 
-def parts(base: Path, **changes: Any) -> dict[str, Part]:
+def plan_of(base: Path, processes: int = 1, **changes: Any) -> MemoryPlan:
     model = read_section("base_model", BaseModelParams, ROOT / "params.yaml")
-    plan = plan_memory(configs_of(base, model), settings(**changes), images=2, width=64, height=64)
+    train, size = settings(**changes), {"images": 2, "width": 64, "height": 64}
+    return plan_memory(configs_of(base, model), train, **size, processes=processes)
+
+
+def parts(base: Path, **changes: Any) -> dict[str, Part]:
+    plan = plan_of(base, **changes)
     assert plan.device_bytes(libraries=False) >= sum(part.device for part in plan.step)
     return {part.name: part for part in plan.step}
 
@@ -114,3 +119,20 @@ def test_gradients_of_several_parts_lie_beside_the_activations(base: Path) -> No
     assert twice["gradients"].device == weights
     total = [sum(part.device for part in found.values()) for found in (once, twice)]
     assert total[0] < total[1]
+
+
+def test_each_process_has_its_share(base: Path) -> None:
+    one, two = (
+        plan_of(base, 2, parallel=way, optimizer="adamw", preview_every=6)
+        for way in ("ddp", "fsdp")
+    )
+    before, after = ({part.name: part.device for part in plan.step} for plan in (one, two))
+    for name in ("U-Net", "optimizer state", "average"):
+        assert after[name] == before[name] / 2
+    assert after["gradients"] == after["U-Net"]
+    assert after["text encoders"] == before["text encoders"]
+    assert after["whole blocks"] > 0
+    gathered = {part.name: part.device for part in two.previews}
+    assert gathered["whole U-Net"] == before["U-Net"]
+    assert two.state_bytes == one.state_bytes == two.copy_bytes
+    assert two.copy_held_by == "all processes together"

@@ -102,13 +102,21 @@ def test_a_run_without_average_has_none_in_its_checkpoint(tmp_path: Path) -> Non
 
 def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     store = make_store(tmp_path, keep=2)
-    for step in (5, 1_000_000, 20):
+    for step in (5, 999_998, 999_999, 1_000_000):
         store.save(make_snapshot(step))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000020", "step-1000000"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-1000000", "step-999999"]
 
 
 def test_there_is_no_latest_checkpoint_before_the_first(tmp_path: Path) -> None:
     assert make_store(tmp_path / "missing").latest() is None
+
+
+def test_a_damaged_checkpoint_costs_none_that_comes_after_it(tmp_path: Path) -> None:
+    store = make_store(tmp_path, keep=1)
+    (store.save(make_snapshot(20)) / "weights.safetensors").unlink()
+    assert store.latest() is None
+    store.save(make_snapshot(10))
+    assert [folder.name for folder in tmp_path.iterdir()] == ["step-000010"]
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json"])

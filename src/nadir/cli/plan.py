@@ -117,7 +117,7 @@ def _memory(plan: Plan) -> Iterator[str]:
             yield row(f"  {part.name}", part.device, part.host, part.note)
         yield row("  in all", sum(p.device for p in parts), sum(p.host for p in parts))
     if memory.copy_bytes:
-        note = "of the first process, while it is written"
+        note = f"of {memory.copy_held_by}, while it is written"
         yield row("a checkpoint's copy", 0, memory.copy_bytes, note)
     yield row("at the most", plan.device_bytes, plan.host_bytes)
     yield row("there are", plan.device_total, plan.host_total)

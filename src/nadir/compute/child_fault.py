@@ -1,7 +1,7 @@
 """How a process says to the one that started it why it ended: a file in a folder that both know.
 
 One rule for training and encoding: a fault that a user can act on is left there, and the process
-ends with status 1; its parent raises that fault, so it is shown once. Other exceptions are faults
+ends; its parent raises that fault, so it is shown once. Other exceptions are faults
 of the program and keep their traceback.
 """
 
@@ -23,7 +23,7 @@ FAULT = "failure.json"
 
 @contextlib.contextmanager
 def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
-    """In the child: end the process with status 1 on a fault, which stays in the folder.
+    """In the child: end the process on a fault, which stays in the folder.
 
     Args:
         folder: Known to the parent.
@@ -33,10 +33,34 @@ def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
         yield
     except Exception as error:
         fault = error if isinstance(error, NadirError) else disk_full_error(error, where=where)
+        fault = fault or _lost_process(error, where=where)
         if fault is None:
             raise
         leave_fault(folder, fault)
-        sys.exit(1)
+        sys.exit(fault.exit_status)
+
+
+class LostProcessError(NadirError):
+    """Another one of several processes is gone; what it may have left is the fault to show."""
+
+    is_consequence = True
+
+
+def _lost_process(error: Exception, *, where: str) -> LostProcessError | None:
+    """What torch says when a process waits for another one that is gone; None for other errors."""
+    from torch.distributed import DistError
+
+    # gloo's errors have no class of their own, but the path of its source in their text.
+    is_gloo = isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    if not (is_gloo or isinstance(error, DistError)):
+        return None
+    reason = str(error).strip().partition("\n")[0].rpartition("] ")[2].partition(". ")[0]
+    return LostProcessError(
+        f"the connection to another of the processes is lost ({reason})",
+        where=where,
+        fix="see the lines above for what ended it; a kill by the system means too little memory. "
+        "Running the same command again goes on from what is saved",
+    )
 
 
 def leave_fault(folder: Path, fault: NadirError) -> None:

@@ -25,6 +25,8 @@ class OptimizerFacts:
 
     Attributes:
         state_bytes: Of its state, per number of a large matrix.
+        by_number: Its step needs of each number that number's own gradient and state alone, so that
+            processes can share a parameter out.
         by_parameter: Its step needs one parameter alone, so that it can be made inside backward and
             through a copy of one parameter in fp32.
         factored: It keeps sums over rows and columns of matrices.
@@ -33,6 +35,7 @@ class OptimizerFacts:
     """
 
     state_bytes: float
+    by_number: bool = False
     by_parameter: bool = True
     factored: bool = False
     own_average: bool = False
@@ -40,7 +43,7 @@ class OptimizerFacts:
 
 
 OPTIMIZERS: dict[OptimizerName, OptimizerFacts] = {
-    "adamw": OptimizerFacts(8),
+    "adamw": OptimizerFacts(8, by_number=True),
     # 8 and 4 bit with one fp32 scale in 256 and in 128 numbers, twice.
     "adamw_8bit": OptimizerFacts(2 + 2 * 4 / 256),
     "adamw_4bit": OptimizerFacts(1 + 2 * 4 / 128),
@@ -48,10 +51,10 @@ OPTIMIZERS: dict[OptimizerName, OptimizerFacts] = {
     "adafactor": OptimizerFacts(0, factored=True),
     # Momentum in full, two squares in rows and columns.
     "came": OptimizerFacts(4, factored=True),
-    "lion": OptimizerFacts(4),
+    "lion": OptimizerFacts(4, by_number=True),
     "muon": OptimizerFacts(4),
     # One step size for all parameters, from all of them; four numbers for each.
     "prodigy": OptimizerFacts(16, by_parameter=False, one_rate=True),
-    "schedule_free": OptimizerFacts(8, by_parameter=False, own_average=True),
+    "schedule_free": OptimizerFacts(8, by_number=True, by_parameter=False, own_average=True),
 }
 """Table by name; the classes are made in `nadir.training.optim.optimizers`."""

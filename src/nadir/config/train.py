@@ -51,6 +51,10 @@ class TrainParams(Section):
     """Tag and how often images with it are shown in an epoch; of several tags the most counts."""
     gradient_accumulation: Annotated[int, Field(ge=1)]
     """Parts that a process splits its share of a batch into."""
+    parallel: Literal["ddp", "fsdp"]
+    """How several processes hold what is trained. `ddp`: each has all of it. `fsdp`: each has its
+    share of weights, gradients, optimizer state and average, and fetches one block after the
+    other."""
     layers: Annotated[tuple[str, ...], Field(min_length=1)] | None
     """null: the whole U-Net. A list of glob patterns of module names, or of the groups attention,
     cross_attention, down, mid and up: only these are trained."""
@@ -162,7 +166,7 @@ class TrainParams(Section):
             and {"high_sigma", "rare_tags"} & {*self.stop_on},
             "stop_on: extreme_pixels needs preview_every above 0": not self.preview_every
             and "extreme_pixels" in self.stop_on,
-        } | self._memory_faults()
+        } | {**self._memory_faults(), **self._sharding_faults()}
         if any(faults.values()):
             raise ValueError("; ".join(text for text, wrong in faults.items() if wrong))
         return self
@@ -195,4 +199,21 @@ class TrainParams(Section):
             and (self.ema_decay > 0 or self.learning_rate_schedule.name != "constant"),
             f"optimizer {self.optimizer} has one rate for all that is trained: layer_rates {{}} "
             "and factors of text_encoders 1 or 0": facts.one_rate and self._has_several_rates,
+        }
+
+    def _sharding_faults(self) -> dict[str, bool]:
+        """What cannot be combined with shares of a model, and whether it is."""
+        fsdp = self.parallel == "fsdp"
+        able = ", ".join(name for name, facts in OPTIMIZERS.items() if facts.by_number)
+        return {
+            "parallel fsdp trains the U-Net's own weights: adapter null, text_encoders null": fsdp
+            and bool(self.adapter or self.text_encoders),
+            f"parallel fsdp needs an optimizer that changes each number by itself: {able}": fsdp
+            and not OPTIMIZERS[self.optimizer].by_number,
+            "parallel fsdp makes the step after backward, of all shares at once: weights fp32, "
+            "step_in_backward false, optimizer_device device": fsdp and self.changes_by_parameter,
+            "parallel fsdp knows no scaling of the loss: mixed_precision bf16 or no": fsdp
+            and self.mixed_precision == "fp16",
+            "parallel fsdp fetches weights between graphs: compile 'off'": fsdp
+            and self.compile != "off",
         }

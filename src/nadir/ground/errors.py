@@ -23,6 +23,9 @@ class NadirError(Exception):
     is_consequence = False
     """Whether it only follows from the fault of another process, which is the one to show."""
 
+    exit_status = 1
+    """Of a process that it ends."""
+
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(masked(what))
         self.what = masked(what)

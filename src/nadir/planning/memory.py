@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.planning.hollow import hollow_trainable, hollow_vae, runnable
+from nadir.planning.shares import shared_out, whole_blocks
 from nadir.planning.step_memory import decoding_memory, step_memory
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class MemoryPlan:
         parameters: Numbers of the U-Net.
         trained: Numbers that are trained.
         state_bytes: A resumable checkpoint on disk.
-        copy_bytes: Its copy in the first process' host memory while it is written; 0 where the
-            training waits instead.
+        copy_bytes: Its copy in the host's memory while it is written; 0 where the training waits
+            instead.
+        copy_held_by: Whose memory that is.
         published_bytes: The published model on disk.
     """
 
@@ -68,6 +70,7 @@ class MemoryPlan:
     trained: int
     state_bytes: int
     copy_bytes: int
+    copy_held_by: str
     published_bytes: int
 
     def device_bytes(self, *, libraries: bool = True) -> int:
@@ -85,7 +88,13 @@ class MemoryPlan:
 
 
 def plan_memory(
-    configs: Configs, train: TrainParams, *, images: int, width: int, height: int
+    configs: Configs,
+    train: TrainParams,
+    *,
+    images: int,
+    width: int,
+    height: int,
+    processes: int = 1,
 ) -> MemoryPlan:
     """Count the memory of a training, in seconds and without its weights.
 
@@ -95,10 +104,12 @@ def plan_memory(
         images: Of one micro-batch of one process.
         width: Of the largest bucket, in pixels.
         height: Likewise.
+        processes: Among which `train.parallel: fsdp` shares the model out.
 
     Raises:
         NadirError: A pattern of `train` names no layer.
     """
+    shares = processes if train.parallel == "fsdp" else 1
     factor = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
     latent_CHW = (configs["vae"]["latent_channels"], height // factor, width // factor)
     trainable, text = hollow_trainable(configs, train)
@@ -109,31 +120,44 @@ def plan_memory(
         trained = sum(weight.numel() for weight in weights.values())
         parameters = sum(p.numel() for p in trainable.network.parameters())
         step = step_memory(trainable, text, train, images=images, latent_CHW=latent_CHW)
+        whole = whole_blocks(trainable.network)
     vae = hollow_vae(configs)
     vae_bytes = _bytes(vae.parameters())
     with runnable(vae):
         decoding = decoding_memory(vae, latent_CHW=latent_CHW)
     if train.preview_every:  # it stays where the first preview has taken it
         lasting.append(_placed("VAE", vae_bytes, train.frozen_models, "fp32"))
-    average = next((part for part in lasting if part.name == "average"), Part("average"))
-    published = Part("published weights", host=_bytes(weights.values()), note="own ones set aside")
+    state, gathered = _state_on_disk(weights, lasting), []
+    passing = _passing(step, weights, train, shares=shares)
+    if shares > 1:
+        gathered = [replace(lasting[0], name="whole U-Net", note="in the first process alone")]
+        lasting = shared_out(lasting, shares)
+        passing.append(Part("whole blocks", device=whole, note="fetched and sent, at the most"))
+    own = -(-_bytes(weights.values()) // shares)
+    published = Part("published weights", host=own, note="own ones set aside")
     previews = (
         *lasting,
+        *gathered,
         _placed("decoding", decoding, train.frozen_models, "one picture"),
         *([published] if train.ema_decay else []),
     )
-    state = _bytes(weights.values()) + average.device + average.host
-    state += sum(part.device + part.host for part in lasting if part.name == "optimizer state")
     return MemoryPlan(
-        step=(*lasting, *_passing(step, weights, train)),
+        step=(*lasting, *passing),
         captions=_with_text_on_the_device(lasting),
         previews=previews if train.preview_every else (),
         parameters=parameters,
         trained=trained,
         state_bytes=state,
         copy_bytes=state if train.checkpoint_in_background else 0,
+        copy_held_by="all processes together" if shares > 1 else "the first process",
         published_bytes=_published(lasting, parameters, train, vae_bytes),
     )
+
+
+def _state_on_disk(weights: dict[str, torch.nn.Parameter], lasting: list[Part]) -> int:
+    """Bytes of a resumable checkpoint, of all processes together."""
+    kept = [part for part in lasting if part.name in {"average", "optimizer state"}]
+    return _bytes(weights.values()) + sum(part.device + part.host for part in kept)
 
 
 def _lasting(
@@ -171,11 +195,13 @@ def _with_text_on_the_device(lasting: list[Part]) -> tuple[Part, ...]:
 
 
 def _passing(
-    step: StepMemory, weights: dict[str, torch.nn.Parameter], train: TrainParams
+    step: StepMemory, weights: dict[str, torch.nn.Parameter], train: TrainParams, *, shares: int
 ) -> list[Part]:
     """What comes and goes within a step."""
     gradients, note = step.gradients, "at the fullest moment"
-    if train.gradient_accumulation > 1:
+    if shares > 1:
+        gradients, note = -(-_bytes(weights.values()) // shares), f"a share of {shares}"
+    elif train.gradient_accumulation > 1:
         # Those of the parts before lie there all the while.
         gradients = _bytes(weights.values())
         note = f"of {train.gradient_accumulation} parts, summed"

@@ -22,6 +22,7 @@ from nadir.planning.hollow import configs_of
 from nadir.planning.measured import measured_step
 from nadir.planning.memory import GIB, plan_memory
 from nadir.planning.work import plan_work
+from nadir.training.train_step import ALONE, ALONE_FIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +119,7 @@ def make_plan(root: Path, params: Path) -> Plan:
         images=micro.images,
         width=micro.width,
         height=micro.height,
+        processes=compute.processes,
     )
     on_cpu = device == "cpu"
     held = memory.device_bytes(libraries=not on_cpu)
@@ -154,6 +156,8 @@ def _micro_batch(
     else:
         side = math.isqrt(bucket.max_area_px) // bucket.step_px * bucket.step_px
         batch, width, height = train.batch_size, side, side
+    if train.parallel == "fsdp" and processes == 1:
+        raise NadirError(ALONE, where="params.yaml train.parallel", fix=ALONE_FIX)
     if batch % shares:
         raise NadirError(
             f"a batch of {batch} images cannot be split over {processes} processes with "
@@ -172,7 +176,8 @@ def _disk(root: Path, train: TrainParams, memory: MemoryPlan) -> Disk:
         size = sum(path.stat().st_size for path in latents.rglob("*") if path.is_file())
     return Disk(
         checkpoint=memory.state_bytes,
-        kept_checkpoints=train.keep_checkpoints + 1,
+        # Of shares two stay: see `ShardStore`.
+        kept_checkpoints=max(train.keep_checkpoints, 2 if train.parallel == "fsdp" else 1) + 1,
         published=memory.published_bytes,
         latents=size,
         free=shutil.disk_usage(root).free,

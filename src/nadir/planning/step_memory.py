@@ -33,7 +33,8 @@ class StepMemory:
     Attributes:
         peak: Most that was held at once: activations, gradients, temporary tensors.
         gradients: The part of `peak` that are gradients of the weights; 0 where steps are made
-            inside backward, and where gradients of several parts are summed.
+            inside backward, where gradients of several parts are summed, and where they are sent
+            to their shares at once.
         host: Activations that wait in the host's memory, with `train.activation_offload`.
     """
 
@@ -69,7 +70,7 @@ def step_memory(
     known = [network, text.text_encoder, text.text_encoder_2]
     meter = Meter(tensor for model in known for tensor in (*model.parameters(), *model.buffers()))
     # Gradients of the parts before lie there all the while, and are counted by who asks.
-    drops = train.step_in_backward or train.gradient_accumulation > 1
+    drops = train.step_in_backward or train.gradient_accumulation > 1 or train.parallel == "fsdp"
     for weight in weights:
         hook = _dropped if drops else meter.mark_gradient
         weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_folder, write_json
 from nadir.training.reports.divergence import diverged
-from nadir.training.run_files import CHECK, CHECKPOINTS, OUTPUT
-from nadir.training.state import CheckpointStore
+from nadir.training.run_files import CHECK, OUTPUT
+from nadir.training.sharding.checkpoints import open_store
 from nadir.training.stop_request import stopped_early
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ def run_check(
     second, second_s = check.step(train_step, 1)
     straight = snapshot_digests(train_step.snapshot(2, {}))
     changed = sum(straight[name] != digest for name, digest in start.items())
-    if not changed:
+    if not any(check.from_all([changed])):
         raise _nothing_trained()
     del train_step
     resumed, resume_s = check.resumed(make_step)
-    if different := differing(straight, resumed):
-        repeats = check.resumed(make_step)[0] == resumed
+    # Each process may have tensors, or shares of them, that no other one has.
+    if different := sorted({*check.from_all(differing(straight, resumed))}):
+        repeats = all(check.from_all([check.resumed(make_step)[0] == resumed]))
         raise _differs(different, len(straight), device_repeats=repeats)
     facts = {
         "images": len(run.samples),
@@ -90,9 +92,7 @@ class _Check:
 
     def __init__(self, run: Run, accelerator: Accelerator, stop: StopRequest) -> None:
         self._run, self._accelerator, self._stop = run, accelerator, stop
-        self._store = CheckpointStore(
-            run.work / CHECKPOINTS, fingerprint=run.fingerprint, keep=1, warn=lambda _: None
-        )
+        self._store = open_store(run, accelerator, keep=1, warn=lambda _: None)
 
     def step(self, train_step: TrainStep, number: int) -> tuple[StepResult, float]:
         """Step `number` on its real batch, and its seconds."""
@@ -111,10 +111,10 @@ class _Check:
         """A checkpoint after step 1, as the training writes it: its bytes and seconds."""
         self._end_at_a_stop()
         begin, size = time.monotonic(), 0
-        if self._accelerator.is_main_process:
+        if self._accelerator.is_main_process or self._run.train.parallel == "fsdp":
             folder = self._store.save(train_step.snapshot(1, {}))
             size = sum(path.stat().st_size for path in folder.iterdir())
-        self._accelerator.wait_for_everyone()
+        size = sum(self.from_all([size]))  # waits for all
         return {"save_bytes": size, "save_s": time.monotonic() - begin}
 
     def resumed(self, make_step: Callable[[], TrainStep]) -> tuple[dict[str, str], float]:
@@ -134,6 +134,11 @@ class _Check:
         seconds = time.monotonic() - begin
         self.step(train_step, 1)
         return snapshot_digests(train_step.snapshot(2, {})), seconds
+
+    def from_all(self, values: list[Any]) -> list[Any]:
+        """The values of all processes, in all of them."""
+        gathered: list[Any] = gather_object(values)
+        return gathered
 
     def _end_at_a_stop(self) -> None:
         if self._stop.requested:

@@ -82,18 +82,26 @@ class CheckpointStore:
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint atomically, then drop the oldest beyond `keep`.
 
+        Those of more steps go as well: they were damaged, or this training would have gone on from
+        them.
+
         Raises:
             OSError: The disk is full or gone; nothing is left of the attempt.
         """
         final = self.folder / f"step-{snapshot.step:06d}"
         with atomic_folder(final) as temporary:
             self._write(temporary, snapshot)
-        for old in self._folders()[self.keep :]:
+        found = self._folders()
+        unused = [folder for folder in found if step_of(folder) > snapshot.step]
+        for old in (*unused, *found[len(unused) + self.keep :]):
             shutil.rmtree(old, ignore_errors=True)
         return final
 
-    def latest(self) -> Path | None:
+    def latest(self, before: int | None = None) -> Path | None:
         """The newest checkpoint whose files are all intact; None when there is none.
+
+        Args:
+            before: Only those of fewer steps.
 
         Raises:
             NadirError: It was made by other code, data or params.
@@ -101,6 +109,8 @@ class CheckpointStore:
         for leftover in self.folder.glob(".step-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         for folder in self._folders():
+            if before is not None and step_of(folder) >= before:
+                continue
             fault = _fault(folder)
             if fault is None:
                 self._check_fingerprint(folder)
@@ -133,7 +143,7 @@ class CheckpointStore:
     def _folders(self) -> list[Path]:
         """Checkpoints, newest first."""
         found = [path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+        return sorted(found, key=step_of, reverse=True)
 
     def _write(self, folder: Path, snapshot: Snapshot) -> None:
         save_file(_plain(snapshot.weights), folder / _WEIGHTS)
@@ -189,6 +199,11 @@ class _OnDisk(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def step_of(folder: Path) -> int:
+    """Steps done before a checkpoint."""
+    return int(folder.name.removeprefix("step-"))
 
 
 def age(path: Path) -> str:

@@ -50,6 +50,15 @@ class StoppedError(NadirError):
     is_consequence = True  # the others of several processes are stopped when one has failed
 
 
+class StoppedTogetherError(StoppedError):
+    """All processes have ended after the same step.
+
+    So none waits for another, and torchrun has no failure to report in forty lines.
+    """
+
+    exit_status = 0
+
+
 def stopped_early() -> StoppedError:
     """The end of a training that was asked to stop while it waited for other processes."""
     return StoppedError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -18,6 +18,8 @@ from nadir.training.optim.by_parameter import ByParameterUpdate
 from nadir.training.optim.schedules import learning_rate
 from nadir.training.optim.update import Update, WholeUpdate
 from nadir.training.optim.weight_average import WeightAverage, copy_weights
+from nadir.training.sharding.network import WholeNetwork, local_shards, shard
+from nadir.training.sharding.update import ShardedUpdate
 from nadir.training.state import Snapshot
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from nadir.config.train import TrainParams
     from nadir.training.losses.objective import Batch, Objective
     from nadir.training.stop_request import StopRequest
-    from nadir.training.trainable import Trainable
+    from nadir.training.trainable import FullUNet, Trainable
 
 PRECISIONS = {
     "no": torch.float32,
@@ -36,6 +38,8 @@ PRECISIONS = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
+ALONE = "train.parallel fsdp shares the model out among processes, and there is only one"
+ALONE_FIX = "set compute.processes above 1, or train.parallel: ddp"
 _SUPPORTED = {"NO", "MULTI_CPU", "MULTI_GPU", "MPS"}
 
 
@@ -107,7 +111,12 @@ class TrainStep:
         self._objective = objective
         self._accelerator = accelerator
         self.trainable = trainable
-        network = trainable.network.train().to(accelerator.device)
+        network, self._whole = trainable.network.train(), None
+        if params.parallel == "fsdp":
+            self._whole = WholeNetwork(cast("FullUNet", trainable), accelerator)
+            shard(network, accelerator)
+        else:
+            network.to(accelerator.device)
         if trainable.text:
             trainable.text.models.to(accelerator.device)
         if params.gradient_checkpointing:
@@ -116,6 +125,8 @@ class TrainStep:
         if params.compile == "blocks":
             self.compiled_blocks = compile_blocks(network, accelerator.device)
         self._weights = trainable.weights()
+        if self._whole:
+            self._weights = local_shards(self._weights)
         self._average = make_average(self._weights, params) if params.ema_decay else None
         self._update = make_update(trainable, params, accelerator, self._average)
 
@@ -172,10 +183,17 @@ class TrainStep:
 
     @contextlib.contextmanager
     def published(self) -> Iterator[Trainable]:
-        """Inside the block it holds the weights to publish: the average, if there is one."""
+        """Inside the block it holds the weights to publish: the average, if there is one.
+
+        With shares of a model all processes have to call it, and the main one has the weights.
+        """
         averaged = self._average.applied() if self._average else self._update.published()
-        with averaged, uncompiled() if self.compiled_blocks else contextlib.nullcontext():
-            yield self.trainable
+        with (
+            averaged,
+            uncompiled() if self.compiled_blocks else contextlib.nullcontext(),
+            self._whole.gathered() if self._whole else contextlib.nullcontext() as whole,
+        ):
+            yield whole or self.trainable
 
     def snapshot(self, step: int, facts: dict[str, Any]) -> Snapshot:
         """What a checkpoint after `step` steps holds."""
@@ -229,11 +247,13 @@ def make_update(
         OPTIMIZERS[params.optimizer].factored and params.mixed_precision != "fp16"
     )
     kind = ByParameterUpdate if saves_memory else WholeUpdate
+    if params.parallel == "fsdp":
+        kind = ShardedUpdate
     return kind(trainable, params, accelerator, average)
 
 
 def check_layout(params: TrainParams, accelerator: Accelerator) -> None:
-    """Refuse processes that cannot share the batch evenly, and sharded models.
+    """Refuse processes that cannot share the batch evenly, or the model.
 
     Raises:
         NadirError: What does not fit.
@@ -243,8 +263,11 @@ def check_layout(params: TrainParams, accelerator: Accelerator) -> None:
         raise NadirError(
             f"training does not run under accelerate's {kind}, which splits the model itself",
             where="compute.accelerate_config",
-            fix="use a data-parallel configuration (MULTI_GPU, any number of machines)",
+            fix="use a data-parallel configuration (MULTI_GPU, any number of machines); "
+            "train.parallel: fsdp shares the model out under it",
         )
+    if params.parallel == "fsdp" and accelerator.num_processes == 1:
+        raise NadirError(ALONE, where="params.yaml train.parallel", fix=ALONE_FIX)
     shares = accelerator.num_processes * params.gradient_accumulation
     if params.batch_size % shares:
         raise NadirError(

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import gather_object
+
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.events import Progress, say
 from nadir.training.ahead import BatchesAhead
@@ -15,10 +17,10 @@ from nadir.training.reports.departures import drawn_weights, objective_notes
 from nadir.training.reports.divergence import diverged
 from nadir.training.reports.history import History
 from nadir.training.reports.reporter import SHARE_PREFIX
-from nadir.training.run_files import CHECKPOINTS
 from nadir.training.saving import CheckpointWriter
-from nadir.training.state import CheckpointStore, age
-from nadir.training.stop_request import StoppedError
+from nadir.training.sharding.checkpoints import open_store
+from nadir.training.state import age
+from nadir.training.stop_request import StoppedError, StoppedTogetherError
 from nadir.training.validation.watch import Watch
 
 if TYPE_CHECKING:
@@ -48,12 +50,9 @@ class Trainer:
         self._accelerator = accelerator
         self._main = accelerator.is_main_process
         self._stop = stop
-        self._store = CheckpointStore(
-            run.work / CHECKPOINTS,
-            fingerprint=run.fingerprint,
-            keep=run.train.keep_checkpoints,
-            warn=self._say,
-        )
+        self._is_sharded = run.train.parallel == "fsdp"
+        self._takes_part = self._main or self._is_sharded  # in what is saved and published
+        self._store = open_store(run, accelerator, keep=run.train.keep_checkpoints, warn=self._say)
         self._writer = CheckpointWriter(
             self._store, in_background=run.train.checkpoint_in_background
         )
@@ -238,7 +237,10 @@ class Trainer:
             self._batches.settle()  # they use the text encoders, too
         validator = run.validator if watch.wants_validation(step) else None
         previews = run.previews if watch.wants_previews(step) else None
-        if not (validator or previews):  # only the main process has them
+        looks = bool(validator or previews)  # only the main process has them
+        if self._is_sharded and watch.may_be_due(step):
+            looks = any(gather_object([looks]))  # and it needs the shares of all
+        if not looks:
             return
         metrics: dict[str, float] = {}
         with self._train_step.published() as trainable:
@@ -250,7 +252,8 @@ class Trainer:
                     run.reporter.preview(step, prompt, image)
                 images = [image for _, image in drawn]
                 metrics |= watch.previewed(step, images, previews.real_extreme_share)
-        run.reporter.step(step, run.loader.images_before(step), metrics)
+        if metrics:
+            run.reporter.step(step, run.loader.images_before(step), metrics)
         self._obey()
 
     def _obey(self) -> None:
@@ -261,7 +264,10 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint, or begin to, unless this step has one."""
         self._read()
-        if self._main and self._step != self._saved_step:
+        if self._is_sharded:
+            self._writer.wait()
+            self._accelerator.wait_for_everyone()  # see `ShardStore`
+        if self._takes_part and self._step != self._saved_step:
             schedule = self._run.objective.schedule.fingerprint
             facts = {
                 "history": self._history.state(),
@@ -274,12 +280,13 @@ class Trainer:
 
     def _publish(self) -> None:
         """Write the outputs, with the weights that are published."""
-        if self._main:
+        if self._takes_part:
             with self._train_step.published() as trainable:
-                self._run.write_outputs(trainable, self._history, self._watch)
+                if self._main:
+                    self._run.write_outputs(trainable, self._history, self._watch)
 
     def _interrupted(self) -> StoppedError:
-        return StoppedError(
+        return StoppedTogetherError(
             f"stopped on request after step {self._step} of {self._run.train.steps}; "
             "the state is saved",
             where="train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from nadir.model.checkpoint.writing import save_checkpoint
@@ -47,6 +48,12 @@ class FullUNet:
         require_matches(self._rates, trained, key="train.layer_rates")
         if text:
             text.unfreeze()
+
+    def of(self, network: UNet2DConditionModel) -> FullUNet:
+        """The same choice of another network of the same layers."""
+        other = copy.copy(self)
+        other.network = network
+        return other
 
     def weights(self) -> dict[str, torch.nn.Parameter]:
         """Every trained parameter of the U-Net, then of the text encoders."""

@@ -66,6 +66,13 @@ class Watch:
         """Whether previews are due after `step` steps and not drawn yet."""
         return self._is_due(step, self._params.preview_every, self._shares)
 
+    def may_be_due(self, step: int) -> bool:
+        """Whether any of both is due after `step` steps, measured or not."""
+        params = self._params
+        return any(
+            self._is_due(step, n, ()) for n in (params.validation.every, params.preview_every)
+        )
+
     def step(self, step: int, *, loss: float, gradient_norm: float) -> None:
         """Look at the step that made the count `step`."""
         seen = (("loss", loss, self._losses), ("gradient norm", gradient_norm, self._norms))

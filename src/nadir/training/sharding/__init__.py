@@ -1,0 +1,1 @@
+"""Several processes that each hold a share of the model (FSDP2)."""
