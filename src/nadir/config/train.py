@@ -116,6 +116,9 @@ class TrainParams(Section):
     """`blocks`: the U-Net's transformer blocks run as graphs that torch.compile makes, one for each
     kind of block and shape of batch; the first steps with each wait for it. Pictures are drawn
     without."""
+    memory_format: Literal["contiguous", "channels_last"]
+    """`channels_last`: the U-Net's convolutions see their inputs with the channels of a pixel side
+    by side, the order that tensor cores work in; weights and files stay as they are."""
     frozen_models: Literal["device", "host"]
     """Where text encoders and VAE wait while they are not needed. From the host, frozen text
     encoders visit the device for each batch's captions, and previews are decoded on the host. With

@@ -132,6 +132,9 @@ ROWS = {
     "TrainParams.weights": of("weights", "fp32", "bf16", mixed_precision="bf16"),
     "TrainParams.gradient_checkpointing": of("gradient_checkpointing", False, True, see="forwards"),
     "TrainParams.compile": of("compile", "off", "blocks", see="graphs"),
+    "TrainParams.memory_format": of(
+        "memory_format", "contiguous", "channels_last", see="channels_last"
+    ),
     "TrainParams.frozen_models": of("frozen_models", "device", "host", see="visits"),
     "TrainParams.activation_offload": of("activation_offload", False, True, see="kept_beside"),
     "TrainParams.checkpoint_every": of("checkpoint_every", 1, 100, see="checkpoints"),
