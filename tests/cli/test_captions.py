@@ -38,10 +38,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def set_caption(home: Path, **changes: object) -> TrainParams:
+def set_caption(home: Path, kept: int | None = None, **changes: object) -> TrainParams:
     yaml, file = YAML(), home / "params.yaml"
     tree = yaml.load(file.read_text(encoding="utf-8"))
     tree["train"]["caption"].update(changes)
+    tree["train"]["text_cache"] = kept
     with file.open("w", encoding="utf-8") as out:
         yaml.dump(tree, out)
     return read_section("train", TrainParams, file)
@@ -56,9 +57,12 @@ def shown(*options: str) -> list[str]:
 MIXED = {"tags": 1.0, "sentence": 1.0, "tags_sentence": 1.0, "sentence_tags": 1.0}
 
 
-def test_it_prints_what_training_asks_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [None, 2])
+def test_it_prints_what_training_asks_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, kept: int | None
+) -> None:
     monkeypatch.chdir(home)
-    params = set_caption(home, forms=MIXED, token_chunks=8)
+    params = set_caption(home, kept, forms=MIXED, token_chunks=8)
     data, index = home / "data", LatentReader(home / "data/latents").index
     samples = load_samples(
         index,

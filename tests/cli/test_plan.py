@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.planning.measured import keep_measured
 from nadir.planning.memory import DEVICE_LIBRARIES, GIB
+from nadir.training.text_states.store import state_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,6 +123,32 @@ def test_one_process_has_nobody_to_share_a_model_with(project: Path, tmp_path: P
     done = CliRunner().invoke(app, ["plan", "--params", str(tmp_path / "alone.yaml")])
     assert isinstance(done.exception, NadirError)
     assert done.exception.where == "params.yaml train.parallel"
+
+
+def test_kept_text_states_take_disk_and_no_device_during_the_steps(project: Path) -> None:
+    params = project / "params.yaml"
+    known = params.read_text(encoding="utf-8")
+    params.write_text(re.sub("text_cache:.*", "text_cache: 3", known), encoding="utf-8")
+    try:
+        found, text = as_json(), plan()
+    finally:
+        params.write_text(known, encoding="utf-8")
+    row = found["memory"]["text_row_bytes"]
+    assert row == (77 * 16 + 8) * 2
+    assert found["disk"]["text_states"] == (3 * found["work"]["images"] + 1) * row
+    assert "a caption, latents" in text
+    without = as_json()
+    assert without["disk"]["text_states"] == without["memory"]["text_row_bytes"] == 0
+    moments = found["memory"]
+    places = [
+        [part for part in moments[name] if part["name"] == "text encoders"]
+        for name in ("step", "captions")
+    ]
+    assert [(part["device"] > 0, part["host"] > 0) for (part,) in places] == [
+        (False, True),
+        (True, True),
+    ]
+    assert state_bytes(77, 2048, 1280) == 317_952  # of SDXL's own
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.mini.weights import add_version, cached, cached_weights
 from typer.testing import CliRunner
 
 from nadir.cli import app
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import write_json
 from nadir.pipeline.fingerprint import stage_fingerprint
@@ -23,6 +26,7 @@ from nadir.pipeline.storage.cleaning import clean
 from nadir.pipeline.storage.objects import cache_folder, object_path
 from nadir.tracking.revision import save_experiment
 from nadir.tracking.store.connection import connect
+from nadir.training.text_states.key import states_key
 
 
 def named_by(project: MiniProject, place: str) -> str:
@@ -185,3 +189,28 @@ def test_a_cache_that_other_clones_share_keeps_what_they_name(
     assert theirs.is_file()
     clean(trained.root, projects=[trained.root])
     assert not theirs.exists()
+
+
+def test_text_states_that_the_present_parameters_do_not_use_go(trained: MiniProject) -> None:
+    root, params = trained.root, trained.root / "params.yaml"
+    known = params.read_text(encoding="utf-8")
+    params.write_text(known.replace("text_cache: null", "text_cache: 2"), encoding="utf-8")
+    for part in ("text_encoder", "tokenizer"):
+        (root / "models/base" / part).mkdir(parents=True, exist_ok=True)
+        (root / "models/base" / part / "file").write_bytes(part.encode())
+    present = states_key(read_section("train", TrainParams, params), root / "models/base")
+    for name in (present, "a" * 32):
+        (root / "work/text_states" / name).mkdir(parents=True)
+        (root / "work/text_states" / name / "b.safetensors").write_bytes(bytes(4000))
+    folder = abandon(trained, "c" * 64)
+    with (folder / "trainer.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert clean(root, dry_run=True).text_states == []  # a training may read them
+    shutil.rmtree(folder)
+    plan = clean(root, dry_run=True)
+    assert (plan.text_states, plan.freed) == ([root / "work/text_states" / ("a" * 32)], 4000)
+    done = CliRunner().invoke(app, ["clean"], catch_exceptions=False)
+    assert f"work/text_states/{'a' * 32}: text states that no present" in done.output
+    assert [path.name for path in (root / "work/text_states").iterdir()] == [present]
+    params.write_text(known, encoding="utf-8")
+    assert [path.name for path in clean(root).text_states] == [present]

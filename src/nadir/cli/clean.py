@@ -23,7 +23,7 @@ def clean(
         ),
     ] = None,
 ) -> None:
-    """Free the disk: old results in DVC's cache, and trainings that nothing can resume.
+    """Free the disk: old results in DVC's cache, trainings that nothing can resume, text states.
 
     What stays: every registered version's weights, what the tips of branches and tags, experiments
     and the present files name, and the training that these can resume. Refuses while a pipeline or
@@ -51,6 +51,8 @@ def _tell(done: Cleaning, root: Path, *, dry_run: bool) -> None:
     lines = [f"DVC's cache: {done.objects} objects that nothing needs"]
     lines += [f"{_short(path, root)}: no present parameters resume it" for path in done.trainings]
     lines += [f"{_short(path, root)}: no version names it" for path in done.models]
+    unused = "text states that no present parameters use"
+    lines += [f"{_short(path, root)}: {unused}" for path in done.text_states]
     aliases = [
         f"{v.name} {v.version} ({', '.join(v.aliases)})" for v in done.needed.versions if v.aliases
     ]

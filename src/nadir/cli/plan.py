@@ -128,9 +128,14 @@ def _disk(plan: Plan) -> str:
 
     disk = plan.disk
     latents = "latents not known yet" if disk.latents is None else f"latents {size(disk.latents)}"
+    row = plan.memory.text_row_bytes
+    kept = ""
+    if row:
+        known = "" if disk.text_states is None else f"{size(disk.text_states)}, "
+        kept = f"text states {known}{size(row)} a caption, "
     return (
         f"{disk.kept_checkpoints} resumable checkpoints of {size(disk.checkpoint)}, the model "
-        f"{size(disk.published)}, {latents}; free are {size(disk.free)}"
+        f"{size(disk.published)}, {kept}{latents}; free are {size(disk.free)}"
     )
 
 

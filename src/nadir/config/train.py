@@ -106,6 +106,10 @@ class TrainParams(Section):
     """Scalar factor of the VAE, or per-channel mean and std (paper App. B)."""
     caption: CaptionParams
     """From tags and sentences to a prompt."""
+    text_cache: Annotated[int, Field(ge=1, le=1000)] | None
+    """null: captions are drawn anew for each step, and text encoders run in it. A number: so many
+    captions of each image are drawn once and encoded before the first step; a step takes one of
+    them from the disk, or the empty prompt (`caption.drop_all`)."""
     mixed_precision: Literal["no", "fp16", "bf16"]
     """Precision of the forward pass."""
     weights: Literal["fp32", "bf16"]
@@ -116,9 +120,13 @@ class TrainParams(Section):
     """`blocks`: the U-Net's transformer blocks run as graphs that torch.compile makes, one for each
     kind of block and shape of batch; the first steps with each wait for it. Pictures are drawn
     without."""
+    memory_format: Literal["contiguous", "channels_last"]
+    """`channels_last`: the U-Net's convolutions see their inputs with the channels of a pixel side
+    by side, the order that tensor cores work in; weights and files stay as they are."""
     frozen_models: Literal["device", "host"]
     """Where text encoders and VAE wait while they are not needed. From the host, frozen text
-    encoders visit the device for each batch's captions, and previews are decoded on the host."""
+    encoders visit the device for each batch's captions, and previews are decoded on the host. With
+    `text_cache` text encoders always wait on the host."""
     activation_offload: bool
     """Keep what the backward pass needs in the host's memory."""
     checkpoint_every: Annotated[int, Field(ge=1)]
@@ -160,6 +168,8 @@ class TrainParams(Section):
             "peft's code of the others: compile 'off'": self.compile == "blocks"
             and self.adapter
             and self.adapter.kind not in {"lora", "oft"},
+            "text_cache keeps states of text encoders that stay as they are: text_cache null, or "
+            "text_encoders null": self.text_cache and self.text_encoders,
             "stop_on: high_sigma and rare_tags need validation.every above 0": not (
                 self.validation.every
             )
@@ -175,6 +185,13 @@ class TrainParams(Section):
     def changes_by_parameter(self) -> bool:
         """Whether the optimizer sees one parameter at a time."""
         return self.weights == "bf16" or self.step_in_backward or self.optimizer_device == "host"
+
+    @property
+    def text_waits_on_host(self) -> bool:
+        """Whether text encoders are on the device only while they are asked."""
+        return not self.text_encoders and (
+            self.frozen_models == "host" or self.text_cache is not None
+        )
 
     @property
     def _has_several_rates(self) -> bool:

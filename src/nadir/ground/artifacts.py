@@ -22,6 +22,8 @@ TAG_CLASSES = Path("data/tag_classes.parquet")
 """Classes of tags, as the supplied table says."""
 TAG_RULES = Path("data/tag_rules.parquet")
 """The supplied aliases and implications."""
+ADAPTER = Path("data/adapter.json")
+"""The hash of the adapter that training goes on from, if any."""
 
 # validate
 MANIFEST = Path("data/manifest.parquet")

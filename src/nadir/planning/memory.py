@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nadir.config.optimizers import OPTIMIZERS
+from nadir.diffusion.sdxl import MAX_TOKENS
 from nadir.planning.hollow import hollow_trainable, hollow_vae, runnable
 from nadir.planning.shares import shared_out, whole_blocks
 from nadir.planning.step_memory import decoding_memory, step_memory
+from nadir.training.text_states.store import state_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from nadir.config.train import TrainParams
+    from nadir.model.sdxl.text import TextEncoder
     from nadir.planning.hollow import Configs
     from nadir.planning.step_memory import StepMemory
     from nadir.training.trainable import Trainable
@@ -61,6 +64,7 @@ class MemoryPlan:
             instead.
         copy_held_by: Whose memory that is.
         published_bytes: The published model on disk.
+        text_row_bytes: One caption's kept text states on disk; 0 where none are kept.
     """
 
     step: tuple[Part, ...]
@@ -72,6 +76,7 @@ class MemoryPlan:
     copy_bytes: int
     copy_held_by: str
     published_bytes: int
+    text_row_bytes: int
 
     def device_bytes(self, *, libraries: bool = True) -> int:
         """Most that the device holds at once, by default with `DEVICE_LIBRARIES`."""
@@ -143,7 +148,7 @@ def plan_memory(
     )
     return MemoryPlan(
         step=(*lasting, *passing),
-        captions=_with_text_on_the_device(lasting),
+        captions=_with_text_on_the_device(lasting, train),
         previews=previews if train.preview_every else (),
         parameters=parameters,
         trained=trained,
@@ -151,6 +156,7 @@ def plan_memory(
         copy_bytes=state if train.checkpoint_in_background else 0,
         copy_held_by="all processes together" if shares > 1 else "the first process",
         published_bytes=_published(lasting, parameters, train, vae_bytes),
+        text_row_bytes=_text_row(text, train),
     )
 
 
@@ -171,10 +177,15 @@ def _lasting(
     kept = train.adapter is not None
     precision = train.mixed_precision if kept else train.weights
     parts = [Part("U-Net", device=network, note="frozen" if kept else precision)]
-    text, place = sum(_bytes(encoder.parameters()) for encoder in encoders), train.frozen_models
-    note = "frozen" if place == "device" else "frozen; on the device for captions alone"
-    if train.text_encoders:
-        place, note = "device", "trained, too"
+    text = sum(_bytes(encoder.parameters()) for encoder in encoders)
+    place = "host" if train.text_waits_on_host else "device"
+    note = "trained, too" if train.text_encoders else "frozen"
+    if train.text_waits_on_host:
+        note = "frozen; on the device for captions alone"
+        if train.text_cache:
+            note = "frozen; on the device before the first step" + (
+                " and for previews" if train.preview_every else ""
+            )
     parts.append(_placed("text encoders", text, place, note))
     state = sum(_state_bytes(weight, train) for weight in weights.values())
     parts.append(_placed("optimizer state", state, train.optimizer_device, train.optimizer))
@@ -185,12 +196,14 @@ def _lasting(
     return parts
 
 
-def _with_text_on_the_device(lasting: list[Part]) -> tuple[Part, ...]:
+def _with_text_on_the_device(lasting: list[Part], train: TrainParams) -> tuple[Part, ...]:
     """Where text encoders only visit the device: what is there meanwhile."""
     text = next(part for part in lasting if part.name == "text encoders")
     if not text.host:
         return ()
     here = replace(text, device=text.host, host=text.host)
+    if train.text_cache and not train.preview_every:
+        return (here,)  # nothing else is there before the first step
     return tuple(here if part is text else part for part in lasting)
 
 
@@ -236,6 +249,12 @@ def _published(lasting: list[Part], parameters: int, train: TrainParams, vae: in
     number = _FP32 if train.adapter or train.weights == "fp32" else _BF16
     text = next(part.device + part.host for part in lasting if part.name == "text encoders")
     return parameters * number + text + vae
+
+
+def _text_row(text: TextEncoder, train: TrainParams) -> int:
+    """One caption's states on disk, if any are kept."""
+    tokens = MAX_TOKENS * train.caption.token_chunks
+    return state_bytes(tokens, text.hidden_size, text.pooled_size) if train.text_cache else 0
 
 
 def _placed(name: str, size: float, place: str, note: str) -> Part:

@@ -49,6 +49,8 @@ class Disk:
         kept_checkpoints: As many lie there at most, with the one that is being written.
         published: The finished model.
         latents: Of the images; None before they are encoded.
+        text_states: Of all captions that `train.text_cache` keeps, as if no two were alike; None
+            before the images are known.
         free: What the disk has.
     """
 
@@ -56,6 +58,7 @@ class Disk:
     kept_checkpoints: int
     published: int
     latents: int | None
+    text_states: int | None
     free: int
 
 
@@ -123,7 +126,7 @@ def make_plan(root: Path, params: Path) -> Plan:
     )
     on_cpu = device == "cpu"
     held = memory.device_bytes(libraries=not on_cpu)
-    disk = _disk(root, train, memory)
+    disk = _disk(root, train, memory, work)
     found: dict[str, Any] = {
         "device_bytes": 0 if on_cpu else held,
         "host_bytes": compute.processes * (memory.host_bytes() + (held if on_cpu else 0))
@@ -169,7 +172,7 @@ def _micro_batch(
     return MicroBatch(batch // shares, width, height)
 
 
-def _disk(root: Path, train: TrainParams, memory: MemoryPlan) -> Disk:
+def _disk(root: Path, train: TrainParams, memory: MemoryPlan, work: Work | None) -> Disk:
     latents = root / artifacts.LATENTS
     size = None
     if (latents / "index.parquet").is_file():
@@ -180,8 +183,16 @@ def _disk(root: Path, train: TrainParams, memory: MemoryPlan) -> Disk:
         kept_checkpoints=max(train.keep_checkpoints, 2 if train.parallel == "fsdp" else 1) + 1,
         published=memory.published_bytes,
         latents=size,
+        text_states=_states(memory, train, work),
         free=shutil.disk_usage(root).free,
     )
+
+
+def _states(memory: MemoryPlan, train: TrainParams, work: Work | None) -> int | None:
+    """Of so many captions an image, and the empty one."""
+    if not train.text_cache:
+        return 0
+    return (work.images * train.text_cache + 1) * memory.text_row_bytes if work else None
 
 
 def _device_total(device: str) -> int | None:
@@ -204,10 +215,11 @@ def _warnings(
             f"the machine has {host_total / GIB:.1f} GiB of memory, and {host_bytes / GIB:.1f} "
             "are needed"
         )
-    needed = disk.kept_checkpoints * disk.checkpoint + disk.published
+    needed = disk.kept_checkpoints * disk.checkpoint + disk.published + (disk.text_states or 0)
     if needed > disk.free:
         found.append(
-            f"the disk has {disk.free / 1e9:.1f} GB free, and checkpoints and model take "
-            f"{needed / 1e9:.1f}: lower train.keep_checkpoints, or `nadir clean`"
+            f"the disk has {disk.free / 1e9:.1f} GB free, and checkpoints, model and text states "
+            f"take {needed / 1e9:.1f}: lower train.keep_checkpoints or train.text_cache, or "
+            "`nadir clean`"
         )
     return found

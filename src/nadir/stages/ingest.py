@@ -18,6 +18,7 @@ from nadir.data.tags.supplied_rules import load_tag_rules
 from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json
+from nadir.stages.adapter import write_adapter_hash
 from nadir.stages.runner import run
 from nadir.stages.source import source_of
 
@@ -29,9 +30,11 @@ def work() -> None:
     """Write the listing, the layout it was read by and the supplied tables about tags.
 
     Raises:
-        NadirError: The source is missing or holds no image, or a table about tags is wrong.
+        NadirError: The source is missing or holds no image, a table about tags is wrong, or the
+            adapter to train on from is missing.
     """
     params = read_section("ingest", IngestParams)
+    write_adapter_hash()
     classes = load_tag_classes(params.tag_table, endpoint_url=params.endpoint_url)
     rules = load_tag_rules(
         params.tag_aliases, params.tag_implications, endpoint_url=params.endpoint_url

@@ -17,6 +17,7 @@ from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.freshness import Change, change_of_training
+from nadir.stages.adapter import require_adapter_as_listed
 from nadir.stages.runner import run
 from nadir.training.launcher import launch
 from nadir.training.reports.reporter import load_attribute
@@ -63,6 +64,7 @@ def work() -> None:
 def _train(folder: Path, fingerprint: str) -> None:
     params = read_section("train", TrainParams)
     compute = read_section("compute", ComputeParams)
+    require_adapter_as_listed()
     environment = _open_run(folder, fingerprint)
     run_id = environment.get(_RUN_ID_VARIABLE)
     write_run(folder / RUN, RunRecord(run_id=run_id, fingerprint=fingerprint))

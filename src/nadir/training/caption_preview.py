@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 
 from nadir.data.tables import MANIFEST, TAG_LIST, TAGS, read_table
 from nadir.data.tags.caption_facts import about, caption_facts
-from nadir.data.tags.captions import render_caption
 from nadir.data.tags.codes import TagCoder, tag_batches
 from nadir.data.tags.weights import tag_names
 from nadir.diffusion.sdxl import CHUNK_TOKENS
 from nadir.model.sdxl.token_counts import token_counter
-from nadir.training.randomness import caption_rng
+from nadir.training.text_states.variants import CaptionDraw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,18 +70,15 @@ def asked_captions(
     chosen = train & (np.cumsum(train) <= images)
     coder, names = TagCoder(table), tag_names(table)
     facts = caption_facts(manifest, params.caption, coder=coder, tag_names=names, chosen=chosen)
-    paths, lists = _first(manifest, images)
+    paths, hashes, lists = _first(manifest, images)
+    draw = CaptionDraw(params)
     uses = coder.encode(lists)
     counters = [token_counter([tokenizer]) for tokenizer in tokenizers]
     limit = CHUNK_TOKENS * params.caption.token_chunks
     found = []
     for place, path in enumerate(paths):
-        caption = render_caption(
-            [names[row] for row in uses.of(place)],
-            params.caption,
-            caption_rng(params.seed, step, place),
-            about(facts, place),
-        )
+        tags_of_it = [names[row] for row in uses.of(place)]
+        caption = draw.at(step, place, hashes[place], tags_of_it, about(facts, place))
         words = caption.split(" ") if caption else []
         # A tokenizer never joins what a space parts.
         ends = np.max([np.cumsum(count(words)) for count in counters], axis=0) if words else []
@@ -92,14 +88,16 @@ def asked_captions(
     return found
 
 
-def _first(manifest: Path, images: int) -> tuple[list[str], pa.ListArray]:
-    """Paths and tags of the first training images; no more of the file is read than they need."""
+def _first(manifest: Path, images: int) -> tuple[list[str], list[str], pa.ListArray]:
+    """Paths, sha256 and tags of the first training images; no more is read than they need."""
     paths: list[str] = []
+    hashes: list[str] = []
     parts = []
-    for batch, tags in tag_batches(manifest, ["split", "path"]):
+    for batch, tags in tag_batches(manifest, ["split", "path", "sha256"]):
         rows = np.flatnonzero(pc.equal(batch.column("split"), "train"))[: images - len(paths)]
         paths += batch.column("path").take(rows).to_pylist()
+        hashes += batch.column("sha256").take(rows).to_pylist()
         parts.append(tags.take(rows))
         if len(paths) >= images:
             break
-    return paths, pa.concat_arrays([part.cast(TAG_LIST) for part in parts])
+    return paths, hashes, pa.concat_arrays([part.cast(TAG_LIST) for part in parts])

@@ -10,11 +10,11 @@ from nadir.compute.devices import sent
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
 from nadir.data.latents.masks import MaskReader
 from nadir.data.tags.caption_facts import about
-from nadir.data.tags.captions import render_caption
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
 from nadir.training.losses.objective import Batch
 from nadir.training.samples import CROP_LEFT
+from nadir.training.text_states.variants import CaptionDraw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.losses.timesteps import TimestepSampler
     from nadir.training.samples import Samples
+    from nadir.training.text_states.reading import TextStates
 
 
 def batch_plan(samples: Samples, params: TrainParams) -> BatchPlan:
@@ -65,6 +66,7 @@ class BatchLoader:
         params: Batch size, captions, seed.
         timesteps: Draws the noise levels.
         device: Where batches go.
+        states: Text states that are made already; None runs the text encoders for each batch.
 
     Raises:
         NadirError: The loss is to be masked and there is no mask.
@@ -83,11 +85,13 @@ class BatchLoader:
         params: TrainParams,
         timesteps: TimestepSampler,
         device: torch.device,
+        states: TextStates | None = None,
     ) -> None:
         self._samples = samples
         self._reader = reader
         self._scaling = scaling
         self._text = text
+        self._states = states
         self._params = params
         self.timesteps = timesteps
         self._device = device
@@ -121,7 +125,7 @@ class BatchLoader:
         size = self._plan.batch_sizes[bucket]
         timesteps_B = self.timesteps.draw(seed, step, size, self._samples.area_px(rows_B))
         device = self._device
-        hidden_BSD, pooled_BP, tokens_BECS = self._conditioning(self.captions(step, rows_B, places))
+        hidden_BSD, pooled_BP, tokens_BECS = self._conditioning(step, rows_B, places)
         return Batch(
             latents_BCHW=self._scaling.normalise(sent(latents_BCHW, device).float()),
             noise_BCHW=sent(randomness.noise(seed, step, places, shape), device),
@@ -148,9 +152,12 @@ class BatchLoader:
         return params.unmasked + (1 - params.unmasked) * masks_B1HW
 
     def _conditioning(
-        self, captions: list[str]
+        self, step: int, rows_B: NDArray[np.int64], places: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Text states and pooled vectors, or the tokens alone where text encoders are trained."""
+        if self._states:
+            return *self._states.batch(step, rows_B, places), None
+        captions = self.captions(step, rows_B, places)
         chunks = self._params.caption.token_chunks
         if self._params.text_encoders is None:
             return *self._text.encode(captions, chunks), None
@@ -189,13 +196,24 @@ class BatchLoader:
         return self._plan.images_before(step)
 
     def captions(self, step: int, rows: NDArray[np.int64], places: Sequence[int]) -> list[str]:
-        """Prompts of some samples at `step`, tags dropped and shuffled by `params.caption`."""
+        """Prompts of some samples at `step`, as `params.caption` and `params.text_cache` say."""
+        draw = CaptionDraw(self._params)
         return [
-            render_caption(
+            draw.at(
+                step,
+                place,
+                self._samples.hashes[row],
                 self._samples.prompt_tags(int(row)),
-                self._params.caption,
-                randomness.caption_rng(self._params.seed, step, place),
                 about(self._samples.facts, int(self._samples.tag_images_N[row])),
             )
             for row, place in zip(rows, places, strict=True)
         ]
+
+
+def first_rows(samples: Samples, params: TrainParams, steps: int) -> list[int]:
+    """The samples that the first steps show."""
+    plan, found = batch_plan(samples, params), []
+    for step in range(steps):
+        bucket, within_B = plan.rank_batch(step, 0, 1)
+        found += samples.buckets[bucket][within_B].tolist()
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,16 +24,14 @@ from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.data.latents.store import LatentReader
-from nadir.data.tags.caption_lengths import caption_lengths
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
 from nadir.ground.files import read_json
-from nadir.model.sdxl.networks import load_text, load_vae
+from nadir.model.sdxl.networks import load_vae
 from nadir.model.sdxl.scaling import LatentScaling
-from nadir.model.sdxl.token_counts import token_counter
 from nadir.training.check import run_check
-from nadir.training.loader import BatchLoader
+from nadir.training.loader import BatchLoader, first_rows
 from nadir.training.losses.objective import Objective
 from nadir.training.losses.timesteps import TimestepSampler
 from nadir.training.reports.previews import Previews
@@ -48,15 +45,16 @@ from nadir.training.stop_request import (
     exclusive,
     stopped_early,
 )
+from nadir.training.text_states.encoders import load_text_encoders, warn_of_cut_captions
+from nadir.training.text_states.reading import load_states
 from nadir.training.train_step import TrainStep
-from nadir.training.trainable import make_trainable, text_precision
+from nadir.training.trainable import make_trainable
 from nadir.training.trainer import Trainer
 from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nadir.config.caption import CaptionParams
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.samples import Samples
     from nadir.training.validation.validator import Validator
@@ -131,7 +129,7 @@ def run_training(
     reporter = load_reporter() if accelerator.is_main_process else NoReporter()
     try:
         set_seed(train.seed)
-        run = prepare_run(work, fingerprint, train, accelerator, reporter)
+        run = prepare_run(work, fingerprint, train, accelerator, reporter, stop=stop)
         trainable = make_trainable(train, artifacts.BASE, run.text)
         train_step = TrainStep(trainable, train, run.objective, accelerator)
         Trainer(run, train_step, accelerator, stop).train()
@@ -156,7 +154,7 @@ def check_training(
     set_seed(train.seed)
     off = train.validation.model_copy(update={"every": 0})
     plain = train.model_copy(update={"preview_every": 0, "validation": off})
-    run = prepare_run(work, fingerprint, plain, accelerator, NoReporter())
+    run = prepare_run(work, fingerprint, plain, accelerator, NoReporter(), stop=stop, steps=2)
     run_check(
         run,
         lambda: TrainStep(
@@ -173,8 +171,15 @@ def prepare_run(
     train: TrainParams,
     accelerator: Accelerator,
     reporter: TrainingReporter,
+    *,
+    stop: StopRequest | None = None,
+    steps: int | None = None,
 ) -> Run:
-    """Load data and frozen models of the project at the working directory."""
+    """Load data and frozen models of the project at the working directory.
+
+    Text states that `train.text_cache` asks for are made here, of the first `steps` steps or of
+    all; a requested `stop` ends that with a NadirError.
+    """
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
@@ -192,6 +197,17 @@ def prepare_run(
         rules=artifacts.TAG_RULES,
     )
     text = load_text_encoders(train, device)
+    states = None
+    if train.text_cache:
+        states = load_states(
+            samples,
+            train,
+            base=artifacts.BASE,
+            text=text,
+            accelerator=accelerator,
+            rows=first_rows(samples, train, steps) if steps else None,
+            stop=stop,
+        )
     validator = previews = None
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
@@ -205,6 +221,7 @@ def prepare_run(
         params=train,
         timesteps=timesteps,
         device=device,
+        states=states,
     )
     return Run(
         work=work,
@@ -267,22 +284,6 @@ def _previews(
         schedule=schedule,
         prediction=noise.prediction,
     )
-
-
-def load_text_encoders(train: TrainParams, device: torch.device) -> TextEncoder:
-    """The base's text encoders, on the device or ready to visit it (`train.frozen_models`)."""
-    text = load_text(artifacts.BASE, dtype=text_precision(train))
-    if train.frozen_models == "host" and not train.text_encoders:
-        return replace(text, visits=device)
-    return text.to(device)
-
-
-def warn_of_cut_captions(samples: Samples, text: TextEncoder, captions: CaptionParams) -> None:
-    """Say how many captions lose tags, and which, because the text encoders read no further."""
-    count = token_counter([text.tokenizer, text.tokenizer_2])
-    found = caption_lengths(samples.tags, samples.tag_names, captions, count)
-    if warning := found.warning():
-        say(f"WARNING train: {warning}")
 
 
 def latent_scaling(kind: str) -> LatentScaling:

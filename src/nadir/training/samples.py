@@ -55,6 +55,7 @@ class Samples:
             shows each of its rows equally often.
         facts: What captions have besides tags, of all training images; None for nothing.
         aliases: Other names of the tags.
+        hashes: sha256 of each row's image.
     """
 
     positions_N: NDArray[np.int64]
@@ -68,6 +69,7 @@ class Samples:
     epochs_a_pass: int = 1
     facts: CaptionFacts | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    hashes: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of training images."""
@@ -174,6 +176,7 @@ def load_samples(
         if captions
         else None,
         aliases=_aliases(rules, names) if rules else {},
+        hashes=chosen["sha256"].tolist(),
     )
 
 

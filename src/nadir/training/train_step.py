@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from nadir.compute.memory_format import run_convolutions_channels_last
 from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import call_unet
@@ -121,6 +122,8 @@ class TrainStep:
             trainable.text.models.to(accelerator.device)
         if params.gradient_checkpointing:
             network.enable_gradient_checkpointing()
+        if params.memory_format == "channels_last":
+            run_convolutions_channels_last(network)
         self.compiled_blocks = 0
         if params.compile == "blocks":
             self.compiled_blocks = compile_blocks(network, accelerator.device)

@@ -127,10 +127,14 @@ ROWS = {
     "TrainParams.ema_device": of("ema_device", "device", "host", ema_decay=0.9, see="average"),
     "TrainParams.tag_weighting": of("tag_weighting", True, False),
     "TrainParams.latent_scaling": of("latent_scaling", "per_channel", "sdxl"),
+    "TrainParams.text_cache": of("text_cache", None, 1, 2),
     "TrainParams.mixed_precision": of("mixed_precision", "no", "bf16"),
     "TrainParams.weights": of("weights", "fp32", "bf16", mixed_precision="bf16"),
     "TrainParams.gradient_checkpointing": of("gradient_checkpointing", False, True, see="forwards"),
     "TrainParams.compile": of("compile", "off", "blocks", see="graphs"),
+    "TrainParams.memory_format": of(
+        "memory_format", "contiguous", "channels_last", see="channels_last"
+    ),
     "TrainParams.frozen_models": of("frozen_models", "device", "host", see="visits"),
     "TrainParams.activation_offload": of("activation_offload", False, True, see="kept_beside"),
     "TrainParams.checkpoint_every": of("checkpoint_every", 1, 100, see="checkpoints"),

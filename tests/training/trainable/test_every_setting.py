@@ -87,7 +87,12 @@ def steps_alone(params_json: str) -> dict[str, Any]:
         kept = (number * number).grad_fn._saved_self  # type: ignore[union-attr]
         found["kept_beside"] |= kept is not number
 
-    step.trainable.network.down_blocks[1].resnets[0].register_forward_hook(note)
+    def note_format(_: Any, args: tuple[torch.Tensor, ...], __: Any) -> None:
+        found["channels_last"] = args[0].is_contiguous(memory_format=torch.channels_last)
+
+    resnet = step.trainable.network.down_blocks[1].resnets[0]
+    resnet.register_forward_hook(note)
+    resnet.conv1.register_forward_hook(note_format)
     losses = advance(step, run)
     with step.published() as trainable:
         text = trainable.text.models if trainable.text else None

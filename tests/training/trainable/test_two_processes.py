@@ -15,6 +15,8 @@ from tests.training.test_trainer import change_params, train, weights
 from tests.training.trainable.adapter_cases import RATES
 from tests.training.trainable.test_settings import LORA
 
+from nadir.training.text_states.store import StateStore
+
 SHARED: dict[str, Any] = {
     "steps": 4,
     "optimizer": "adamw",
@@ -22,7 +24,7 @@ SHARED: dict[str, Any] = {
     "gradient_accumulation": 2,
 }
 ADAPTER = SHARED | {"text_encoders": RATES, "adapter": LORA | {"text_encoders": True}}
-INSIDE = SHARED | {"step_in_backward": True, "learning_rate": 0.0005}
+INSIDE = SHARED | {"step_in_backward": True, "learning_rate": 0.0005, "text_cache": 2}
 BF16 = {"optimizer": "adamw_8bit", "mixed_precision": "bf16", "weights": "bf16"}
 FILE = "checkpoint/adapter/adapter.safetensors"
 
@@ -51,10 +53,16 @@ def test_two_processes_train_the_adapter_that_one_does(project: Path, tmp_path: 
 def test_two_processes_step_inside_backward_as_one_does(
     project: Path, base: Path, tmp_path: Path, precision: str
 ) -> None:
-    """In fp32 to 1e-5; in bf16 on average, as a weight may be rounded to the other side."""
+    """In fp32 to 1e-5; in bf16 on average, as a weight may be rounded to the other side.
+
+    Text states are kept; two processes make them together.
+    """
     settings = INSIDE | (BF16 if precision == "bf16" else {})
     train(tmp_path / "one", **settings)
+    (states,) = (project / "work/text_states").iterdir()
+    states.rename(tmp_path / "states")
     train_in_two(project, settings)
+    assert StateStore(states).places.keys() == StateStore(tmp_path / "states").places.keys()
     one = weights(tmp_path / "one")
     two = load_file(project / "models/checkpoint/unet/diffusion_pytorch_model.safetensors")
     (path,) = (base / "unet").glob("*.safetensors")

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.files import write_json
+from nadir.model.adapter_files.places import DIFFUSERS_FILE
 from nadir.model.single_file.safetensors_writer import write_safetensors
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from nadir.model.adapter_files.writing import AdapterFacts, Layers
 
-DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FOLDER = "peft"
 METADATA_KEY = "lora_adapter_metadata"
 LORA_NAMES = {

@@ -8,7 +8,8 @@ import torch
 from safetensors import safe_open
 
 from nadir.ground.errors import NadirError
-from nadir.model.adapter_files.writing import ADAPTER_FOLDER, KOHYA_FILE
+from nadir.model.adapter_files.places import KOHYA_FILE
+from nadir.model.adapter_files.writing import ADAPTER_FOLDER
 from nadir.model.single_file.safetensors_writer import write_safetensors
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 
 from nadir.ground.errors import NadirError
 from nadir.model.adapter_files.diffusers_form import (
-    DIFFUSERS_FILE,
     LORA_NAMES,
     METADATA_KEY,
     TEXT_ROOT,
@@ -24,7 +23,7 @@ from nadir.model.adapter_files.names import (
     alternative_names,
     kohya_names,
 )
-from nadir.model.adapter_files.writing import KOHYA_FILE
+from nadir.model.adapter_files.places import adapter_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +33,6 @@ _DIFFUSERS = re.compile(
     r"(unet|text_encoder(?:_2)?)\.(.+)\."
     r"(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)(?:\.weight)?"
 )
-_INSIDE = (DIFFUSERS_FILE, KOHYA_FILE, f"adapter/{DIFFUSERS_FILE}", f"adapter/{KOHYA_FILE}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def read_adapter(source: Path, paths: Iterable[str], config: Mapping[str, Any]) 
     Raises:
         NadirError: There is no such file, or it is not an adapter in either form.
     """
-    file = _file(source)
+    file = adapter_file(source)
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -89,19 +87,6 @@ def read_adapter(source: Path, paths: Iterable[str], config: Mapping[str, Any]) 
             fix="name an adapter that Nadir, kohya's trainer, LyCORIS or diffusers wrote for SDXL",
         )
     return ReadAdapter(layers, unknown, DORA_KEY in metadata, file)
-
-
-def _file(source: Path) -> Path:
-    if source.is_file():
-        return source
-    found = [source / name for name in _INSIDE if (source / name).is_file()]
-    if not found:
-        raise NadirError(
-            "there is no adapter here",
-            where=str(source),
-            fix=f"name a .safetensors file, or a folder with {KOHYA_FILE} or {DIFFUSERS_FILE}",
-        )
-    return found[0]
 
 
 def _kohya(

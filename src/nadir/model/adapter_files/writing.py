@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.model.adapter_files.diffusers_form import write_diffusers_form
 from nadir.model.adapter_files.metadata import adapter_metadata
 from nadir.model.adapter_files.names import KOHYA_PARTS, kohya_names
+from nadir.model.adapter_files.places import KOHYA_FILE
 from nadir.model.single_file.safetensors_writer import write_safetensors
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ADAPTER_FOLDER = "adapter"
 """The folder inside of a checkpoint that holds the adapter alone."""
 
-KOHYA_FILE = "adapter.safetensors"
 MAGNITUDE = "magnitude"
 """DoRA's magnitude as it is trained; kohya's files have `dora_scale` instead."""
 

@@ -8,9 +8,12 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nadir.config.reader import read_section
+from nadir.config.train import TrainParams
+from nadir.ground.artifacts import BASE
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import is_held
-from nadir.ground.workspace import main_workspace
+from nadir.ground.workspace import PARAMS_FILE, main_workspace
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.processes.process import require_user_name
@@ -19,12 +22,14 @@ from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running
 from nadir.pipeline.storage.objects import DIRECTORY, cache_folder
 from nadir.tracking.lock_file import LOCK_FILE
 from nadir.training.run_files import LAUNCHER_LOCK, TRAINER_LOCK
+from nadir.training.text_states.key import FOLDER, states_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
+_LOCKS = (LAUNCHER_LOCK, TRAINER_LOCK)
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Cleaning:
         objects: How many of the cache's.
         trainings: Folders that nothing can resume.
         models: Folders of checkpoints that no version names.
+        text_states: Folders of text states that the present parameters do not use.
         freed: Bytes that are free when the last link to each file is gone.
     """
 
@@ -43,6 +49,7 @@ class Cleaning:
     objects: int = 0
     trainings: list[Path] = field(default_factory=list)
     models: list[Path] = field(default_factory=list)
+    text_states: list[Path] = field(default_factory=list)
     freed: int = 0
 
 
@@ -89,7 +96,8 @@ def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -
                 for path in sorted((main / "work" / "models").glob("*"))
                 if path.name + DIRECTORY not in needed.hashes
             ]
-            whole = [*done.trainings, *done.models]
+            done.text_states = _unused_states(root, main)
+            whole = [*done.trainings, *done.models, *done.text_states]
             files = [path for folder in whole for path in folder.rglob("*") if path.is_file()]
             done.freed = _size([*unneeded, *files])
             if not dry_run:
@@ -142,10 +150,22 @@ def _abandoned(root: Path, main: Path) -> list[Path]:
     return [
         path
         for path in folders
-        if path.name != present
-        and not is_held(path / LAUNCHER_LOCK)
-        and not is_held(path / TRAINER_LOCK)
+        if path.name != present and not any(is_held(path / name) for name in _LOCKS)
     ]
+
+
+def _unused_states(root: Path, main: Path) -> list[Path]:
+    """Text states of other captions, seeds or text encoders than the present ones."""
+    folders = [path for path in sorted((main / "work" / FOLDER).glob("*")) if path.is_dir()]
+    trainings = (main / "work" / "training").glob("*")
+    if not folders or any(is_held(path / name) for path in trainings for name in _LOCKS):
+        return []
+    try:
+        train = read_section("train", TrainParams, root / PARAMS_FILE)
+        present = states_key(train, root / BASE) if train.text_cache else ""
+    except NadirError:
+        return []  # nobody knows which of them it is
+    return [path for path in folders if path.name != present]
 
 
 def _size(paths: Iterable[Path]) -> int:

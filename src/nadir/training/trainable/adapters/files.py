@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nadir.ground.errors import NadirError
+from nadir.ground.workspace import resolve_local
 from nadir.model.adapter_files.reading import read_adapter
 from nadir.model.adapter_files.writing import MAGNITUDE
 
@@ -55,7 +55,7 @@ def start_from(
     Raises:
         NadirError: The file is not an adapter of this kind, rank, alpha and these layers.
     """
-    found = read_adapter(Path(source), layers, config)
+    found = read_adapter(resolve_local(source), layers, config)
     missing = [path for path in layers if path not in found.layers]
     if missing or found.unknown:
         raise _misfit(
