@@ -166,6 +166,16 @@ def test_a_fixed_scale_is_judged_by_all_prompts():
     assert not judgement.chosen
 
 
+def test_what_is_drawn_at_one_scale_is_judged_there_by_all_prompts():
+    rng = np.random.default_rng(6)
+    difficulty = difficulty_of(rng)
+    tables = [Model(rng, worse=w).table(difficulty) for w in ({}, {"chroma_gap": 0.2})]
+    tables = [t[(t["metric"] != "chroma_gap") | (t["cfg_scale"] == 4.5)] for t in tables]
+    judgement = judge(*tables, PARAMS, METRICS, resamples=400)
+    (line,) = [line for line in judgement.lines if line.criterion.metric == "chroma_gap"]
+    assert (line.cfg_scale, line.gain.prompts, line.state) == (4.5, 24, "fail")
+
+
 def test_every_guard_is_shown_at_every_scale():
     rng = np.random.default_rng(0)
     difficulty = difficulty_of(rng)

@@ -229,6 +229,11 @@ def _canvases(params: EvaluateParams) -> list[EvalPrompt]:
     ]  # fmt: skip
 
 
+def fixed_prompts(params: EvaluateParams) -> dict[str, str]:
+    """The prompts of the parameters by id."""
+    return {_fixed_id(text): text for text in params.prompts}
+
+
 def _fixed_id(text: str) -> str:
     """An id from the text itself, so that reordering the list changes nothing."""
     return "prompt_" + canonical_hash(text)[:8]
