@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nadir.config.gate import GateParams
+from nadir.config.reader import read_section
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.verdict.halves import Halves
 from nadir.evaluation.verdict.intervals import bootstrap_mean, stratified_mean
@@ -224,6 +225,22 @@ def test_intervals_cover_what_they_say(shape, count):
     assert 0.93 <= hits / 600 <= 0.97
 
 
+@pytest.mark.parametrize(("groups", "count"), [(1, 6), (2, 4), (5, 4)])
+def test_few_values_or_many_equal_ones_have_an_interval_that_decides(groups, count):
+    rng = np.random.default_rng(7)
+
+    def widths(draw):
+        found = [
+            stratified_mean([draw() for _ in range(groups)], resamples=400) for _ in range(200)
+        ]
+        assert np.mean([one.low <= 0 <= one.high for one in found]) >= 0.93
+        return [one.half_width for one in found]
+
+    equal = widths(lambda: rng.normal(size=count) * (rng.random(count) < 0.2))
+    assert np.isfinite(equal).all(), "one prompt of six that changed is no reason to know nothing"
+    assert max(widths(lambda: rng.normal(size=count))) < 6
+
+
 def test_intervals_within_fixed_prompts_ignore_what_these_differ_by():
     rng = np.random.default_rng(4)
     hits = 0
@@ -232,6 +249,12 @@ def test_intervals_within_fixed_prompts_ignore_what_these_differ_by():
         hits += interval.low <= 0 <= interval.high
         assert interval.half_width < 0.2
     assert 0.93 <= hits / 400 <= 0.975
+
+
+def test_the_shipped_guards_name_metrics_that_can_be_compared(root):
+    for file in (root / "params.yaml", *(root / "presets").glob("*.yaml")):
+        _, guards = criteria(read_section("gate", GateParams, file), METRICS)
+        assert {"tag_recall_rare", "memorisation", "detail_gap"} <= {one.metric for one in guards}
 
 
 def test_parameters_that_name_no_comparable_metric_are_refused_by_name():

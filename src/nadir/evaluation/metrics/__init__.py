@@ -13,6 +13,7 @@ from nadir.evaluation.metrics.brightness_error import BrightnessError
 from nadir.evaluation.metrics.chroma import Chroma, ChromaGap
 from nadir.evaluation.metrics.clipping import ClipFraction, ClipGap
 from nadir.evaluation.metrics.contrast import Contrast, ContrastGap
+from nadir.evaluation.metrics.detail import DetailGap
 from nadir.evaluation.metrics.diversity import Diversity
 from nadir.evaluation.metrics.light.canvases import CanvasError
 from nadir.evaluation.metrics.light.extremes import ExtremeGap
@@ -58,6 +59,7 @@ METRICS: tuple[type[Metric], ...] = (
     ContrastGap,
     Diversity,
     SpectrumDistance,
+    DetailGap,
     KernelDistance,
     SlicedDistance,
     Coverage,
