@@ -69,6 +69,9 @@ def test_a_stock_epsilon_folder_is_evaluated_beside_a_checkpoint_of_v(
     assert {"brightness_error", "ladder_error", "diversity"} <= set(gains)
     assert "brightness_error" in said
     assert "95 % interval over prompts" in said
+    page = (tmp_path / "evaluation" / "comparison.html").read_text(encoding="utf-8")
+    assert page.count('type="range"') == 4 * 2, "four prompts, two seeds"
+    assert "comparison.html" in said
 
 
 def test_a_model_is_no_better_than_itself(run, stock, tmp_path):

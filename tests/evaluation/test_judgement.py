@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nadir.config.gate import GateParams
+from nadir.config.reader import read_section
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.verdict.halves import Halves
 from nadir.evaluation.verdict.intervals import bootstrap_mean, stratified_mean
@@ -166,6 +167,16 @@ def test_a_fixed_scale_is_judged_by_all_prompts():
     assert not judgement.chosen
 
 
+def test_what_is_drawn_at_one_scale_is_judged_there_by_all_prompts():
+    rng = np.random.default_rng(6)
+    difficulty = difficulty_of(rng)
+    tables = [Model(rng, worse=w).table(difficulty) for w in ({}, {"chroma_gap": 0.2})]
+    tables = [t[(t["metric"] != "chroma_gap") | (t["cfg_scale"] == 4.5)] for t in tables]
+    judgement = judge(*tables, PARAMS, METRICS, resamples=400)
+    (line,) = [line for line in judgement.lines if line.criterion.metric == "chroma_gap"]
+    assert (line.cfg_scale, line.gain.prompts, line.state) == (4.5, 24, "fail")
+
+
 def test_every_guard_is_shown_at_every_scale():
     rng = np.random.default_rng(0)
     difficulty = difficulty_of(rng)
@@ -214,6 +225,22 @@ def test_intervals_cover_what_they_say(shape, count):
     assert 0.93 <= hits / 600 <= 0.97
 
 
+@pytest.mark.parametrize(("groups", "count"), [(1, 6), (2, 4), (5, 4)])
+def test_few_values_or_many_equal_ones_have_an_interval_that_decides(groups, count):
+    rng = np.random.default_rng(7)
+
+    def widths(draw):
+        found = [
+            stratified_mean([draw() for _ in range(groups)], resamples=400) for _ in range(200)
+        ]
+        assert np.mean([one.low <= 0 <= one.high for one in found]) >= 0.93
+        return [one.half_width for one in found]
+
+    equal = widths(lambda: rng.normal(size=count) * (rng.random(count) < 0.2))
+    assert np.isfinite(equal).all(), "one prompt of six that changed is no reason to know nothing"
+    assert max(widths(lambda: rng.normal(size=count))) < 6
+
+
 def test_intervals_within_fixed_prompts_ignore_what_these_differ_by():
     rng = np.random.default_rng(4)
     hits = 0
@@ -222,6 +249,12 @@ def test_intervals_within_fixed_prompts_ignore_what_these_differ_by():
         hits += interval.low <= 0 <= interval.high
         assert interval.half_width < 0.2
     assert 0.93 <= hits / 400 <= 0.975
+
+
+def test_the_shipped_guards_name_metrics_that_can_be_compared(root):
+    for file in (root / "params.yaml", *(root / "presets").glob("*.yaml")):
+        _, guards = criteria(read_section("gate", GateParams, file), METRICS)
+        assert {"tag_recall_rare", "memorisation", "detail_gap"} <= {one.metric for one in guards}
 
 
 def test_parameters_that_name_no_comparable_metric_are_refused_by_name():

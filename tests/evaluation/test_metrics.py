@@ -15,6 +15,7 @@ from nadir.evaluation.metrics.brightness_error import root_mean_square
 from nadir.evaluation.metrics.chroma import chroma
 from nadir.evaluation.metrics.clipping import clip_fraction
 from nadir.evaluation.metrics.contrast import contrast
+from nadir.evaluation.metrics.detail import fine_detail
 from nadir.evaluation.metrics.diversity import low_pass, seed_distance
 from nadir.evaluation.metrics.light.extremes import extreme_share
 from nadir.evaluation.metrics.light.ladder import reached, slope
@@ -105,6 +106,16 @@ def test_the_spectrum_sees_blur_and_noise_and_little_between_samples_of_one_kind
     floor = spectrum_distance(other, real)
     assert spectrum_distance(log_power(blurred), real) > 5 * floor
     assert spectrum_distance(log_power(noisy), real) > 5 * floor
+
+
+def test_fine_detail_falls_with_blur_rises_with_noise_and_ignores_colour_and_light():
+    images = textures(seed=2)
+    blurred = (images + np.roll(images, 1, 2) + np.roll(images, 1, 3)) / 3
+    noisy = images + np.random.default_rng(3).normal(0, 0.1, images.shape).astype(np.float32)
+    plain = fine_detail(images).mean()
+    assert fine_detail(blurred).mean() < plain - 0.4
+    assert fine_detail(noisy).mean() > plain + 0.2
+    assert fine_detail(images + 0.1).mean() == pytest.approx(plain, abs=1e-3)
 
 
 def test_the_spectrum_of_one_kind_of_picture_does_not_depend_on_its_size():

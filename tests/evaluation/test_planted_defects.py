@@ -66,6 +66,7 @@ def test_a_blurred_model(reals, params, honest):
         change=lambda image: (image + np.roll(image, 1, 1) + np.roll(image, 1, 2)) / 3,
     )
     assert blurred["spectrum_distance"] > 4 * honest["spectrum_distance"]
+    assert blurred["detail_gap"] < honest["detail_gap"] - 0.4, "the margin of the gate"
     assert not unmoved(
         honest, blurred, ladder_error=0.03, colour_binding=0.15, tag_recall=0.1, memorisation=0.05
     )
@@ -103,6 +104,7 @@ def test_a_model_that_drops_rare_tags(reals, params, honest):
     rare = reals.judged(lambda tag: reals.pictures.rarity[tag] == "tail")
     dropped = measured(reals, params, content=reals.without(rare))
     assert dropped["tag_recall_tail"] < 0.65 * honest["tag_recall_tail"]
+    assert dropped["tag_recall_rare"] < honest["tag_recall_rare"] - 0.3, "the margin of the gate"
     assert not unmoved(
         honest, dropped, tag_recall_head=0.1, ladder_error=0.01, spectrum_distance=0.05,
         memorisation=0.08, coverage=0.1,

@@ -94,6 +94,53 @@ def test_what_a_version_a_ref_or_the_workspace_names_stays_and_the_rest_goes(
     assert "train" not in trained.dvc("status"), "every output of the workspace is there"
 
 
+def evaluation(root: Path, protocol: str, md5: str, *, age: int = 0, size: int = 1000) -> Path:
+    folder = root / "work/evaluations" / protocol / md5.removesuffix(".dir")
+    folder.mkdir(parents=True)
+    (folder / "evaluation.parquet").write_bytes(bytes(size))
+    os.utime(folder, (10_000 - age, 10_000 - age))
+    return folder
+
+
+def test_evaluations_stay_that_a_version_is_judged_by_and_the_others_go(
+    trained: MiniProject, client: MlflowClient
+) -> None:
+    root = trained.root
+    champion, other = (cached_weights(root, text) for text in ("champion", "other"))
+    for md5 in (champion, other):
+        add_version(client, root, weights=md5)
+    before = clean(root, dry_run=True)
+    stays = [
+        evaluation(root, "new", champion),
+        evaluation(root, "new", other, age=2),
+        # The champion is judged again by this one, if the other version is promoted.
+        evaluation(root, "older", champion, age=5),
+    ]
+    beside = evaluation(root, "older", other)
+    gone = [
+        evaluation(root, "oldest", champion, age=9, size=300),
+        evaluation(root, "new", "f" * 32, size=50),
+    ]
+    writing = root / "work/evaluations/new" / f".{'e' * 32}.xy.tmp"
+    writing.mkdir()
+    pages = {
+        name: root / "work/judgements" / name for name in ("nadir-2-against-1", "nadir-9-against-1")
+    }
+    for page in pages.values():
+        page.mkdir(parents=True)
+        (page / "judgement.html").write_bytes(bytes(7))
+    plan = clean(root, dry_run=True)
+    assert plan.evaluations == sorted(gone)
+    assert plan.judgements == [pages["nadir-9-against-1"]]
+    assert plan.freed - before.freed == 300 + 50 + 7
+    done = CliRunner().invoke(app, ["clean"], catch_exceptions=False)
+    assert "work/evaluations/oldest/" in done.output
+    assert ": no version is judged by it" in done.output
+    assert all(path.is_dir() for path in (*stays, beside, writing, pages["nadir-2-against-1"]))
+    assert not any(path.exists() for path in (*gone, gone[0].parent))
+    assert not pages["nadir-9-against-1"].exists()
+
+
 def test_tags_of_files_trees_and_tags_are_read_as_what_they_name(
     trained: MiniProject, client: MlflowClient
 ) -> None:

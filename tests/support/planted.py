@@ -12,12 +12,14 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from nadir.evaluation.measure import Measurements
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.metrics.light.terminal import MeanLeak, TerminalCanvas
 from nadir.evaluation.metrics.loss import HeldOutLoss
 from nadir.evaluation.metrics.parameterisation import ParameterisationRatio
+from nadir.evaluation.networks.loaded import Networks
 from nadir.evaluation.protocol import EvalPrompt
 from nadir.evaluation.reals.colours import thumbnails
 from nadir.evaluation.reals.pictures import PictureSet, RealPictures
@@ -106,9 +108,12 @@ def measured(reals, params, *, change=lambda image: image, content=None, bind=la
         bind: The two colours it draws when asked for two.
     """
     plan = _plan(reals)
+    networks = Networks(params.networks, device=torch.device("cpu"))
+    known: frozenset[str] = frozenset()
     subject = SimpleNamespace(
-        plan=plan, reals=reals.pictures, params=params, known=frozenset(), holdout=[]
-    )
+        plan=plan, reals=reals.pictures, params=params, known=known, holdout=[], networks=networks,
+        real_latents=None,
+    )  # fmt: skip
     apart = (HeldOutLoss, ParameterisationRatio, TerminalCanvas, MeanLeak)
     metrics = [metric() for metric in METRICS if metric not in apart]
     for metric in metrics:

@@ -23,11 +23,12 @@ def clean(
         ),
     ] = None,
 ) -> None:
-    """Free the disk: old results in DVC's cache, trainings that nothing can resume, text states.
+    """Free the disk: old results in DVC's cache, trainings that nothing can resume, evaluations.
 
-    What stays: every registered version's weights, what the tips of branches and tags, experiments
-    and the present files name, and the training that these can resume. Refuses while a pipeline or
-    an experiment runs, and when the registry cannot be asked. DVC's remote is not touched.
+    What stays: every registered version's weights and what it is judged by, what the tips of
+    branches and tags, experiments and the present files name, and the training that these can
+    resume. Refuses while a pipeline or an experiment runs, and when the registry cannot be asked.
+    DVC's remote is not touched.
 
     Examples:
       nadir clean --dry-run
@@ -53,6 +54,10 @@ def _tell(done: Cleaning, root: Path, *, dry_run: bool) -> None:
     lines += [f"{_short(path, root)}: no version names it" for path in done.models]
     unused = "text states that no present parameters use"
     lines += [f"{_short(path, root)}: {unused}" for path in done.text_states]
+    lines += [
+        f"{_short(path, root)}: no version is judged by it"
+        for path in (*done.evaluations, *done.judgements)
+    ]
     aliases = [
         f"{v.name} {v.version} ({', '.join(v.aliases)})" for v in done.needed.versions if v.aliases
     ]

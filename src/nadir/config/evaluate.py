@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nadir.config.base import Section
+from nadir.config.networks import NetworksParams
 from nadir.diffusion.names import SamplerName, Spacing
 from nadir.diffusion.sdxl import VAE_FACTOR
 
@@ -77,6 +78,8 @@ class EvaluateParams(Section):
     """The scale the promotion gate reads; one of `cfg_scales`."""
     max_brightness_error: Annotated[float, Field(gt=0)]
     """Gate: root-mean-square brightness error at `decision_cfg` above this is rejected."""
+    networks: NetworksParams
+    """Trained networks of others that look at pictures, each with its path and sha256."""
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> EvaluateParams:

@@ -202,9 +202,11 @@ def _not_run(metrics: Sequence[Metric], subject: Subject) -> dict[str, str]:
         missing["seeds"] = "it needs at least two seeds in evaluate.seeds"
     if subject.reals is None:
         missing["reals"] = TOO_FEW
-    return {
+    found = {
         metric.title: missing[need]
         for metric in metrics
         for need in metric.needs
         if need in missing
     }
+    own = {metric.title: reason for metric in metrics if (reason := metric.not_run(subject))}
+    return found | own

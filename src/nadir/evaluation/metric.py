@@ -65,6 +65,10 @@ class Metric:
     def prepare(self, subject: Subject) -> None:
         """Once, before anything is drawn: what it needs of the parameters, the data, the model."""
 
+    def not_run(self, subject: Subject) -> str | None:  # noqa: ARG002 - a hook
+        """Why it has nothing to measure, and what to do, where `needs` cannot say it."""
+        return None
+
     def see_reference(self, prompt_id: str, image_CHW: NDArray[np.float32]) -> None:
         """The held-out image behind a prompt, RGB in 0-1 through the VAE; before the drawings."""
 

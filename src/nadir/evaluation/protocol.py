@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.files import canonical_hash
@@ -75,6 +75,7 @@ class EvalPlan:
         latent_std: Standard deviation of each raw latent channel in units of which errors are
             given, so that checkpoints with different latent scalings can be compared.
         metrics: Names of what is measured.
+        networks: Hashes and thresholds of the networks that look at pictures.
     """
 
     prompts: tuple[EvalPrompt, ...]
@@ -91,6 +92,7 @@ class EvalPlan:
     loss_images: tuple[str, ...] = ()
     latent_std: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ()
+    networks: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def protocol_id(self) -> str:
@@ -174,7 +176,17 @@ def make_plan(
         loss_images=tuple(loss_images),
         latent_std=tuple(latent_std),
         metrics=tuple(metrics),
+        networks=_contents(params),
     )
+
+
+def _contents(params: EvaluateParams) -> dict[str, Any]:
+    """What the networks are, wherever they lie."""
+    given = params.networks.model_dump(exclude_none=True)
+    return {
+        name: {key: value for key, value in one.items() if key == "threshold" or "sha256" in key}
+        for name, one in given.items()
+    }
 
 
 def _ladder(params: EvaluateParams) -> list[EvalPrompt]:
@@ -215,6 +227,11 @@ def _canvases(params: EvaluateParams) -> list[EvalPrompt]:
         for width, height in params.canvases
         for probe in params.brightness
     ]  # fmt: skip
+
+
+def fixed_prompts(params: EvaluateParams) -> dict[str, str]:
+    """The prompts of the parameters by id."""
+    return {_fixed_id(text): text for text in params.prompts}
 
 
 def _fixed_id(text: str) -> str:

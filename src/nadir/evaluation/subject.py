@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nadir.evaluation.networks.loaded import Networks
 from nadir.evaluation.reals.colours import ColourMap, thumbnails
 from nadir.evaluation.reals.pictures import (
     MIN_HELD_OUT,
@@ -85,6 +86,11 @@ class Subject:
         """The checkpoint's own schedule, which the sampler and the losses are on."""
         schedule: NoiseSchedule = self.pipeline.scheduler.schedule
         return schedule
+
+    @cached_property
+    def networks(self) -> Networks:
+        """Networks of others that look at pictures; each is read when first asked for."""
+        return Networks(self.params.networks, device=self.pipeline.unet.device)
 
     @cached_property
     def losses(self) -> list[LossValue]:

@@ -55,9 +55,10 @@ def evaluate(
     for name, one in found.items():
         _write(one, section, output / name)
         sys.stdout.write(f"{output / name / 'evaluation.html'}\n")
-    (output / "comparison.json").unlink(missing_ok=True)
-    if "against" in found:
-        _compare(found["model"], found["against"], section, output)
+    for old in ("comparison.json", "comparison.html"):
+        (output / old).unlink(missing_ok=True)
+    if "against" in found and against is not None:
+        _compare(found, (against, model), section, output)
 
 
 def _evaluated(path: Path, section: EvaluateParams) -> OtherModel:
@@ -94,19 +95,34 @@ def _write(one: OtherModel, section: EvaluateParams, folder: Path) -> None:
     write_samples(folder / "samples", sample_sheets(one.evaluation))
 
 
-def _compare(model: OtherModel, against: OtherModel, section: EvaluateParams, output: Path) -> None:
-    """Print and keep how much better the first is, by prompt and with intervals."""
+def _compare(
+    found: dict[str, OtherModel], labels: tuple[str, str], section: EvaluateParams, output: Path
+) -> None:
+    """Print and keep how much better `model` is than `against`, by prompt and with intervals."""
     from nadir.evaluation.metrics import METRICS
+    from nadir.evaluation.protocol import fixed_prompts
+    from nadir.evaluation.report.comparison_page import render_comparison
     from nadir.evaluation.results import to_table
     from nadir.evaluation.verdict.comparison import improvements
-    from nadir.ground.files import write_json
+    from nadir.ground.files import write_json, write_text
 
+    both = [found["against"], found["model"]]
     before, after = (
         to_table(one.evaluation.rows, protocol_id=one.shared_id, checkpoint=one.weights).to_pandas()
-        for one in (against, model)
+        for one in both
     )
     gains = improvements(before, after, METRICS, cfg_scale=section.decision_cfg)
     write_json(output / "comparison.json", {name: vars(gain) for name, gain in gains.items()})
+    page = render_comparison(
+        gains,
+        labels,
+        tables=[before, after],
+        pictures=[output / name / "samples" for name in ("against", "model")],
+        texts=fixed_prompts(section),
+        cfg_scale=section.decision_cfg,
+    )
+    write_text(output / "comparison.html", page)
+    sys.stdout.write(f"{output / 'comparison.html'}\n")
     sys.stdout.write(
         f"\nhow much better than --against, at CFG {section.decision_cfg:g} "
         "(95 % interval over prompts):\n"

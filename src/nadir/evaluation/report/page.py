@@ -34,13 +34,6 @@ _BETTER = {
     "zero": "0 is best",
     "target": "what was asked for, or what real images have",
 }
-# Known, useful, and not built in: they need networks that Nadir does not download.
-_NEED_WEIGHTS = {
-    "Tag recall by a tagger": "WD v3 knows tags that the probe of this project cannot see",
-    "CMMD, FD-DINOv2": "CLIP or DINOv2 features would measure the distance to real images",
-    "Aesthetic and preference scores": "they rise with guidance whatever the picture looks like",
-    "FID": "it needs 5,000 images or more and a network trained on photographs",
-}
 
 
 def render_report(
@@ -78,7 +71,6 @@ def render_report(
         scale_key=scale_key,
         strips=_strips(evaluation, params.decision_cfg, thumbnails),
         grids=_grids(evaluation, thumbnails),
-        need_weights=_NEED_WEIGHTS,
     )
 
 

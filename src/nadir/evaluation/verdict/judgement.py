@@ -65,11 +65,12 @@ def judge(
     halves = {guard: Halves.of(list(tables.values()), guard) for guard in guards}
     fixed = params.cfg_scale
     scales = {name: fixed or choose_scale(table, halves) for name, table in tables.items()}
-    judged = {} if fixed else halves
-    lines = [
-        _line(tables, one, _scales_for(one, tables, scales), judged.get(one), resamples=resamples)
-        for one in (primary, *guards)
-    ]
+    lines = []
+    for one in (primary, *guards):
+        at = _only_scale(one, tables, scales)
+        # Where a scale was chosen, by one half of the prompts, the other half judges.
+        judging = None if fixed or at is not scales else halves.get(one)
+        lines.append(_line(tables, one, at, judging, resamples=resamples))
     verdict, reason = verdict_of(lines)
     return Judgement(
         verdict=verdict,
@@ -95,6 +96,41 @@ def by_scale(
         for scale in _scales(challenger)
         for guard in guards
     ]
+
+
+def usable_scales(
+    champion: pd.DataFrame,
+    challenger: pd.DataFrame,
+    params: GateParams,
+    metrics: Sequence[type[Metric]],
+    *,
+    at: float,
+) -> dict[str, list[float]]:
+    """The scales of each at which no guard fails beside the champion at the scale it is used at.
+
+    Args:
+        champion: Rows of its evaluation table.
+        challenger: Rows of its own.
+        params: Section `gate`.
+        metrics: Which there are.
+        at: The champion's scale.
+    """
+    _, guards = criteria(params, metrics)
+    usable: dict[str, list[float]] = {}
+    for name, table in (("champion", champion), ("challenger", challenger)):
+        tables = {"champion": champion, "challenger": table}
+        usable[name] = [
+            scale
+            for scale in _scales(table)
+            if not any(
+                _line(
+                    tables, guard, {"champion": at, "challenger": scale}, resamples=_TO_LOOK_AT
+                ).state
+                == "fail"
+                for guard in guards
+            )
+        ]
+    return usable
 
 
 def criteria(
@@ -140,7 +176,7 @@ def _line(
 ) -> Line:
     """A criterion on the judging half, or on all prompts where nothing was chosen."""
     rows = {name: rows_of(table, criterion, scales[name]) for name, table in tables.items()}
-    if halves is not None and scales["challenger"] is not None:
+    if halves is not None:
         rows = {name: halves.judging(mine) for name, mine in rows.items()}
     gain = gain_of(rows["champion"], rows["challenger"], criterion, resamples=resamples)
     if gain is None:
@@ -182,13 +218,17 @@ def _scales(table: pd.DataFrame) -> list[float]:
     return sorted(float(scale) for scale in table["cfg_scale"].dropna().unique())
 
 
-def _scales_for(
-    criterion: Criterion, tables: dict[str, pd.DataFrame], scales: Mapping[str, float | None]
+def _only_scale(
+    criterion: Criterion,
+    tables: dict[str, pd.DataFrame],
+    chosen: Mapping[str, float | None],
 ) -> Mapping[str, float | None]:
-    """No scale for a metric that has none."""
+    """None for a metric without scales, its own for one that is drawn at one; else the chosen."""
     table = tables["challenger"]
-    mine = table[table["metric"] == criterion.metric]["cfg_scale"]
-    return dict.fromkeys(tables, None) if len(mine) and mine.isna().all() else scales
+    found = set(table[table["metric"] == criterion.metric]["cfg_scale"].dropna())
+    if len(found) > 1 or not (table["metric"] == criterion.metric).any():
+        return chosen
+    return dict.fromkeys(tables, float(found.pop()) if found else None)
 
 
 def _criterion(key: str, name: str, margin: float, metrics: Sequence[type[Metric]]) -> Criterion:

@@ -104,6 +104,37 @@ def scatter_chart(
         return _chart(axes, title, caption)
 
 
+def path_chart(
+    paths: Sequence[Series],
+    labels: Sequence[Sequence[str]],
+    *,
+    title: str,
+    x_label: str,
+    caption: str = "",
+) -> Markup:
+    """Points joined in their order, each with its label: one thing against another along a third.
+
+    Args:
+        paths: At most six.
+        labels: Of the points of each.
+        title: What the vertical axis is, over what.
+        x_label: What the horizontal axis is.
+        caption: How to read the chart.
+    """
+    with chart_style():
+        axes = _axes(x_label, keys=[path.name for path in paths])
+        for index, (path, names) in enumerate(zip(paths, labels, strict=True)):
+            _line(axes, path, index)
+            for x, y, name in zip(path.x, path.y, names, strict=True):
+                if math.isfinite(x) and math.isfinite(y):
+                    axes.annotate(
+                        name, (x, y), (0, 6), textcoords="offset points", ha="center",
+                        color=COLOURS["soft"], fontsize=9,
+                    )  # fmt: skip
+        axes.margins(0.1, 0.16)
+        return _chart(axes, title, caption)
+
+
 def histogram(
     values: Sequence[float], *, bins: int, title: str, x_label: str, caption: str = ""
 ) -> Markup:

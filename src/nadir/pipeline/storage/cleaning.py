@@ -1,4 +1,4 @@
-"""Freeing the disk of what nobody needs: DVC's objects, abandoned trainings, old models."""
+"""Freeing the disk of what nobody needs: DVC's objects, trainings, models, evaluations of old."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from nadir.pipeline.processes.process import require_user_name
 from nadir.pipeline.record import pipeline_folder
 from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running_jobs
 from nadir.pipeline.storage.objects import DIRECTORY, cache_folder
+from nadir.pipeline.storage.old_judging import unneeded_evaluations, unneeded_judgements
 from nadir.tracking.lock_file import LOCK_FILE
 from nadir.training.run_files import LAUNCHER_LOCK, TRAINER_LOCK
 from nadir.training.text_states.key import FOLDER, states_key
@@ -42,6 +43,8 @@ class Cleaning:
         trainings: Folders that nothing can resume.
         models: Folders of checkpoints that no version names.
         text_states: Folders of text states that the present parameters do not use.
+        evaluations: Kept evaluations of other weights than those of versions, or by old protocols.
+        judgements: Pages about versions that are registered no more.
         freed: Bytes that are free when the last link to each file is gone.
     """
 
@@ -50,6 +53,8 @@ class Cleaning:
     trainings: list[Path] = field(default_factory=list)
     models: list[Path] = field(default_factory=list)
     text_states: list[Path] = field(default_factory=list)
+    evaluations: list[Path] = field(default_factory=list)
+    judgements: list[Path] = field(default_factory=list)
     freed: int = 0
 
 
@@ -97,7 +102,10 @@ def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -
                 if path.name + DIRECTORY not in needed.hashes
             ]
             done.text_states = _unused_states(root, main)
+            done.evaluations = unneeded_evaluations(main, needed.versions)
+            done.judgements = unneeded_judgements(main, needed.versions)
             whole = [*done.trainings, *done.models, *done.text_states]
+            whole += [*done.evaluations, *done.judgements]
             files = [path for folder in whole for path in folder.rglob("*") if path.is_file()]
             done.freed = _size([*unneeded, *files])
             if not dry_run:
@@ -185,3 +193,5 @@ def _remove(files: Iterable[Path], folders: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
     for folder in folders:
         shutil.rmtree(folder)
+        if folder.parent.parent.name == "evaluations" and not any(folder.parent.iterdir()):
+            folder.parent.rmdir()

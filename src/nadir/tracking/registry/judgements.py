@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nadir.config.evaluate import EvaluateParams
 from nadir.config.gate import GateParams
 from nadir.config.reader import read_section
 from nadir.ground.errors import NadirError
@@ -232,8 +233,10 @@ def _write_page(
     folders: list[Path],
     params: GateParams,
 ) -> Path:
+    from nadir.evaluation.protocol import fixed_prompts
     from nadir.evaluation.report.judgement_page import render_judgement
 
+    texts = fixed_prompts(read_section("evaluate", EvaluateParams, root / PARAMS_FILE))
     name = f"{version.name}-{version.version}-against-{champion.version}"
     folder = main_workspace(root) / "work" / "judgements" / name
     labels = {
@@ -247,9 +250,10 @@ def _write_page(
     page = folder / "judgement.html"
     tables = [read_evaluation(one / TABLE) for one in folders]
     pictures = [one / PICTURES for one in folders]
-    write_text(
-        page, render_judgement(judgement, labels, tables=tables, pictures=pictures, params=params)
+    html = render_judgement(
+        judgement, labels, tables=tables, pictures=pictures, params=params, texts=texts
     )
+    write_text(page, html)
     return page
 
 

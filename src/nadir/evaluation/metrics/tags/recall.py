@@ -136,10 +136,12 @@ class TagRecall(PromptMean):
 
     def _groups(self) -> Mapping[str, tuple[str, Callable[[Tag], bool]]]:
         """Name, title and members of each group of tags."""
-        groups = {
+        groups: dict[str, tuple[str, Callable[[Tag], bool]]] = {
             f"{self.name}_{rarity}": (f"Recall of {rarity} tags", partial(self._is_of, rarity))
             for rarity in _RARITIES
         }
+        # Both together: few prompts ask for tags of the tail, too few for a guard of its own.
+        groups[f"{self.name}_rare"] = ("Recall of mid and tail tags", self._is_rare)
         found = {kind for _, kind in self._probe.judged.tags} if self._probe else set()
         return groups | {
             f"{self.name}_class_{kind}": (f"Recall of {kind} tags", partial(_has_class, kind))
@@ -148,6 +150,9 @@ class TagRecall(PromptMean):
 
     def _is_of(self, rarity: str, tag: Tag) -> bool:
         return self._rarity.get(tag) == rarity
+
+    def _is_rare(self, tag: Tag) -> bool:
+        return self._rarity.get(tag) in {"mid", "tail"}
 
     def _of_group(self, here: Sequence[Seen], belongs: Callable[[Tag], bool]) -> float:
         if self._probe is None:

@@ -1,0 +1,196 @@
+"""Pages that set two models side by side, in a real browser: sliders, looks, no request."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from tests.support.browser import chromium
+from tests.support.small_evaluation import HOSTILE, evaluated
+
+from nadir.config.gate import GateParams
+from nadir.evaluation.metrics import METRICS
+from nadir.evaluation.report.comparison_page import render_comparison
+from nadir.evaluation.report.judgement_page import render_judgement
+from nadir.evaluation.report.page import render_report
+from nadir.evaluation.verdict.comparison import improvements
+from nadir.evaluation.verdict.judgement import judge, usable_scales
+
+SCALES = (3.5, 5.5, 7.5)
+GATE = GateParams.model_validate(
+    {
+        "primary": {"metric": "loss", "margin": 0.0},
+        "guards": {"chroma_gap": 0.05, "tag_recall": 0.2},
+        "cfg_scale": None,
+    }
+)
+
+
+def table(rng, burnt=0.0):
+    """Rows of a model whose colours burn as guidance rises."""
+    rows = [(None, f"image_{i}", 0, "loss", 0.3 + rng.normal(0, 0.01)) for i in range(16)]
+    for scale in SCALES:
+        for prompt in range(12):
+            for seed in range(3):
+                where = (scale, f"p{prompt}", seed)
+                gap = burnt * (scale - 3.5) / 4 + rng.normal(0, 0.005)
+                rows += [(*where, "chroma_gap", gap), (*where, "tag_recall", 0.8 + scale / 100)]
+    frame = pd.DataFrame(rows, columns=["cfg_scale", "prompt_id", "seed", "metric", "value"])
+    return frame.assign(protocol_id="p", checkpoint="c").astype({"cfg_scale": "float64"})
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(0)
+    return [table(rng), table(rng, burnt=0.2)]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, tables, pipeline, checkpoint, small_params, holdout):
+    folder = tmp_path_factory.mktemp("pages")
+    for name, colour in (("champion", "red"), ("challenger", "blue")):
+        (folder / name).mkdir()
+        for scale in ("3.5", "5.5"):
+            for seed in (1, 2):
+                picture = Image.new("RGB", (64, 64), colour)
+                picture.save(folder / name / f"prompt_ab-cfg-{scale}-seed-{seed}.png")
+    shown = {
+        "tables": tables,
+        "pictures": [folder / "champion", folder / "challenger"],
+        "texts": {"prompt_ab": HOSTILE},
+    }
+    judgement = judge(*tables, GATE, METRICS, resamples=400)
+    labels = {"champion": "one", "challenger": "two"}
+    gains = improvements(*tables, METRICS, cfg_scale=5.5)
+    evaluation = evaluated(pipeline, checkpoint, small_params, holdout)
+    texts = {
+        "judgement": render_judgement(judgement, labels, params=GATE, **shown),
+        "comparison": render_comparison(gains, (HOSTILE, "two"), cfg_scale=5.5, **shown),
+        "evaluation": render_report(evaluation, small_params, checkpoint="c", training={}),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture(params=["judgement", "comparison"])
+def page(request, pages, browser):
+    browser.look(width=1000)
+    browser.open(pages / f"{request.param}.html")
+    return browser
+
+
+def cut(page, place=0):
+    style = f"document.querySelectorAll('.compare')[{place}].style"
+    return float(page.ask(f"{style}.getPropertyValue('--cut')").rstrip("%"))
+
+
+def box(page, what):
+    found = page.ask(
+        f"(b => [b.x, b.y, b.width, b.height])(document.querySelector('{what}')"
+        ".getBoundingClientRect())"
+    )
+    return [float(value) for value in found]
+
+
+def colour_at(page, x, y, file):
+    page.screenshot(file)
+    with Image.open(file) as picture:
+        return picture.convert("RGB").getpixel((round(x), round(y)))
+
+
+def test_the_mouse_moves_the_line_between_two_pictures(page, tmp_path):
+    page.ask(
+        "document.querySelector('.compare').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
+    left, top, width, height = box(page, ".compare .stack")
+    middle = top + height / 2
+    page.mouse("mousePressed", left + width / 2, middle)
+    page.mouse("mouseMoved", left + width / 4, middle)
+    page.mouse("mouseReleased", left + width / 4, middle)
+    assert cut(page) == pytest.approx(25, abs=3)
+    assert cut(page, 1) == 50
+    scrolled = page.ask("window.scrollY")
+    file = tmp_path / "page.png"
+    above = top + scrolled + 4
+    assert colour_at(page, left + width * 0.15, above, file) == (255, 0, 0), "the champion"
+    assert colour_at(page, left + width * 0.4, above, file) == (0, 0, 255), "the challenger"
+
+
+def test_keys_move_it_and_show_which_picture_has_them(page):
+    for _ in range(4):  # a table that scrolls has a stop of its own
+        page.press("Tab")
+        if page.ask("document.activeElement.type") == "range":
+            break
+    assert page.ask("getComputedStyle(document.querySelector('.stack')).outlineStyle") == "solid"
+    for key, wanted in (("ArrowRight", 51), ("Home", 0), ("End", 100), ("ArrowLeft", 99)):
+        page.press(key)
+        assert cut(page) == wanted
+    said = page.ask("document.activeElement.getAttribute('aria-valuetext')")
+    assert said.startswith("99 % ")
+    assert HOSTILE in page.ask("document.activeElement.getAttribute('aria-label')")
+
+
+def test_on_paper_both_pictures_are_side_by_side(page):
+    page.look(width=1000, paper=True)
+    first, second = (box(page, f".compare img.{name}") for name in ("first", "second"))
+    assert first[0] + first[2] <= second[0]
+    assert page.ask("getComputedStyle(document.querySelector('.compare input')).display") == "none"
+
+
+@pytest.mark.parametrize("name", ["judgement", "comparison", "evaluation"])
+@pytest.mark.parametrize("look", [{"width": 390}, {"width": 1200, "dark": True}])
+def test_a_page_asks_for_nothing_and_fits_any_window(pages, browser, name, look):
+    browser.look(**look)
+    browser.open(pages / f"{name}.html")
+    assert browser.ask("document.documentElement.scrollWidth") <= look["width"]
+    light = browser.ask("getComputedStyle(document.body).backgroundColor")
+    dark = "rgb(17, 20, 28)"
+    assert (light == dark) == look.get("dark", False)
+    broken = "[...document.images].filter(one => one.complete && !one.naturalWidth).length"
+    assert browser.ask(broken) == 0
+    assert browser.requests == []
+    assert browser.faults == []
+
+
+def test_a_picture_of_the_evaluation_grows_under_the_mouse_and_by_keys(pages, browser):
+    browser.look(width=1200)
+    browser.open(pages / "evaluation.html")
+    browser.ask(
+        "document.querySelector('.picture').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
+    small = box(browser, ".picture img")[2]
+    left, top, width, height = box(browser, ".picture")
+    browser.mouse("mousePressed", left + width / 2, top + height / 3)
+    browser.mouse("mouseReleased", left + width / 2, top + height / 3)
+    zoomed = "getComputedStyle(document.querySelector('.picture:focus img')).transform"
+    assert browser.ask("document.activeElement.className") == "picture"
+    assert browser.ask(zoomed) != "none"
+    browser.press("Tab")
+    assert box(browser, ".picture img")[2] < 2 * small
+    assert browser.ask("document.activeElement.className") == "picture"
+
+
+def test_a_scale_where_colours_burn_is_not_usable(tables, pages):
+    found = usable_scales(*tables, GATE, METRICS, at=3.5)
+    assert found == {"champion": list(SCALES), "challenger": [3.5]}
+    text = (pages / "judgement.html").read_text(encoding="utf-8")
+    assert "challenger <strong>3.5</strong>" in text
+    assert re.search(r"champion <strong>3.5, 5.5, 7.5</strong>", text)
+    assert "over tag recall" in text
+
+
+def test_what_users_wrote_is_escaped(pages):
+    for name in ("judgement", "comparison"):
+        text = (pages / f"{name}.html").read_text(encoding="utf-8")
+        assert HOSTILE not in text
+        assert text.count("<script>") == 1
