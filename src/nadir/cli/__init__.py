@@ -21,6 +21,7 @@ from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.promote import promote
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
+from nadir.cli.reproduce import reproduce
 from nadir.cli.run import run
 from nadir.cli.schedule import schedule
 from nadir.cli.servers import servers
@@ -67,6 +68,7 @@ app.command("sample-data", help=_help(sample_data))(sample_data)
 app.command(help=_help(schedule))(schedule)
 app.command(help=_help(plan))(plan)
 app.command(help=_help(captions))(captions)
+app.command(help=_help(reproduce))(reproduce)
 app.command(help=_help(train))(train)
 app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")

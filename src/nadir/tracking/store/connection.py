@@ -178,10 +178,16 @@ def missing_is_none() -> Iterator[None]:
             raise
 
 
-def experiment_id(client: MlflowClient, root: Path | None = None) -> str:
-    """Id of the experiment that `register.experiment` names; made when there is none yet."""
+def experiment_id(client: MlflowClient, root: Path | None = None, *, suffix: str = "") -> str:
+    """Id of the experiment that `register.experiment` names; made when there is none yet.
+
+    Args:
+        client: Of the store.
+        root: The project's root.
+        suffix: Behind the name, for runs that are no part of the pipeline.
+    """
     root = root or project_root()
-    name = read_section("register", RegisterParams, root / PARAMS_FILE).experiment
+    name = read_section("register", RegisterParams, root / PARAMS_FILE).experiment + suffix
     with waiting_lock(main_workspace(root) / "work" / "mlflow" / "create.lock"):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
