@@ -65,3 +65,17 @@ def test_a_signal_is_noted_once_and_handlers_come_back(number: signal.Signals) -
             time.sleep(0.01)
         assert stop.requested
     assert signal.getsignal(number) is before
+
+
+def test_a_repeated_request_does_not_kill_a_process_on_its_way_out() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with StopRequest(is_last=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with StopRequest(is_last=True):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     disable_progress_bar()
     if _is_one_of_several():
         die_with_parent()
-    with StopRequest() as stop:
+    with StopRequest(is_last=True) as stop:
         train_params = read_section("train", TrainParams)
         # It waits for all other processes, for ever if one never comes.
         with ends_at_a_stop(stop, lambda: leave_fault(options.work, stopped_early())):

@@ -72,10 +72,15 @@ class StopRequest:
     """Becomes true when SIGINT or SIGTERM arrives; repeated signals change nothing.
 
     A context manager for the main thread.
+
+    Args:
+        is_last: Whether the process ends with the block. A request that is repeated then, as the
+            launcher's is, would kill it on its way out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_last: bool = False) -> None:
         self.requested = False
+        self._is_last = is_last
         self._before: dict[signal.Signals, signal.Handlers | object] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal protocol
@@ -88,7 +93,8 @@ class StopRequest:
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            kept = signal.SIG_IGN if self._is_last and self.requested else handler
+            signal.signal(number, kept)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tests.training.test_trainer import FINGERPRINT
 from nadir.training.main import main
 from nadir.training.train_step import TrainStep
 
+Kill = tuple[int | None, signal.Signals]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["nadir.training.main"])
 
@@ -26,7 +27,8 @@ def train_in_ranks(
     kill_at: int | None = None,
     killed: Sequence[int] = (0, 1),
     number: signal.Signals = signal.SIGKILL,
-) -> list[int]:
+    check: bool = False,
+) -> list[int | None]:
     """Train the project at the working directory; gives the exit codes.
 
     Args:
@@ -35,7 +37,25 @@ def train_in_ranks(
         kill_at: The step, from 0, before which some get a signal.
         killed: Ranks that do.
         number: The signal.
+        check: Only `nadir train --check`.
     """
+    kills = [(kill_at if rank in killed else None, number) for rank in range(ranks)]
+    started = start_ranks(work, kills, ["--check"] if check else [])
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
+def start_ranks(work: str, kills: Sequence[Kill], arguments: Sequence[str] = ()) -> list[Any]:
+    """The processes, started.
+
+    Args:
+        work: The run's folder, below the working directory.
+        kills: For each process the step before which it gets a signal, and which.
+        arguments: More of the command line.
+    """
+    ranks = len(kills)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,27 +71,27 @@ def train_in_ranks(
     started = [
         FORKS.Process(
             target=_rank,
-            args=(str(Path.cwd()), work, place, (kill_at if rank in killed else None, number)),
+            args=(
+                str(Path.cwd()),
+                ["--work", work, "--fingerprint", FINGERPRINT, *arguments],
+                place,
+                kill,
+            ),
         )
-        for rank, place in enumerate(places)
+        for place, kill in zip(places, kills, strict=True)
     ]
     for process in started:
         process.start()
-    for process in started:
-        process.join(300)
-        process.kill()
-    return [process.exitcode for process in started]
+    return started
 
 
-def _rank(
-    folder: str, work: str, place: dict[str, str], kill: tuple[int | None, signal.Signals]
-) -> None:
+def _rank(folder: str, arguments: list[str], place: dict[str, str], kill: Kill) -> None:
     os.chdir(folder)
     os.environ |= {"NADIR_TRACKING": "none", "OMP_NUM_THREADS": "1"}
     if place["WORLD_SIZE"] != "1":
         os.environ |= place
     _kill_at(*kill)
-    main(["--work", work, "--fingerprint", FINGERPRINT])
+    main(arguments)
 
 
 def _kill_at(step: int | None, signal_number: signal.Signals) -> None:

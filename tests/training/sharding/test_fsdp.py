@@ -58,6 +58,7 @@ def folder(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 def held(work: Path) -> dict[str, Any]:
     """What a training holds at its end, by process and name."""
+    steps = read_json(work / "output/training.json")["steps"]
     found: dict[str, Any] = {}
     for rank in ("rank-0-of-2", "rank-1-of-2"):
         store = CheckpointStore(
@@ -65,7 +66,7 @@ def held(work: Path) -> dict[str, Any]:
         )
         last = store.latest()
         assert last is not None
-        assert last.name == "step-000006"
+        assert last.name == f"step-{steps:06d}"
         digests = snapshot_digests(store.load(last))
         found |= {f"{rank}/{name}": digest for name, digest in digests.items()}
     for name in ("loss.csv", "training.json"):
@@ -104,6 +105,16 @@ def test_a_killed_training_goes_on_to_the_same_bits(folder: Path) -> None:
     whole, parts = held(folder / "whole"), held(folder / "parts")
     assert any(name.startswith("rank-1-of-2/average/") for name in whole)
     assert whole == parts
+
+
+def test_a_check_compares_what_all_processes_hold(folder: Path) -> None:
+    assert train_in_ranks("check", check=True) == [0, 0]
+    found = read_json(folder / "check/output/check.json")
+    # The digests of one process, and the bytes of both.
+    assert found["compared_tensors"] > found["trained_tensors"] >= found["changed_tensors"] > 0
+    files = [*folder.glob("check/checkpoints/rank-*-of-2/step-000001/*")]
+    assert len({path.parent for path in files}) == 2
+    assert found["save_bytes"] == sum(path.stat().st_size for path in files)
 
 
 def test_another_number_of_processes_cannot_go_on(folder: Path) -> None:
