@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground.files import atomic_folder, link_tree, read_json, write_json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from diffusers import UNet2DConditionModel
     from transformers import PreTrainedModel
 
     from nadir.model.sdxl.scaling import LatentScaling
@@ -36,11 +35,19 @@ _INDEX = {
 }
 
 
+class WritesItself(Protocol):
+    """A network, or what makes one while it is written."""
+
+    def save_pretrained(self, save_directory: Path, **options: Any) -> None:
+        """Write configuration and weights as diffusers does."""
+        ...
+
+
 def save_checkpoint(
     folder: Path,
     *,
     base: Path,
-    unet: UNet2DConditionModel,
+    unet: WritesItself,
     noise: dict[str, Any],
     scaling: LatentScaling,
     training: dict[str, Any],

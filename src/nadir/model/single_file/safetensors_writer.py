@@ -35,21 +35,24 @@ def write_safetensors(
     metadata: Mapping[str, str],
     *,
     hash_key: str | None = None,
+    like: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write atomically; equal tensors and metadata give equal bytes.
 
     Args:
         path: The file.
-        tensors: By name; empty ones are kept.
+        tensors: By name, each asked for once when its turn comes; empty ones are kept.
         metadata: Strings for the header.
         hash_key: Name of a further entry of the metadata: SHA-256 of all that follows the header,
             as ModelSpec wants it ("0x" and 64 hex digits); None writes none.
+        like: Tensors of the same names, shapes and types, where making `tensors` takes memory or
+            time: they may be on the meta device.
     """
     entries = dict(metadata) | ({hash_key: _hash_text("0" * 64)} if hash_key else {})
     header: dict[str, object] = {"__metadata__": dict(sorted(entries.items()))}
-    offset = 0
-    for name in sorted(tensors):
-        tensor = tensors[name]
+    offset, shapes = 0, tensors if like is None else like
+    for name in sorted(shapes):
+        tensor = shapes[name]
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {
             "dtype": _TYPES[tensor.dtype],

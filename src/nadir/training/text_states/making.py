@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,9 @@ def _make(
     stop: StopRequest | None,
 ) -> None:
     row = state_bytes(77 * chunks, text.hidden_size, text.pooled_size)
-    size = max(FILE_BYTES // row // _AT_ONCE, 1) * _AT_ONCE
     ranks = accelerator.num_processes
+    share = min(FILE_BYTES // row // _AT_ONCE, math.ceil(len(missing) / ranks / _AT_ONCE))
+    size = max(share, 1) * _AT_ONCE
     parts = [missing[at : at + size] for at in range(0, len(missing), size)]
     own = parts[accelerator.process_index :: ranks]
     if accelerator.is_main_process:

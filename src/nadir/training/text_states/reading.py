@@ -97,13 +97,13 @@ def load_states(
     """
     wanted = range(len(samples.positions_N)) if rows is None else sorted(set(rows))
     folder = work_folder(FOLDER) / states_key(params, base)
-    hashes = np.full((len(samples.positions_N), params.text_cache or 0), "", "U32")
+    hashes = np.full((len(samples.positions_N), params.text_cache or 0), b"", "S32")
 
     def captions() -> Iterable[str]:
         yield ""
         for row in wanted:
             found = variant_captions(samples, params, row)
-            hashes[row] = [caption_hash(caption) for caption in found]
+            hashes[row] = [caption_hash(caption).encode() for caption in found]
             yield from found
 
     store = make_states(
@@ -116,7 +116,7 @@ def load_states(
     )
     places_NV = np.full(hashes.shape, -1, np.int64)
     for row in wanted:
-        places_NV[row] = [store.places[key] for key in hashes[row]]
+        places_NV[row] = [store.places[key.decode()] for key in hashes[row]]
     return TextStates(
         store,
         places_NV,

@@ -9,10 +9,10 @@ import torch
 from nadir.ground.errors import NadirError
 from nadir.model.adapter_files.writing import ADAPTER_FOLDER, AdapterFacts, write_adapter
 from nadir.model.checkpoint.writing import save_checkpoint
-from nadir.model.sdxl.networks import load_text, load_unet
-from nadir.training.optim.weight_average import copy_weights
-from nadir.training.trainable.adapters.files import layer_tensors, start_from
-from nadir.training.trainable.adapters.injection import inject, merge
+from nadir.model.sdxl.networks import load_text
+from nadir.training.trainable.adapters.files import start_from
+from nadir.training.trainable.adapters.injection import inject
+from nadir.training.trainable.adapters.merging import MergedUNet, merged_layer
 from nadir.training.trainable.adapters.places import text_layers, unet_layers
 from nadir.training.trainable.layers import factor_of, require_matches
 
@@ -55,9 +55,12 @@ class Adapters:
         self._adapter = adapter
         names = unet_layers(network, convolutions=adapter.convolutions, patterns=params.layers)
         places = [(network, {name: name for name in names})]
+        # Part and name of the text encoders' layers.
+        self._text_names: dict[str, tuple[str, str]] = {}
         for part, encoder in text.trained().items() if text else ():
             found = text_layers(part, encoder)
             places.append((encoder, {name: _path(part, name) for name in found}))
+            self._text_names |= {_path(part, name): (part, name) for name in found}
         known = [path for _, paths in places for path in paths.values()]
         require_matches(adapter.patterns, known, key="train.adapter.patterns")
         require_matches(params.layer_rates, names, key="train.layer_rates")
@@ -103,25 +106,16 @@ class Adapters:
     ) -> None:
         """Write the base with the adapter merged into it, and the adapter alone beside that.
 
-        The merge is made in a second copy of the base, in float32, so rounding of the frozen
-        weights leaves no trace and the training may go on.
+        The merge is made with the base's own weights, in float32, so rounding of the frozen ones
+        leaves no trace and the training may go on. Of the U-Net one weight is held at a time.
         """
-        text = self.text.of(load_text(base)) if self.text else None
-        whole = Adapters(
-            load_unet(base),
-            self._params,
-            self._adapter.model_copy(update={"source": None}),
-            text=text,
-        )
-        copy_weights(dict(self.weights()), whole.weights())
-        tensors = {path: layer_tensors(layer) for path, layer in whole.layers.items()}
-        encoders = text.trained() if text else {}
-        for model in (whole.network, *encoders.values()):
-            merge(model)
+        own = {path: layer for path, layer in self.layers.items() if path not in self._text_names}
+        unet = MergedUNet(self.network, own, base)
+        encoders, tensors = self._merged_encoders(base)
         save_checkpoint(
             folder,
             base=base,
-            unet=whole.network,
+            unet=unet,
             encoders=encoders,
             noise=noise,
             scaling=scaling,
@@ -136,7 +130,21 @@ class Adapters:
             noise=noise,
             training=training,
         )
-        write_adapter(folder / ADAPTER_FOLDER, tensors, facts)
+        write_adapter(folder / ADAPTER_FOLDER, unet.adapter | tensors, facts)
+
+    def _merged_encoders(
+        self, base: Path
+    ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+        """The base's text encoders with their adapters in them, and what files hold of these."""
+        if not self.text:
+            return {}, {}
+        encoders, tensors = self.text.of(load_text(base)).trained(), {}
+        for path, (part, name) in self._text_names.items():
+            if path in self.layers:
+                module: Any = encoders[part].get_submodule(name)
+                merged, tensors[path] = merged_layer(self.layers[path], module.weight.data)
+                module.weight.data = merged
+        return encoders, tensors
 
 
 def _path(part: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Puts adapters into a network and takes them out again."""
+"""Puts adapters into a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 
 from nadir.ground.errors import NadirError
 from nadir.training.trainable.adapters.rotation import OutputRotation
@@ -105,15 +104,6 @@ def inject(
         _make_whole(names[name], adapted)
         layers[names[name]] = adapted
     return layers
-
-
-def merge(network: torch.nn.Module) -> None:
-    """Take all adapters into the network's own weights, and the layers around them out."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, BaseTunerLayer | OutputRotation):
-            with torch.no_grad():
-                module.merge()
-            _replace(network, name, cast("torch.nn.Module", module.base_layer))
 
 
 def _size(name: str, params: AdapterParams) -> tuple[int, float]:
