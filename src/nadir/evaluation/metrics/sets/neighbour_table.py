@@ -86,5 +86,5 @@ def _row(
         '</td><td class="n">{}</td><td>{}</td></tr>'
     ).format(
         drawn, one.prompt_id, one.seed, real, name, name, number(one.ratio),
-        "a copy" if one.ratio < limit else "none",
+        "a copy" if one.ratio < limit else "not a copy",
     )  # fmt: skip
