@@ -23,7 +23,7 @@ from nadir.evaluation.verdict.intervals import bootstrap_mean
 from nadir.evaluation.verdict.judgement import judge
 
 SHAPES = ("normal", "skewed", "heavy tails")
-COUNTS = (8, 16, 32, 64)
+COUNTS = (4, 8, 16, 32, 64)
 GATE = {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": 4.5}
 CHANGES = (0.0, -0.005, -0.01, 0.01, 0.05)  # of a loss of 0.3
 

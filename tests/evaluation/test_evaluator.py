@@ -14,6 +14,7 @@ from tests.support.small_evaluation import HOSTILE, evaluated
 
 from nadir.evaluation.known_tags import known_tags, unknown_tags
 from nadir.evaluation.metrics.brightness import region_luminance
+from nadir.evaluation.metrics.sets.neighbour_table import SHOWN
 from nadir.evaluation.report.grid import sample_grid, scaled, tile_size
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets
@@ -183,8 +184,19 @@ def test_the_worst_tags_are_in_the_report_with_a_picture(beside_reals, params):
     page = render_report(beside_reals, params, checkpoint="c0ffee", training={})
     assert '<a href="#content">Tags</a>' in page
     assert "The 2 worst tags, CFG 4.5" in page
-    assert page.count('class="tag"') == 2
+    assert len(re.findall(r'class="tag" src="[^"]+" alt="(?:prompt|holdout)_', page)) == 2 + SHOWN
     assert "2 tags can be judged" in page
+
+
+def test_the_pictures_nearest_to_training_images_are_in_the_report_beside_them(
+    beside_reals, params
+):
+    page = render_report(beside_reals, params, checkpoint="c0ffee", training={})
+    assert "Nearest to training images, CFG 4.5" in page
+    assert len(re.findall(r'alt="training image [0-9a-f]{12}"', page)) == SHOWN
+    table = page[page.index("Nearest to training images") :]
+    ratios = [float(text) for text in re.findall(r'<td class="n">([\d.]+)</td>', table)[:SHOWN]]
+    assert ratios == sorted(ratios)
 
 
 def test_the_ladder_and_the_canvases_are_measured_at_the_deciding_scale(evaluation, rows):

@@ -20,7 +20,7 @@ from nadir.evaluation.metrics.diversity import low_pass, seed_distance
 from nadir.evaluation.metrics.light.extremes import extreme_share
 from nadir.evaluation.metrics.light.ladder import reached, slope
 from nadir.evaluation.metrics.sets.distances import kid, sliced_wasserstein
-from nadir.evaluation.metrics.sets.memorisation import nearest
+from nadir.evaluation.metrics.sets.memorisation import nearest, neighbours
 from nadir.evaluation.metrics.sets.neighbours import coverage, recall
 from nadir.evaluation.metrics.spectrum import log_power, spectrum_distance
 from nadir.evaluation.reals.colours import ColourMap, thumbnails
@@ -213,6 +213,7 @@ def test_a_copy_is_found_mirrored_and_shifted_by_a_cell_and_no_image_is_its_own_
     shifted = np.roll(pictures, 1, axis=3)
     for copies in (pictures, mirrored, shifted):
         assert nearest(copies, pictures).max() < 1e-3
+        assert neighbours(copies, pictures)[1].tolist() == list(range(20))
     assert nearest(pictures, pictures, apart=True).min() > 0.01
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,7 @@ from tests.support.small_checkpoint import write_holdout
 from tests.support.small_evaluation import evaluated
 from transformers import CLIPModel, CLIPTokenizer
 
+from nadir.config.edit import set_values
 from nadir.config.networks import NetworksParams
 from nadir.evaluation.metrics.networks.aesthetic import Aesthetic
 from nadir.evaluation.metrics.networks.character import CharacterDifference
@@ -29,6 +32,7 @@ from nadir.evaluation.report.page import render_report
 from nadir.evaluation.values import Drawn
 from nadir.ground.errors import NadirError
 from nadir.ground.files import file_hash
+from nadir.tracking.registry.judgements import check_parameters
 
 NONE = dict.fromkeys(NetworksParams.model_fields)
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -217,6 +221,25 @@ def test_a_wrong_path_or_hash_is_one_error_that_names_the_key(given, key, change
         getattr(networks(**{key: given[key] | change}), key)
     assert caught.value.where == f"evaluate.networks.{key}"
     assert caught.value.fix
+
+
+def test_a_wrong_file_is_found_before_anything_is_trained(given, tmp_path, root):
+    def check(**one):
+        params = tmp_path / "params.yaml"
+        shutil.copyfile(root / "params.yaml", params)
+        for key, value in one.items():
+            set_values([f"evaluate.networks.{key}={json.dumps(value)}"], path=params)
+        check_parameters(tmp_path)
+
+    check(**given)
+    with pytest.raises(NadirError, match=r"there is no file .*nowhere.onnx"):
+        check(aesthetic=WRONG_FILE)
+    with pytest.raises(NadirError, match=r"selected_tags.csv has the sha256"):
+        check(tagger=given["tagger"] | {"tags_sha256": "0" * 64})
+    with pytest.raises(NadirError, match=r"model_metrics.onnx has the sha256"):
+        check(character=given["character"] | {"differences_sha256": "0" * 64})
+    with pytest.raises(NadirError, match=r"is not a folder with config.json"):
+        check(dinov2=given["aesthetic"])
 
 
 def test_files_of_another_shape_are_refused_before_anything_is_drawn(

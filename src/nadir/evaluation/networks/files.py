@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from nadir.config.networks import CharacterParams, TaggerParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import file_hash
 from nadir.ground.workspace import resolve_local
 
+if TYPE_CHECKING:
+    from nadir.config.networks import NetworksParams
+
 WEIGHTS = "model.safetensors"
+FOLDERS = {"clip", "dinov2"}
+"""Networks that are folders."""
 _TAKE_OUT = "or set it to null in params.yaml, then what needs it is not run"
 
 
 def where_of(key: str) -> str:
     """How a network is named in params.yaml."""
     return f"evaluate.networks.{key}"
+
+
+def check_files(params: NetworksParams) -> None:
+    """Check every file that is named; a training of days is not to end at a wrong path.
+
+    Raises:
+        NadirError: One is not there, or another one.
+    """
+    for key in type(params).model_fields:
+        given = getattr(params, key)
+        if given is None:
+            continue
+        folder = key in FOLDERS
+        (checked_folder if folder else checked_file)(given.path, given.sha256, key=key)
+        if isinstance(given, TaggerParams):
+            checked_file(given.tags, given.tags_sha256, key=key)
+        if isinstance(given, CharacterParams):
+            checked_file(given.differences, given.differences_sha256, key=key)
 
 
 def checked_file(location: str, sha256: str, *, key: str) -> Path:

@@ -133,15 +133,17 @@ def _alone(client: MlflowClient, version: Version) -> Judged:
 
 
 def check_parameters(root: Path) -> None:
-    """Refuse parameters of the gate that name no metric, before anything is trained for it.
+    """Refuse a gate that names no metric, and wrong networks, before anything is trained for it.
 
     Raises:
         NadirError: They do.
     """
     from nadir.evaluation.metrics import METRICS
+    from nadir.evaluation.networks.files import check_files
     from nadir.evaluation.verdict.judgement import criteria
 
     criteria(read_section("gate", GateParams, root / PARAMS_FILE), METRICS)
+    check_files(read_section("evaluate", EvaluateParams, root / PARAMS_FILE).networks)
 
 
 def require_judged(candidate: Version, champion: Version | None) -> None:

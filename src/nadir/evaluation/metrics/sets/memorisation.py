@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nadir.evaluation.metric import PromptMean
+from nadir.evaluation.metrics.sets.neighbour_table import Neighbour, neighbour_table
 from nadir.evaluation.report.sections import DISTRIBUTION
 from nadir.ground.pages.charts import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from markupsafe import Markup
     from numpy.typing import NDArray
 
+    from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn
 
@@ -27,7 +30,14 @@ _AT_ONCE = 32
 def nearest(
     images_N3SS: NDArray[np.float32], others_M3SS: NDArray[np.float32], *, apart: bool = False
 ) -> NDArray[np.float64]:
-    """Distance of each image to the nearest of others after alignment [N] (0-1).
+    """Distance of each image to the nearest of others [N] (0-1); see `neighbours`."""
+    return neighbours(images_N3SS, others_M3SS, apart=apart)[0]
+
+
+def neighbours(
+    images_N3SS: NDArray[np.float32], others_M3SS: NDArray[np.float32], *, apart: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distance of each image to the nearest of others after alignment [N] (0-1), and which it is.
 
     Root mean square over cells of thumbnails, at the best of mirroring and a shift by a cell each
     way; the middle cells are compared.
@@ -40,6 +50,7 @@ def nearest(
     middle = others_M3SS[:, :, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT].reshape(len(others_M3SS), -1)
     norms = (middle**2).sum(axis=1)
     best = np.full(len(images_N3SS), np.inf)
+    places = np.zeros(len(images_N3SS), dtype=np.int64)
     for start in range(0, len(images_N3SS), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         moved = np.stack(list(_alignments(images_N3SS[part])))
@@ -49,9 +60,10 @@ def nearest(
         if apart:
             rows = np.arange(moved.shape[1])
             squared[:, rows, rows + start] = np.inf
-        best[part] = squared.min(axis=(0, 2))
+        aligned = squared.min(axis=0)
+        best[part], places[part] = aligned.min(axis=1), aligned.argmin(axis=1)
     root: NDArray[np.float64] = np.sqrt(best.clip(0) / middle.shape[1])
-    return root
+    return root, places
 
 
 def _alignments(images_N3SS: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
@@ -86,6 +98,8 @@ class Memorisation(PromptMean):
     def prepare(self, subject: Subject) -> None:
         """Measure held-out images themselves: what they have is chance."""
         self._reals = subject.reals
+        self._decision_cfg = subject.params.decision_cfg
+        self._found: list[Neighbour] = []
         if self._reals is None:
             return
         held_out, training = self._reals.held_out.thumbs_N3SS, self._reals.training.thumbs_N3SS
@@ -96,8 +110,22 @@ class Memorisation(PromptMean):
         """1 for each image that counts as a copy, else 0."""
         if self._reals is None:
             return None
-        to_training, to_held_out = (
-            nearest(drawn.thumbs, part.thumbs_N3SS)
-            for part in (self._reals.training, self._reals.held_out)
+        to_training, places = neighbours(drawn.thumbs, self._reals.training.thumbs_N3SS)
+        to_held_out = nearest(drawn.thumbs, self._reals.held_out.thumbs_N3SS)
+        ratios = to_training / (to_held_out + 1e-6)
+        if drawn.cfg_scale == self._decision_cfg:
+            self._found += [
+                Neighbour(float(ratio), drawn.prompt.id, seed, int(place))
+                for ratio, seed, place in zip(ratios, drawn.seeds, places, strict=True)
+            ]
+        return (ratios < self._limit).astype(np.float64)
+
+    def charts(self, evaluation: Evaluation) -> list[Markup]:
+        """The share over the scales, and the drawn images that are nearest to training images."""
+        charts = super().charts(evaluation)
+        if self._reals is None or not self._found:
+            return charts
+        table = neighbour_table(
+            self._found, evaluation, self._reals.training, self._decision_cfg, limit=self._limit
         )
-        return (to_training / (to_held_out + 1e-6) < self._limit).astype(np.float64)
+        return [*charts, table]
