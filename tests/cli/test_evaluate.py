@@ -11,8 +11,12 @@ from diffusers import StableDiffusionXLPipeline
 from tests.support.small_checkpoint import write_base
 from typer.testing import CliRunner
 
+from nadir.cli.model.benchmark import BenchmarkParams
 from nadir.cli.model.evaluate import evaluate
 from nadir.config.edit import set_values
+from nadir.config.evaluate import EvaluateParams
+from nadir.config.reader import read_section
+from nadir.evaluation.metrics import METRICS
 from nadir.ground.errors import NadirError
 from nadir.model.load import load_checkpoint_info
 from nadir.model.single_file.writing import export_single_file
@@ -101,3 +105,33 @@ def test_without_a_project_it_says_what_did_not_run(run, stock, tmp_path):
 def test_what_is_no_model_is_told(run, tmp_path):
     with pytest.raises(NadirError, match="no such model"):
         run(tmp_path / "missing.safetensors")
+
+
+def test_a_benchmark_prints_its_row(run, stock, checkpoint, root, tmp_path):
+    file = root / "benchmarks" / "brightness.yaml"
+    small = file.read_text().replace("1024\n", "32\n").replace("steps: 28", "steps: 2")
+    small = small.replace("[[1344, 768], [768, 1344]]", "[[48, 24]]")
+    small = small.replace("[1, 2, 3, 4, 5, 6, 7, 8]", "[1, 2]")
+    (tmp_path / "small.yaml").write_text(small)
+    lines = run(stock, "--against", checkpoint, "--benchmark", "small.yaml").splitlines()
+    rows = [line for line in lines if line.startswith("brightness 1, weights ")]
+    assert len(rows) == 2
+    assert len({row.partition("protocol ")[2].partition(":")[0] for row in rows}) == 1
+    for name in ("ladder_error", "ladder_slope", "canvas_error", "terminal_canvas", "mean_leak"):
+        assert all(f"{name} " in row for row in rows)
+    assert "not run" not in rows[1]
+    with pytest.raises(NadirError, match="benchmark"):
+        run(stock, "--benchmark", "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["brightness", "tags"])
+def test_the_benchmarks_are_valid_and_report_what_is_measured(root, name):
+    file = root / "benchmarks" / f"{name}.yaml"
+    head = read_section("benchmark", BenchmarkParams, file)
+    section = read_section("evaluate", EvaluateParams, file)
+    assert head.name == name
+    assert section.decision_cfg in section.cfg_scales
+    known = {metric.name for metric in METRICS} | {
+        "ladder_slope", "ladder_range", "tag_recall_head", "tag_recall_tail"
+    }  # fmt: skip
+    assert set(head.report) <= known

@@ -49,7 +49,7 @@ def prefect(project: MiniProject) -> Iterator[Prefect]:
     os.environ.update(before)
 
 
-def test_prefect_deploys_both_flows_into_the_clone(prefect: Prefect, project: MiniProject) -> None:
+def test_prefect_deploys_all_flows_into_the_clone(prefect: Prefect, project: MiniProject) -> None:
     prefect("work-pool", "create", "nadir", "--type", "process")
     prefect("deploy", "--all")
     nightly = json.loads(
@@ -61,4 +61,6 @@ def test_prefect_deploys_both_flows_into_the_clone(prefect: Prefect, project: Mi
     (pull,) = nightly["pull_steps"]
     (step,) = pull.values()
     assert Path(step["directory"]) == project.root
-    assert "promotion/promote" in prefect("deployment", "ls")
+    listed = prefect("deployment", "ls")
+    assert "promotion/promote" in listed
+    assert "reproduction/weekly" in listed

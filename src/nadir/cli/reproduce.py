@@ -18,7 +18,7 @@ def reproduce(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each arm.")] = 3,
     budget: Annotated[
-        str, typer.Option(help="Time that the arms may take, such as 45m or 2h.")
+        str, typer.Option(help="Time of all arms, kept ones among them, such as 45m or 2h.")
     ] = "2h",
 ) -> None:
     """Train small arms that differ in one thing each, judge 23 claims, write the page.

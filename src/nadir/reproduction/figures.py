@@ -87,7 +87,7 @@ def _ladder(axes: Any, results: Results, _: Sequence[float]) -> None:
         _line(axes, x, y, ARMS[arm].title, colour)
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
     axes.set(xlabel="asked luminance", ylabel="drawn luminance", ylim=(0, 1))
-    axes.set_title("Only zero terminal SNR reaches black and white")
+    axes.set_title("Does the drawn brightness follow the prompt?")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -107,7 +107,7 @@ def _min_snr(axes: Any, results: Results, _: Sequence[float]) -> None:
     }
     _bars(axes, results, names, "ladder_error")
     axes.set(xlabel=_ERROR)
-    axes.set_title("Which loss weight learns black and white")
+    axes.set_title("Which loss weight learns brightness best?")
 
 
 _WEIGHTS = {
@@ -137,7 +137,7 @@ def _buckets(axes: Any, _: Results, computed: Sequence[float]) -> None:
         raise MissingResultError("buckets")
     axes.hist([100 * value for value in computed], bins=20, color=_BLUE)
     axes.set(xlabel="per cent of a picture that a bucket keeps beyond a square", ylabel="pictures")
-    axes.set_title("Square crops lose what buckets keep")
+    axes.set_title("What buckets keep and square crops lose")
 
 
 def _bucket_cost(axes: Any, _: Results, computed: Sequence[float]) -> None:
@@ -186,7 +186,7 @@ def _canvas(axes: Any, results: Results, _: Sequence[float]) -> None:
         _line(axes, x, list(zip(*every, strict=False)), title, colour)
     axes.set_xticks(x, [_sigma(sigma) for sigma in CANVAS_SIGMAS])
     axes.set(xlabel="first sigma at drawing", ylabel=_ERROR)
-    axes.set_title("A larger canvas wants a higher first sigma")
+    axes.set_title("Does a larger canvas want a higher first sigma?")
     axes.legend(frameon=False, fontsize=8)
 
 

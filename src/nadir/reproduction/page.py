@@ -131,7 +131,7 @@ def _head(reproduction: Reproduction, command: str) -> str:
     minutes = reproduction.spent() / 60
     machine = f"{platform.machine()} CPU, {os.cpu_count()} cores, one thread"
     return (
-        f"`{command}` on {machine}, {today}: {minutes:.0f} minutes of arms, all calls together "
+        f"`{command}` on {machine}, {today}: {minutes:.0f} minutes of arms "
         f"(wall time of a shared machine).\n\n# The paper's claims, reproduced"
     )
 

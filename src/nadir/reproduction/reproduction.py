@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -54,7 +53,8 @@ class Reproduction:
         place: Where it works, and at what size.
         claims: What is asked.
         seeds: Training seeds.
-        budget_s: Seconds that the arms may take; what is kept from before costs nothing.
+        budget_s: Seconds that the arms may take, those of earlier calls among them: a killed
+            reproduction ends where an undisturbed one would.
         left_out: By job, what of it did not fit.
     """
 
@@ -63,7 +63,6 @@ class Reproduction:
     seeds: tuple[int, ...]
     budget_s: float
     left_out: dict[str, list[str]] = field(default_factory=dict)
-    begin: float = field(default_factory=time.monotonic)
 
     @classmethod
     def planned(
@@ -133,7 +132,7 @@ class Reproduction:
         found: dict[str, Any] = {}
         for name in (*([] if self._is_trained(job) else [_TRAIN]), *job.measures):
             part = replace(job, measures=() if name == _TRAIN else (name,))
-            left = self.budget_s - (time.monotonic() - self.begin)
+            left = self.budget_s - self.spent()
             estimate = self.estimate(job, name)
             if estimate is not None and estimate >= left:
                 say(f"{job.name}: no {name}, about {estimate:.0f} s of {max(left, 0):.0f} s left")

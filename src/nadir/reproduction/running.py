@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground import artifacts
 from nadir.ground.files import canonical_hash, read_json_object, write_json
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
-from nadir.reproduction.arms import ARMS, Job, Size
+from nadir.reproduction.arms import ARMS, Arm, Job, Size
 from nadir.reproduction.data import code_hash, data_hash, data_project, link_base
 
 if TYPE_CHECKING:
@@ -49,14 +50,19 @@ class Place:
 
         What is measured of it has files of its own.
         """
-        arm = job.arm
-        parent = self.key(_parent(job)) if arm.parent else None
-        parts = [list(arm.settings), arm.steps(self.size), job.seed, parent]
-        return canonical_hash([*parts, code_hash(), data_hash(self.data(arm.dataset))])[:16]
+        return _key(self, job.arm, job.seed)
 
     def folder(self, job: Job) -> Path:
         """Where the job's training and numbers lie."""
         return self.work / "arms" / f"{job.name}-{self.key(job)}"
+
+
+@functools.cache
+def _key(place: Place, arm: Arm, seed: int) -> str:
+    """Computed once a process, so that an edit under way does not part a job from its results."""
+    parent = _key(place, ARMS[arm.parent], seed) if arm.parent else None
+    parts = [list(arm.settings), arm.steps(place.size), seed, parent]
+    return canonical_hash([*parts, code_hash(), data_hash(place.data(arm.dataset))])[:16]
 
 
 def run_job(place: Place, job: Job, *, say: Callable[[str], None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,12 @@ def evaluate(
     params: Annotated[
         Path, typer.Option(help="Where the section `evaluate` is.", metavar="FILE")
     ] = Path("params.yaml"),
+    benchmark: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of benchmarks/, instead of --params; prints its row.", metavar="FILE"
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option(help="Where the reports go; old ones are replaced.", metavar="FOLDER")
     ] = Path("evaluation"),
@@ -43,18 +50,23 @@ def evaluate(
     Examples:
       nadir evaluate other.safetensors
       nadir evaluate other.safetensors --against models:/nadir@champion
+      nadir evaluate other.safetensors --benchmark benchmarks/brightness.yaml
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    from nadir.cli.model.benchmark import BenchmarkParams, row
     from nadir.config.evaluate import EvaluateParams
     from nadir.config.reader import read_section
 
-    section = read_section("evaluate", EvaluateParams, params)
+    section = read_section("evaluate", EvaluateParams, benchmark or params)
+    head = read_section("benchmark", BenchmarkParams, benchmark) if benchmark else None
     paths = {"model": model_path(model)} | ({"against": model_path(against)} if against else {})
     found = {name: _evaluated(path, section) for name, path in paths.items()}
     for name, one in found.items():
         _write(one, section, output / name)
         sys.stdout.write(f"{output / name / 'evaluation.html'}\n")
+        if head is not None:
+            sys.stdout.write(row(one, section, head))
     for old in ("comparison.json", "comparison.html"):
         (output / old).unlink(missing_ok=True)
     if "against" in found and against is not None:
@@ -112,7 +124,8 @@ def _compare(
         for one in both
     )
     gains = improvements(before, after, METRICS, cfg_scale=section.decision_cfg)
-    write_json(output / "comparison.json", {name: vars(gain) for name, gain in gains.items()})
+    kept = {name: _finite(vars(gain)) for name, gain in gains.items()}
+    write_json(output / "comparison.json", kept)
     page = render_comparison(
         gains,
         labels,
@@ -129,6 +142,11 @@ def _compare(
     )
     for name, gain in gains.items():
         sys.stdout.write(_line(name, gain))
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """None for the ends of an interval that one prompt alone cannot have."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _line(name: str, gain: Interval) -> str:

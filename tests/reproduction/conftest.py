@@ -1,0 +1,5 @@
+"""The miniature project these tests run in."""
+
+from tests.mini.project import project
+
+__all__ = ["project"]
