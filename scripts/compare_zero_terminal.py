@@ -41,7 +41,8 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_text
 from nadir.ground.workspace import PARAMS_FILE, project_root, work_folder
 from nadir.model.load import load_checkpoint_info, load_pipeline
-from nadir.sampling.generate import PromptEncodings, generate, text_encoder
+from nadir.sampling.generate import generate
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import torch
 from nadir.ground.errors import NadirError
 from nadir.model.load import load_pipeline
 from nadir.sampling.decode import decode, pixel_array, to_image
-from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.sampling.generate import generate, start_noise
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
 SETTINGS = {"cfg_scale": 4.5, "steps": 3, "size": (32, 32)}

@@ -15,7 +15,7 @@ from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.results import to_table
 from nadir.evaluation.verdict.judgement import judge
 from nadir.heldout.images import unet_function
-from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
 PARAMS = GateParams.model_validate(

@@ -29,7 +29,8 @@ from nadir.model.load import load_pipeline
 from nadir.model.sdxl.autoencoder import images_to_tensor
 from nadir.model.sdxl.networks import load_text, load_vae
 from nadir.model.single_file.writing import export_single_file
-from nadir.sampling.generate import PromptEncodings, generate, start_noise, text_encoder
+from nadir.sampling.generate import generate, start_noise
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
 SCRIPT = Path(__file__).with_name("stock_programs.py")

@@ -11,7 +11,7 @@ from nadir.evaluation.subject import RealLatents, Subject
 from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info
-from nadir.sampling.generate import PromptEncodings, text_encoder
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:

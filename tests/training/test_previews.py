@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from nadir.cli import app
 from nadir.ground.pages.pictures import read_facts
 from nadir.model.load import load_checkpoint_info, load_pipeline
-from nadir.sampling.generate import PromptEncodings, generate, text_encoder
+from nadir.sampling.generate import generate
+from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 from nadir.training.reports.previews import CFG_SCALE, STEPS
 

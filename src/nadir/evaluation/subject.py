@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nadir.heldout.losses import LossValue
     from nadir.heldout.thumbnails import LatentThumbnails, Tag
     from nadir.model.sdxl.scaling import LatentScaling
-    from nadir.sampling.generate import PromptEncodings
+    from nadir.sampling.prompt_encodings import PromptEncodings
 
 
 # Enough for a map of four numbers to three, at 256 cells an image.

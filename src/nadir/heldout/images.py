@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nadir.config.caption import CaptionParams
     from nadir.model.load import LatentScaling
     from nadir.model.sdxl.calling import UNet
-    from nadir.sampling.generate import PromptEncodings
+    from nadir.sampling.prompt_encodings import PromptEncodings
 
 
 @dataclass(frozen=True)

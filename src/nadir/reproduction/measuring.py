@@ -25,7 +25,7 @@ from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.reproduction.arms import CFG_SCALES
-from nadir.sampling.generate import PromptEncodings
+from nadir.sampling.prompt_encodings import PromptEncodings
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         from nadir.ground.workspace import project_root
         from nadir.model.load import load_checkpoint_info, load_pipeline
         from nadir.pipeline.storage.cache import materialise
-        from nadir.sampling.generate import PromptEncodings
+        from nadir.sampling.prompt_encodings import PromptEncodings
         from nadir.sampling.prompt_format import PromptFormat
 
         pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))

@@ -27,8 +27,8 @@ from nadir.ground.workspace import work_folder
 from nadir.heldout.images import load_heldout
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
-from nadir.sampling.generate import PromptEncodings
 from nadir.sampling.kept_latents import KeptLatents
+from nadir.sampling.prompt_encodings import PromptEncodings
 from nadir.sampling.prompt_format import PromptFormat
 from nadir.stages.runner import run
 

@@ -114,8 +114,8 @@ def _draw(
     canvas: tuple[int, int],
 ) -> Iterator[Drawing]:
     from nadir.model.load import load_checkpoint_info
-    from nadir.sampling.generate import PromptEncodings
     from nadir.sampling.generate import generate as draw
+    from nadir.sampling.prompt_encodings import PromptEncodings
     from nadir.sampling.prompt_format import PromptFormat
 
     form = PromptFormat.of(load_checkpoint_info(folder).training)

@@ -11,7 +11,8 @@ from diffusers import StableDiffusionXLPipeline
 from nadir.diffusion.samplers import make_sampler
 from nadir.model.checkpoint.folding import STOCK_SCALING, fold_scaling
 from nadir.sampling.decode import decode_by, pixel_array, to_image
-from nadir.sampling.generate import PromptEncodings, generate
+from nadir.sampling.generate import generate
+from nadir.sampling.prompt_encodings import PromptEncodings
 from nadir.training.validation.pictures import RealPictures
 
 if TYPE_CHECKING:

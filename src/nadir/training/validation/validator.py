@@ -11,7 +11,7 @@ import torch
 from nadir.data.tables import TAGS, read_table
 from nadir.heldout.images import load_heldout, loss_batches, unet_function
 from nadir.heldout.losses import loss_values
-from nadir.sampling.generate import PromptEncodings
+from nadir.sampling.prompt_encodings import PromptEncodings
 from nadir.training.validation.levels import band_timesteps
 from nadir.training.validation.rarity import rarity_groups
 
