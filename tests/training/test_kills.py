@@ -26,7 +26,7 @@ USUAL = QUIET | {"steps": 30, "checkpoint_every": 2, "optimizer": "adamw"}
 WAYS: dict[str, dict[str, Any]] = {
     "fp32, AdamW": {},
     "bf16 with rounding by chance, 8-bit AdamW inside backward": SMALL,
-    "LoRA": {"adapter": LORA},
+    "LoRA with kept text states": {"adapter": LORA, "text_cache": 2},
     "schedule-free": {"optimizer": "schedule_free", **CONSTANT},
 }
 WORK = Path("w")
@@ -78,7 +78,8 @@ def kill(within_s: float, chance: random.Random) -> bool:
 def test_twenty_kills_at_work_change_nothing(project: Path) -> None:
     chance, spans, saved = random.Random(7), [], 0
     for changes in WAYS.values():
-        change_params(**USUAL | {"adapter": None, "weights": "fp32", "mixed_precision": "no"})
+        change_params(**USUAL | {"adapter": None, "text_cache": None})
+        change_params(weights="fp32", mixed_precision="no")
         change_params(**{"step_in_backward": False, "ema_decay": 0.9} | changes)
         shutil.rmtree(WORK, ignore_errors=True)
         undisturbed, span_s = finish()
