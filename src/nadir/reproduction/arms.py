@@ -100,7 +100,10 @@ _ARMS = (
     Arm(MAIN, "v, zero terminal SNR", measures=(USUAL, *_SWEEPS)),
     Arm(V_STOCK, "v, stock schedule", _STOCK),
     Arm(EPSILON, "epsilon, stock schedule", ("noise.prediction=epsilon", *_STOCK)),
-    *(Arm(f"weight_{name}", name, (f"train.loss_weight.name={name}",)) for name in MIN_SNR_FORMS),
+    *(
+        Arm(f"weight_{name}", f"loss weight {name}", (f"train.loss_weight.name={name}",))
+        for name in MIN_SNR_FORMS
+    ),
     Arm(UNWEIGHTED, "tags not weighted", ("train.tag_weighting=false",)),
     Arm(SCALAR, "one factor for all latents", ("train.latent_scaling=sdxl",)),
     Arm(UPTRAINED, "uptrained from epsilon", short=True, parent=EPSILON),

@@ -66,6 +66,7 @@ def draw(name: str, results: Results, path: Path, computed: Sequence[float]) -> 
         return False
     else:
         axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(10)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
         return True
@@ -97,7 +98,7 @@ def _start(axes: Any, results: Results, _: Sequence[float]) -> None:
     y = list(zip(*(results.number(MAIN, "ladder_error", name) for name in names), strict=False))
     _line(axes, list(x), y, "", _BLUE)
     axes.set_xticks(list(x), [_sigma(sigma) for sigma in START_SIGMAS])
-    axes.set(xlabel="first sigma at drawing, same weights", ylabel=_ERROR)
+    axes.set(xlabel="first sigma at drawing, same weights", ylabel=_ERROR, ylim=(0, None))
     axes.set_title("How low may drawing begin?")
 
 
@@ -107,7 +108,7 @@ def _min_snr(axes: Any, results: Results, _: Sequence[float]) -> None:
     }
     _bars(axes, results, names, "ladder_error")
     axes.set(xlabel=_ERROR)
-    axes.set_title("Which loss weight learns brightness best?")
+    axes.set_title("Loss weights compared")
 
 
 _WEIGHTS = {
@@ -144,7 +145,7 @@ def _bucket_cost(axes: Any, _: Results, computed: Sequence[float]) -> None:
     if not computed:
         raise MissingResultError("bucket_time")
     left = [1 - value for value in computed]
-    _bars_of(axes, {"padded to one square": [1.0], "buckets": left})
+    _bars_of(axes, {"buckets": left, "padded to one square": [1.0]})
     axes.set(xlabel="CPU time of a step, relative")
     axes.set_title("What padding costs")
 
@@ -172,7 +173,7 @@ def _cfg(axes: Any, results: Results, _: Sequence[float]) -> None:
         every = [results.number(arm, f"brightness_error@{s:g}", "cfg") for s in CFG_SCALES]
         _line(axes, list(CFG_SCALES), list(zip(*every, strict=False)), title, colour)
     best = [statistics.mean(effects.best_scales(results, arm)) for arm in (MAIN, NOISY)]
-    axes.set(xlabel="CFG scale", ylabel=_ERROR)
+    axes.set(xlabel="CFG scale", ylabel=_ERROR, ylim=(0, None))
     axes.set_title(f"Best scale: {best[0]:.1f} with clean tags, {best[1]:.1f} with wrong ones")
     axes.legend(frameon=False, fontsize=8)
 
@@ -185,7 +186,7 @@ def _canvas(axes: Any, results: Results, _: Sequence[float]) -> None:
         title = "trained canvas" if factor == 1 else "twice as long"
         _line(axes, x, list(zip(*every, strict=False)), title, colour)
     axes.set_xticks(x, [_sigma(sigma) for sigma in CANVAS_SIGMAS])
-    axes.set(xlabel="first sigma at drawing", ylabel=_ERROR)
+    axes.set(xlabel="first sigma at drawing", ylabel=_ERROR, ylim=(0, None))
     axes.set_title("Does a larger canvas want a higher first sigma?")
     axes.legend(frameon=False, fontsize=8)
 
@@ -226,7 +227,7 @@ def _bars_of(axes: Any, values: dict[str, list[float]]) -> None:
     for place, seeds in zip(places, values.values(), strict=True):
         axes.plot(seeds, [place] * len(seeds), "o", color="black", markersize=3)
     axes.set_yticks(list(places), list(values))
-    axes.invert_yaxis()
+    axes.set_ylim(len(values) - 0.4, -0.6)
 
 
 _FIGURES: dict[str, Callable[[Any, Results, Sequence[float]], None]] = {

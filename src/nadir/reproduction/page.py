@@ -64,12 +64,12 @@ def write_page(reproduction: Reproduction, folder: Path, *, command: str) -> Pat
     """
     results = reproduction.results()
     findings = [_find(claim, reproduction, results) for claim in reproduction.claims]
-    drawn = {}
+    drawn = set()
     for found in findings:
         name = found.claim.figure
         path = folder / PICTURES / f"{name}.png"
         if name and figures.draw(name, results, path, found.values):
-            drawn[found.claim.name] = path
+            drawn.add(found.claim.name)
     text = "\n\n".join(
         [
             _head(reproduction, command),
@@ -77,8 +77,7 @@ def write_page(reproduction: Reproduction, folder: Path, *, command: str) -> Pat
             _not_run(reproduction),
             _method(reproduction),
             _table(findings),
-            *(f"![{f.claim.text}]({PICTURES}/{drawn[f.claim.name].name})"
-              for f in findings if f.claim.name in drawn),
+            *(_picture(found) for found in findings if found.claim.name in drawn),
             _arms(reproduction, results),
         ]
     )  # fmt: skip
@@ -205,6 +204,14 @@ def _value(finding: Finding) -> str:
     if len(finding.values) < 2:
         return f"{found.mean:+.3f}, no interval of one"
     return f"{found.mean:+.3f}, {found.low:+.3f} to {found.high:+.3f}"
+
+
+def _picture(found: Finding) -> str:
+    claim = found.claim
+    return (
+        f"![Figure of claim {claim.number}, {claim.name}]({PICTURES}/{claim.figure}.png)\n\n"
+        f"*Claim {claim.number}: {claim.text}. {found.verdict.capitalize()}.*"
+    )
 
 
 def _arms(reproduction: Reproduction, results: Results) -> str:
