@@ -33,6 +33,9 @@ USUAL: dict[str, Any] = {
     "checkpoint_every": 2,
     "keep_checkpoints": 1,
     "validation": {"every": 3, "images": 6, "levels": 1},
+    # What goes with it, so that one training tries all of it.
+    "text_cache": 2,
+    "memory_format": "channels_last",
 }
 TEXT = {"text_encoders": RATES}
 
