@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
+
+_PRESET = "presets/tiny.yaml"
 
 
 def reproduce(
@@ -37,6 +40,12 @@ def reproduce(
     from nadir.reproduction.reproduction import Reproduction
 
     root = project_root()
+    if not (root / _PRESET).is_file():
+        raise NadirError(
+            f"{_PRESET} is missing, and the arms are made from it",
+            where=str(root),
+            fix=f"`git checkout {_PRESET}` brings it back",
+        )
     names = None if claims is None else [name.strip() for name in claims.split(",") if name.strip()]
     reproduction = Reproduction.planned(root, claims=names, seeds=seeds, budget=budget)
     chosen = "" if claims is None else f" --claims {claims}"

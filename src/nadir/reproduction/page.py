@@ -130,7 +130,8 @@ def _head(reproduction: Reproduction, command: str) -> str:
     minutes = reproduction.spent() / 60
     machine = f"{platform.machine()} CPU, {os.cpu_count()} cores, one thread"
     return (
-        f"`{command}` on {machine}, {today}: {minutes:.0f} minutes of arms "
+        f"`{command}` on {machine}, {today}: {minutes:.0f} minutes of arms, "
+        "all calls together and without the making of the data "
         f"(wall time of a shared machine).\n\n# The paper's claims, reproduced"
     )
 
