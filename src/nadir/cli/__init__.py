@@ -19,6 +19,7 @@ from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
 from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.promote import promote
+from nadir.cli.model.registry import app as registry_app
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
 from nadir.cli.reproduce import reproduce
@@ -74,6 +75,7 @@ app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")
 app.add_typer(data_app, name="data")
 app.add_typer(latents_app, name="latents")
+app.add_typer(registry_app, name="registry")
 
 
 def main() -> None:
