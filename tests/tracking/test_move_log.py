@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
-from tests.mini.weights import add_version, judged_better
+from tests.mini.weights import add_version, cached_weights, judged_better
 from typer.testing import CliRunner
 
 from nadir.cli import app
@@ -177,3 +177,33 @@ def test_the_log_is_bounded_and_says_what_others_did_to_it(
     assert (
         "warning: the log's last move made version 1 live, and the champion is version 2" in told()
     )
+
+
+def test_versions_are_listed_with_what_decides_and_shown_in_full(
+    client: MlflowClient, project: MiniProject
+) -> None:
+    two_versions(client)
+    run_id = client.get_model_version("nadir", "2").run_id
+    client.log_metric(run_id, "x0_mse", 0.25)
+    client.set_model_version_tag("nadir", "1", "nadir.weights_at", "s3://bucket")
+    shutil.rmtree(project.root / ".dvc/cache/files/md5")
+    cached_weights(project.root, run_id)
+
+    def command(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["registry", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    new, old = json.loads(command("list", "--json"))
+    assert (new["version"], new["aliases"], new["judged"]) == (2, ["challenger"], "promote")
+    assert (new["against"], new["metric"], new["value"]) == ("1", "x0_mse", 0.25)
+    assert (new["weights"], old["weights"], old["value"]) == ("here", "s3://bucket", None)
+    head, first, *others = command("list", "--last", "1").splitlines()
+    assert head.split()[:2] == ["version", "created"]
+    assert "promote beside 1  x0_mse 0.25  here     challenger" in first
+    assert not others
+    shown = json.loads(command("show", "champion", "--json"))
+    assert (shown["version"], shown["weights"]) == (1, "missing")
+    assert [(m["how"], m["from"], m["to"]) for m in shown["moves"]] == [("promote", None, "1")]
+    assert shown["tags"]["nadir.weights_at"] == "s3://bucket"
+    assert "metric: x0_mse\nvalue: 0.25\n" in command("show", "2")

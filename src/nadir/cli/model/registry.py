@@ -51,6 +51,94 @@ def log(*, as_json: JsonOption = False) -> None:
         sys.stdout.write(f"warning: {found.fault}\n")
 
 
+@app.command("list")
+def list_versions(
+    *,
+    last: Annotated[
+        int, typer.Option(help="How many, the newest; 0 is all.", metavar="N", min=0)
+    ] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the versions with aliases, verdict, time, the metric that decides, and their weights.
+
+    Weights are `here` (in DVC's cache), where they were sent to, or `not here`; no remote is asked.
+    """
+    from nadir.ground.workspace import project_root
+    from nadir.pipeline.lineage.versions import version_rows
+
+    rows = version_rows(project_root(), newest=last or None)
+    if as_json:
+        _print_json(rows)
+        return
+    head = ("version", "created (UTC)", "gate", "judged", "metric", "weights", "aliases")
+    table = [head, *(_cells(row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+@app.command()
+def show(
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="A number, an alias, models:/NAME/N or models:/NAME@ALIAS.", metavar="VERSION"
+        ),
+    ],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the registry knows of one version, and whether its weights can be had.
+
+    With --json also every metric of its run.
+
+    Examples:
+      nadir registry show 3
+      nadir registry show champion --json
+    """
+    from nadir.ground.workspace import project_root
+    from nadir.pipeline.lineage.versions import version_facts
+    from nadir.tracking.registry.versions import version_uri
+
+    root = project_root()
+    facts = version_facts(version_uri(version, root), root)
+    if as_json:
+        _print_json(facts)
+        return
+    facts["metrics"] = f"{len(facts['metrics'])} (--json prints them)"
+    moves = {
+        move["at"]: f"{move['number']} {move['how']} {move['from'] or 'none'} -> {move['to']}"
+        for move in facts.pop("moves")
+    }
+    groups = {"moves": moves, "tags": facts.pop("tags")}
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{name}: {'-' if shown in (None, '') else shown}\n")
+    for group, values in groups.items():
+        sys.stdout.write(f"{group}:\n")
+        for name, value in values.items():
+            sys.stdout.write(f"  {name}: {value}\n")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    judged = row["judged"] or "-"
+    if row["against"] not in (None, "none"):
+        judged += f" beside {row['against']}"
+    metric = "-" if row["value"] is None else f"{row['metric']} {row['value']:.4g}"
+    created = (row["created"] or "-")[:16].replace("T", " ")
+    aliases = ", ".join(row["aliases"])
+    return (
+        str(row["version"]),
+        created,
+        row["gate"] or "-",
+        judged,
+        metric,
+        row["weights"],
+        aliases,
+    )
+
+
 def _entry(move: Move) -> dict[str, Any]:
     old, new = move.versions
     names = ("number", "at", "how", "user", "host", "flow_run", "verdict", "reason", "state")
