@@ -240,13 +240,19 @@ def _new(log: MoveLog, before: Mapping[str, str], after: Mapping[str, str], caus
         user=_user(),
         host=socket.gethostname(),
         flow_run=cause.flow_run,
-        verdict=cause.verdict,
-        reason=masked(cause.reason)[:_CHARACTERS],
+        verdict=_line(cause.verdict),
+        reason=_line(cause.reason),
         before=_live(before),
         after=_live(after),
         # By chance, so that two machines which took one number both stay in the log.
         key=f"{PREFIX}{number:06d}.{secrets.token_hex(4)}",
     )
+
+
+def _line(text: str) -> str:
+    """One line without secrets, of bounded length also as JSON."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in masked(text))
+    return " ".join(plain.split())[:_CHARACTERS]
 
 
 def _user() -> str:
@@ -284,7 +290,7 @@ def _parsed(key: str, text: str) -> Move | None:
     try:
         entry: dict[str, Any] = json.loads(text)
         move = Move(**entry, key=key)
-        sound = isinstance(move.number, int) and isinstance(move.before, dict)
+        sound = isinstance(move.at, str) and isinstance(move.before, dict)
     except (ValueError, TypeError):
         return None
     return move if sound and isinstance(move.after, dict) else None
