@@ -20,6 +20,7 @@ os.environ.update(prefect_environment())
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 mask_logs()
 
@@ -53,7 +54,7 @@ def promotion(
 @task(name="aliases", cache_policy=NO_CACHE, persist_result=False)
 def move_aliases(version: int | None, *, go_back: bool, force_reason: str | None) -> Promotion:
     """The one step that changes the registry; repeating a promotion changes nothing."""
-    root = project_root()
+    root, flow_run_id = project_root(), str(flow_run.id or "")
     if go_back:
-        return rollback(root)
-    return promote(root, version=version, force_reason=force_reason)
+        return rollback(root, flow_run_id=flow_run_id)
+    return promote(root, version=version, force_reason=force_reason, flow_run_id=flow_run_id)

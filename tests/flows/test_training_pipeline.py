@@ -23,12 +23,15 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from tests.mini.project import REPOSITORY, STAGES, MiniProject
+from tests.mini.weights import add_version
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.processes.running import is_held
+from nadir.tracking.registry.move_log import read_log
+from nadir.tracking.store.connection import connect
 
 FLOWS = REPOSITORY / "flows"
 
@@ -108,6 +111,13 @@ def test_every_stage_is_a_task_and_the_results_are_artifacts(
     assert promotion() == 1
     with pytest.raises(NadirError, match="no previous champion"):
         promotion(go_back=True)
+    client = connect(trained.root)
+    add_version(client, trained.root)
+    assert promotion(version=2, force_reason="its colours") == 2
+    forced, first = read_log(client, "nadir").moves
+    assert (first.how, first.flow_run) == ("first", str(latest.id))
+    assert (forced.how, forced.reason) == ("forced", "its colours")
+    assert forced.flow_run == str(flow_runs()[0].id)
 
 
 def test_a_broken_stage_fails_its_task_and_the_flow_says_which(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -17,10 +18,14 @@ import psutil
 import pytest
 from tests.support.colour_profiles import P3_XY, SRGB_XY, rgb_profile, srgb_curve
 from tests.support.hostile import BAD, BOMBS, GOOD, add_bombs, encoded, make_hostile_folder, picture
+from typer.testing import CliRunner
 
+from nadir.cli import app
 from nadir.data import tables
+from nadir.data.gate.removed import read_removed
 from nadir.ground.errors import NadirError
 from nadir.stages import ingest, validate
+from nadir.tracking.lock_file import stage_definitions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,3 +242,43 @@ def test_excluded_ratings_hold_where_a_text_hides_them_and_images_without_one_ar
     (project / "images/01.json").write_text(json.dumps(rating | {"score": 1}))
     run_both()
     assert numbers()["quarantined"] == {"rating_excluded": 3}
+
+
+def test_removed_images_are_left_out_whatever_they_are_called_and_come_back_by_their_line(
+    project: Path,
+) -> None:
+    add_photographs(project / "images", 3)
+    shutil.copy(project / "images/01.jpg", project / "images/copy.jpg")
+    shutil.copy(project / "images/01.txt", project / "images/copy.txt")
+    before = run_both()
+    (project / "removed_images.txt").write_text("# tracked by git")
+
+    def removed(*images: str) -> str:
+        return CliRunner().invoke(app, ["data", "remove", *images], catch_exceptions=False).stdout
+
+    sha256 = hashlib.sha256((project / "images/01.jpg").read_bytes()).hexdigest()
+    assert f"{sha256}: removed (01.jpg)" in removed("images/01.jpg", sha256.upper())
+    told = removed(sha256, "f" * 64)
+    assert f"{sha256}: is listed already" in told
+    assert "1 of them the present dataset does not use" in told
+    listed = (project / "removed_images.txt").read_text()
+    assert listed == f"# tracked by git\n{sha256}\n{'f' * 64}\n"
+    run_both()
+    rows = tables.read_table(project / OUTPUTS[1], tables.QUARANTINE).to_pylist()
+    assert [(row["path"], row["reason"]) for row in rows] == [
+        ("01.jpg", "removed"),
+        ("copy.jpg", "removed"),
+    ]
+    manifest = tables.read_table(project / OUTPUTS[0], tables.MANIFEST)
+    assert manifest["path"].to_pylist()
+    assert sha256 not in manifest["sha256"].to_pylist()
+    (project / "removed_images.txt").write_text("# none\n")
+    assert run_both() == before
+    (project / "removed_images.txt").write_text("# none\n01.jpg\n")
+    with pytest.raises(NadirError, match="line 2 is not a sha256"):
+        run_both()
+
+
+def test_the_list_of_removed_images_is_an_input_of_the_stage_and_tracked(root: Path) -> None:
+    assert "removed_images.txt" in stage_definitions(root)["validate"]["deps"]
+    assert read_removed(root) == frozenset()

@@ -24,6 +24,7 @@ from nadir.pipeline.promotion import promote, rollback
 from nadir.pipeline.status import read_status
 from nadir.tracking.lineage import OUTPUT_TAG
 from nadir.tracking.lock_file import read_lock
+from nadir.tracking.registry.move_log import read_log
 from nadir.tracking.registry.registration import register
 from nadir.tracking.registry.versions import alias_table, model_name, resolve_version
 from nadir.tracking.runs.training_run import open_run
@@ -135,10 +136,13 @@ def test_a_promotion_or_rollback_that_any_call_fails_moves_no_alias(
         for alias in ("previous", "champion", "challenger"):
             client.set_registered_model_alias(name, alias, before[alias])
         reference.unlink()
+        for move in read_log(client, name).moves:
+            client.delete_registered_model_tag(name, move.key)
 
     for failed in failures(proxy, promote, take_back=take_back):
         assert alias_table(client, name) == before, failed
         assert not reference.exists(), failed
+        assert {move.state for move in read_log(client, name).moves} <= {"not moved"}, failed
         seen.append(failed)
     assert len(seen) >= 9, seen
     assert alias_table(client, name) == {"previous": "2", "champion": "3"}

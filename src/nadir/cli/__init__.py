@@ -18,7 +18,9 @@ from nadir.cli.model.evaluate import evaluate
 from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
 from nadir.cli.model.inspect import inspect as inspect_model
+from nadir.cli.model.lineage import lineage
 from nadir.cli.model.promote import promote
+from nadir.cli.model.registry import app as registry_app
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
 from nadir.cli.reproduce import reproduce
@@ -61,6 +63,7 @@ app.command(help=_help(status))(status)
 app.command(help=_help(generate))(generate)
 app.command(help=_help(evaluate))(evaluate)
 app.command(help=_help(promote))(promote)
+app.command(help=_help(lineage))(lineage)
 app.command(help=_help(export))(export)
 app.command("inspect", help=_help(inspect_model))(inspect_model)
 app.command(help=_help(clean))(clean)
@@ -74,6 +77,7 @@ app.command(help=_help(servers))(servers)
 app.add_typer(params_app, name="params")
 app.add_typer(data_app, name="data")
 app.add_typer(latents_app, name="latents")
+app.add_typer(registry_app, name="registry")
 
 
 def main() -> None:

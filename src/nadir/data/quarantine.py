@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TIMED_OUT = "timed_out"
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
+    REMOVED = "removed"
     TOO_SMALL = "too_small"
     EXTREME_ASPECT = "extreme_aspect"
     BAD_TAGS_FILE = "bad_tags_file"
@@ -48,6 +49,7 @@ FIXES: dict[Reason, str] = {
     Reason.TIMED_OUT: "save the image again with another program, or raise validate.max_seconds",
     Reason.TRUNCATED: "download or copy the file again",
     Reason.UNREADABLE: "convert it to PNG, JPEG or WebP, or delete it",
+    Reason.REMOVED: "nothing to do, or delete its line in removed_images.txt",
     Reason.TOO_SMALL: "find a larger version, or lower validate.min_side_px",
     Reason.EXTREME_ASPECT: "crop the image, or raise validate.max_aspect_ratio",
     Reason.BAD_TAGS_FILE: "correct the tags: UTF-8 text, or JSON with a list of tags",

@@ -10,6 +10,7 @@ from nadir.config.validate import ValidateParams
 from nadir.data.gate.accepted_profile import read_reference
 from nadir.data.gate.expectations import run_gate
 from nadir.data.gate.page import validation_page
+from nadir.data.gate.removed import read_removed
 from nadir.data.gate.suite import suite
 from nadir.data.gate.summary import (
     Dataset,
@@ -63,10 +64,14 @@ def work() -> None:
 
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
-    listing = read_table(artifacts.LISTING, LISTING)
+    listing, removed = read_table(artifacts.LISTING, LISTING), read_removed()
     # What was found is let go of before the split: with millions of images it is gigabytes.
     screened = screen(
-        listing, _look(listing, source, params), params, [*_supplied(), *load_vocabulary()]
+        listing,
+        _look(listing, source, params),
+        params,
+        [*_supplied(), *load_vocabulary()],
+        removed,
     )
     return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from nadir.ground.errors import NadirError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCK_FILE = "dvc.lock"
 
@@ -80,6 +78,21 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     return dict((load_yaml(path) or {}).get("stages", {}))
+
+
+def read_lock_text(text: str) -> dict[str, dict[str, Any]]:
+    """As `read_lock`, of a text such as `git show` gives.
+
+    Raises:
+        NadirError: It is not valid YAML.
+    """
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = copy.deepcopy(_parsed(text))
+    except YAMLError as error:
+        raise damaged_lock_file(f"not valid YAML: {error}", Path(LOCK_FILE)) from error
+    return dict((tree or {}).get("stages", {}))
 
 
 def output_hash(root: Path, artifact: Path) -> str | None:

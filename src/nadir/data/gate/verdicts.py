@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.gate.removed import REMOVED
 from nadir.data.inspection.listing import LOST
 from nadir.data.large_tables import take_rows
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
@@ -17,7 +18,7 @@ from nadir.data.tables import MANIFEST, QUARANTINE, TAG_LIST
 from nadir.data.tag_text import rating_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     import pandas as pd
 
@@ -64,6 +65,7 @@ def screen(
     found: ListingFacts,
     params: ValidateParams,
     vocabulary: Sequence[tuple[str, str]],
+    removed: Collection[str] = (),
 ) -> Screened:
     """Sort the listed images into usable ones and quarantine.
 
@@ -72,11 +74,14 @@ def screen(
         found: What is known about its rows.
         params: The limits.
         vocabulary: (tag, class) for tags whose file names no class.
+        removed: sha256 of images that somebody took out.
     """
     frame = _frame(listing, found)
     verdicts = _Verdicts(len(frame))
     _judge_file(frame, params, verdicts)
     decoded = ~np.isin(verdicts.reasons, [str(reason) for reason in UNDECODABLE])
+    taken_out = frame["sha256"].isin(list(removed))
+    verdicts.give(Reason.REMOVED, taken_out, lambda _row: f"it is listed in {REMOVED}")
     _judge_shape(frame, params, verdicts)
     _judge_tags(frame, params, verdicts)
     _judge_rating(frame, params, verdicts)

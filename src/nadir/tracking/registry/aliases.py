@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
+from nadir.tracking.registry.move_log import begin_move, end_move
 from nadir.tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, alias_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow import MlflowClient
+
+    from nadir.tracking.registry.move_log import Cause, Move
 
 _IN_ORDER = (PREVIOUS, CHAMPION, CHALLENGER)
 
@@ -34,9 +37,13 @@ def swapped(aliases: Mapping[str, str], champion: str | None, previous: str) -> 
 
 
 def move_aliases(
-    client: MlflowClient, name: str, before: Mapping[str, str], wanted: Mapping[str, str]
+    client: MlflowClient,
+    name: str,
+    before: Mapping[str, str],
+    wanted: Mapping[str, str],
+    cause: Cause,
 ) -> None:
-    """Move aliases of a model, all of them or none.
+    """Move aliases of a model, all of them or none, and write that into the log.
 
     MLflow moves one alias a call. `previous` goes first and `challenger` last, so that whoever is
     killed in between has lost no way back; when a call fails, what went before it is undone.
@@ -46,16 +53,20 @@ def move_aliases(
         name: The registered model.
         before: Version by alias, as it stands.
         wanted: Version by alias, as it shall stand.
+        cause: Why they move.
 
     Raises:
         NadirError: A call failed and could not be undone, or somebody else moved them meanwhile.
     """
+    move = begin_move(client, name, before, wanted, cause)
     try:
         for alias in _IN_ORDER:
             point(client, name, alias, before.get(alias), wanted.get(alias))
         after = alias_table(client, name)
+        if move is not None:
+            end_move(client, name, move, after)
     except Exception as error:
-        _undo(client, name, before, error)
+        _undo(client, name, before, error, move)
         raise
     if any(after.get(alias) != wanted.get(alias) for alias in _IN_ORDER):
         raise NadirError(
@@ -84,12 +95,20 @@ def point(client: MlflowClient, name: str, alias: str, now: str | None, wanted: 
         client.set_registered_model_alias(name, alias, wanted)
 
 
-def _undo(client: MlflowClient, name: str, before: Mapping[str, str], cause: Exception) -> None:
+def _undo(
+    client: MlflowClient,
+    name: str,
+    before: Mapping[str, str],
+    cause: Exception,
+    move: Move | None,
+) -> None:
     """Put the aliases back; the call that failed may have been heard all the same."""
     try:
         now = alias_table(client, name)
         for alias in reversed(_IN_ORDER):
             point(client, name, alias, now.get(alias), before.get(alias))
+        if move is not None:
+            end_move(client, name, move, before)
     except Exception as error:
         raise NadirError(
             f"the MLflow store failed while the aliases of `{name}` moved, and they could not be "

@@ -42,6 +42,7 @@ def registered_versions(root: Path, *, client: MlflowClient | None = None) -> li
             run_id=found.run_id or "",
             aliases=tuple(sorted(aliases.get((found.name, str(found.version)), []))),
             tags=dict(found.tags),
+            created_ms=int(found.creation_timestamp or 0),
         )
         for found in _pages(client.search_model_versions)
     ]

@@ -43,7 +43,9 @@ AGAINST_TAG = "nadir.judged.against"
 AGAINST_OUTPUT_TAG = "nadir.judged.against_md5"
 """The hash of its weights, by which promotion knows it."""
 ALONE = "alone"
-_REASON_TAG, _PROTOCOL_TAG = "nadir.judged.reason", "nadir.judged.protocol"
+REASON_TAG = "nadir.judged.reason"
+"""Why, in one sentence."""
+_PROTOCOL_TAG = "nadir.judged.protocol"
 _FOLDER = "judgement"
 _TAG_CHARACTERS = 1000
 
@@ -126,7 +128,7 @@ def _live(client: MlflowClient, root: Path, version: Version) -> Version | None:
 def _alone(client: MlflowClient, version: Version) -> Judged:
     said = version.tags.get(VERDICT_TAG)
     if said is not None:  # what it won by stays on the champion
-        return Judged(said, version.tags.get(_REASON_TAG, ""))
+        return Judged(said, version.tags.get(REASON_TAG, ""))
     done = Judged(ALONE, "there is no other champion to compare with: absolute checks only")
     _write_tags(client, version, done, None)
     return done
@@ -171,7 +173,7 @@ def require_judged(candidate: Version, champion: Version | None) -> None:
     if tags.get(VERDICT_TAG) != "promote":
         raise NadirError(
             f"{label} beside version {champion.version} is `{tags.get(VERDICT_TAG)}`: "
-            f"{tags.get(_REASON_TAG, '')}",
+            f"{tags.get(REASON_TAG, '')}",
             where=f"models:/{candidate.name}/{candidate.version}, artifact {_FOLDER}",
             fix="train a better model, or ask more prompts (evaluate.holdout_prompts, "
             "evaluate.loss_images); --force --reason TEXT promotes it all the same",
@@ -268,7 +270,7 @@ def _write_tags(
 ) -> None:
     tags = {
         VERDICT_TAG: done.verdict,
-        _REASON_TAG: done.reason[:_TAG_CHARACTERS],
+        REASON_TAG: done.reason[:_TAG_CHARACTERS],
         AGAINST_TAG: str(champion.version) if champion else "none",
         AGAINST_OUTPUT_TAG: champion.md5 if champion else "none",
         _PROTOCOL_TAG: protocol_id or "none",

@@ -14,7 +14,8 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
-from nadir.tracking.registry.judgements import VERDICT_TAG, require_judged
+from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG, require_judged
+from nadir.tracking.registry.move_log import Cause, read_log
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -67,6 +68,7 @@ def promote(
     version: int | None = None,
     require_weights: WeightsCheck,
     force_reason: str | None = None,
+    flow_run_id: str = "",
 ) -> Promotion:
     """Make a version the champion; the one before it becomes `previous`.
 
@@ -83,6 +85,7 @@ def promote(
             where they lie is above this one.
         force_reason: Promote whatever the gate and the comparison with the champion say, and why;
             it stays on the version and its run.
+        flow_run_id: Prefect's id of the flow run, for the log.
 
     Raises:
         NadirError: No such version, no challenger, its gate did not say `promote`, it was not
@@ -111,7 +114,13 @@ def promote(
                 wanted[PREVIOUS] = aliases[CHAMPION]
             if aliases.get(CHALLENGER) == number:
                 del wanted[CHALLENGER]
-            move_aliases(client, name, aliases, wanted)
+            cause = Cause(
+                "promote" if force_reason is None else "forced",
+                candidate.tags.get(VERDICT_TAG, "never judged"),
+                candidate.tags.get(REASON_TAG, "") if force_reason is None else force_reason,
+                flow_run_id,
+            )
+            move_aliases(client, name, aliases, wanted, cause)
             if profile is not None:
                 accept(profile, root)
             if force_reason is not None:
@@ -120,15 +129,19 @@ def promote(
 
 
 @store_faults()
-def rollback(root: Path | None = None, *, require_weights: WeightsCheck) -> Promotion:
+def rollback(
+    root: Path | None = None, *, require_weights: WeightsCheck, flow_run_id: str = ""
+) -> Promotion:
     """Make the previous champion live again; the one that was live becomes `previous`.
 
     It also becomes `challenger` again, which it was before its promotion, unless a version that was
-    registered since is. Going back twice changes nothing.
+    registered since is. Going back twice changes nothing; repeating one that was killed completes
+    it, as far as the log can tell.
 
     Args:
         root: The project's root.
         require_weights: As of `promote`.
+        flow_run_id: As of `promote`.
 
     Raises:
         NadirError: There was no champion before this one, or its weights cannot be had.
@@ -137,17 +150,21 @@ def rollback(root: Path | None = None, *, require_weights: WeightsCheck) -> Prom
     name = model_name(root)
     client = connect(root)
     with registry_lock(root):
-        aliases = alias_table(client, name)
-        previous, champion = aliases.get(PREVIOUS), aliases.get(CHAMPION)
+        log = read_log(client, name)
+        aliases, standing = log.aliases, log.standing
+        previous, champion = standing.get(PREVIOUS), standing.get(CHAMPION)
         if previous is None:
             raise NadirError(
                 f"`{name}` has no previous champion to go back to",
                 where=client.tracking_uri,
                 fix="promote a version by its number",
             )
-        require_weights(resolve_version(f"models:/{name}/{previous}", root), root)
-        wanted = swapped(aliases, champion, previous)
-        move_aliases(client, name, aliases, wanted)
+        candidate = resolve_version(f"models:/{name}/{previous}", root)
+        require_weights(candidate, root)
+        wanted = swapped(standing, champion, previous)
+        verdict = candidate.tags.get(VERDICT_TAG, "never judged")
+        cause = Cause("back", verdict, "the champion before is live again", flow_run_id)
+        move_aliases(client, name, aliases, wanted, cause)
         return _outcome(name, aliases, wanted)
 
 

@@ -100,6 +100,11 @@ def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 
+def metric_on_run(name: str) -> str:
+    """What a run calls a metric of the evaluation."""
+    return _OTHER_NAMES.get(name, name)
+
+
 def validation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of `reports/validation.json` under MLflow's names, such as `validation.used`."""
     metrics = {f"validation.{name}": value for name, value in report.get("images", {}).items()}

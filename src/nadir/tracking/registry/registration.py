@@ -16,6 +16,7 @@ from nadir.tracking.lineage import OUTPUT_TAG, lineage_tags
 from nadir.tracking.lock_file import output_hash
 from nadir.tracking.registry.aliases import point
 from nadir.tracking.registry.evaluations import keep_current
+from nadir.tracking.registry.move_log import Cause, begin_move, end_move, settle_log
 from nadir.tracking.registry.publish import (
     gate_verdict,
     publish_evaluation,
@@ -94,6 +95,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
         _settle(client, run_id)
         published = publish_evaluation(client, run_id, root)
         name = model_name(root)
+        settle_log(client, name)
         md5 = output_hash(root, artifacts.CHECKPOINT) or ""
         if md5:
             keep_current(root, md5)
@@ -108,7 +110,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
                 where=client.tracking_uri,
                 fix="look at the registry; its tags may have been edited meanwhile",
             )
-        version = _set_aliases(client, version, verdict)
+        version = _set_aliases(client, version, verdict, flow_run_id)
     return Registration(version, created, published, verdict)
 
 
@@ -195,15 +197,28 @@ def _requirements(root: Path) -> list[str]:
     ]
 
 
-def _set_aliases(client: MlflowClient, version: Version, verdict: str) -> Version:
+def _set_aliases(client: MlflowClient, version: Version, verdict: str, flow_run_id: str) -> Version:
     number = str(version.version)
     pending = _PENDING_TAG in version.tags
     if pending:
         point(client, version.name, CHALLENGER, None, number)
+    aliases = alias_table(client, version.name)
     # Where there is a `previous`, somebody took the champion away, and somebody names the next.
-    taken = {CHAMPION, PREVIOUS} & alias_table(client, version.name).keys()
-    if not taken and verdict == "promote":
-        point(client, version.name, CHAMPION, None, number)
+    if not {CHAMPION, PREVIOUS} & aliases.keys() and verdict == "promote":
+        _crown(client, version, aliases, flow_run_id)
     if pending:
         client.delete_model_version_tag(version.name, number, _PENDING_TAG)
     return with_aliases(client, version)
+
+
+def _crown(
+    client: MlflowClient, version: Version, aliases: dict[str, str], flow_run_id: str
+) -> None:
+    """Make the first version live that passed the gate."""
+    wanted = {**aliases, CHAMPION: str(version.version)}
+    reason = "the first version that passed the gate"
+    cause = Cause("first", "promote", reason, flow_run_id)
+    move = begin_move(client, version.name, aliases, wanted, cause)
+    point(client, version.name, CHAMPION, None, wanted[CHAMPION])
+    if move is not None:
+        end_move(client, version.name, move, wanted)

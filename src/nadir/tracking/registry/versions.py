@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -39,6 +39,7 @@ class Version:
         run_id: The training run.
         aliases: Names that point to it, sorted.
         tags: Its lineage.
+        created_ms: When it was registered, milliseconds since 1970.
     """
 
     name: str
@@ -47,11 +48,19 @@ class Version:
     run_id: str
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    created_ms: int = 0
 
 
 def model_name(root: Path) -> str:
     """The registered model's name, from `params.yaml`."""
     return read_section("register", RegisterParams, root / PARAMS_FILE).model_name
+
+
+def version_uri(text: str, root: Path) -> str:
+    """`models:/...` as it is; a number or an alias alone is of the model that params.yaml names."""
+    if text.startswith(_SCHEME):
+        return text
+    return f"{_SCHEME}{model_name(root)}{'/' if text.isdecimal() else '@'}{text}"
 
 
 @contextlib.contextmanager
@@ -85,18 +94,27 @@ def alias_table(client: MlflowClient, name: str) -> dict[str, str]:
     Raises:
         MlflowException: The store says anything else: nothing is known about its aliases then.
     """
+    model = registered_model(client, name)
+    return {} if model is None else {alias: str(at) for alias, at in model.aliases.items()}
+
+
+def registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """The model with its aliases and tags; None only when the store says that there is none.
+
+    Raises:
+        MlflowException: The store says anything else.
+        NadirError: It answered about another model.
+    """
     model = None
     with missing_is_none():
         model = client.get_registered_model(name)
-    if model is None:
-        return {}
-    if model.name != name:  # something between here and the store answered in its place
+    if model is not None and model.name != name:  # something between here and the store answered
         raise NadirError(
             f"the store was asked about the model `{name}` and answered about `{model.name}`",
             where=client.tracking_uri,
             fix="see that the address is the MLflow server's, and what proxy lies before it",
         )
-    return {alias: str(number) for alias, number in model.aliases.items()}
+    return model
 
 
 @store_faults()
@@ -146,6 +164,7 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         md5=found.tags.get(OUTPUT_TAG, ""),
         run_id=found.run_id or "",
         tags=dict(found.tags),
+        created_ms=int(found.creation_timestamp or 0),
     )
     return with_aliases(client, version)
 

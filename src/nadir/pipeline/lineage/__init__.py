@@ -1,0 +1,4 @@
+"""What made a version, and which versions an image made.
+
+Start with `chain.py`.
+"""
