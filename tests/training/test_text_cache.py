@@ -18,6 +18,7 @@ from tests.training.test_trainer import (
     train,
     weights,
 )
+from tests.training.text_state_ranks import make_beside_another
 from tests.training.trainable.adapter_cases import RATES
 
 from nadir.config.reader import read_section
@@ -184,6 +185,13 @@ def test_a_damaged_file_is_made_again(
     assert torch.equal(after.hidden_BSD, before.hidden_BSD)
     assert encoded
     assert "is made again" in capsys.readouterr().out
+
+
+def test_processes_share_out_alike_while_another_training_writes(
+    base: Path, tmp_path: Path
+) -> None:
+    captions = [f"{number} foxes" for number in range(32)]
+    assert make_beside_another(base, tmp_path / "states", captions) == [0, 0]
 
 
 def test_a_check_makes_the_states_of_its_steps_alone(project: Path, encoded: list[str]) -> None:

@@ -48,17 +48,21 @@ class StateStore:
 
     Args:
         folder: Need not exist.
+        names: Of the files to open; None opens all.
 
     Attributes:
         places: Row of each caption's states, by the caption's hash.
+        names: Of the files that were opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] | None = None) -> None:
         self.places: dict[str, int] = {}
+        self.names: list[str] = []
         self._hidden: list[torch.Tensor] = []
         self._pooled: list[torch.Tensor] = []
         self._ends: list[int] = []
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        found = sorted(folder.glob(f"*{SUFFIX}"))
+        for path in found if names is None else [folder / name for name in names]:
             try:
                 self._open(path)
             except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -73,6 +77,7 @@ class StateStore:
         if not len(captions) == len(hidden) == len(pooled):
             msg = "captions and states differ in number"
             raise ValueError(msg)
+        self.names.append(path.name)
         start = self._ends[-1] if self._ends else 0
         self._hidden.append(hidden)
         self._pooled.append(pooled)
