@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -221,6 +222,14 @@ def test_a_wrong_path_or_hash_is_one_error_that_names_the_key(given, key, change
         getattr(networks(**{key: given[key] | change}), key)
     assert caught.value.where == f"evaluate.networks.{key}"
     assert caught.value.fix
+
+
+def test_a_row_that_ends_early_is_one_error(given, tmp_path):
+    table = tmp_path / "selected_tags.csv"
+    table.write_bytes(Path(given["tagger"]["tags"]).read_bytes() + b"9\n")
+    change = {"tags": str(table), "tags_sha256": file_hash(table)}
+    with pytest.raises(NadirError, match="not a table with the columns name and category"):
+        assert networks(tagger=given["tagger"] | change).tagger
 
 
 def test_a_wrong_file_is_found_before_anything_is_trained(given, tmp_path, root):
