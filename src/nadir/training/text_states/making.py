@@ -20,7 +20,9 @@ from nadir.training.text_states.store import (
     StateStore,
     caption_hash,
     state_bytes,
+    sweep,
     write_states,
+    writing,
 )
 from nadir.training.text_states.variants import CaptionDraw
 
@@ -76,7 +78,8 @@ def make_states(
     store = _seen_alike(folder, accelerator)
     missing = {key: one for one in captions if (key := caption_hash(one)) not in store.places}
     if missing:
-        _make(list(missing.items()), folder, text, chunks, accelerator, stop)
+        with writing(folder):
+            _make(list(missing.items()), folder, text, chunks, accelerator, stop)
         accelerator.wait_for_everyone()
         store = StateStore(folder)
     return store
@@ -87,6 +90,8 @@ def _seen_alike(folder: Path, accelerator: Accelerator) -> StateStore:
 
     Another training may write to the folder at any moment.
     """
+    if accelerator.is_main_process:
+        sweep(folder)
     if accelerator.num_processes == 1:
         return StateStore(folder)
     first = StateStore(folder) if accelerator.is_main_process else None

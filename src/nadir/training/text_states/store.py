@@ -2,11 +2,12 @@
 
 A file `<hash of its captions>.safetensors` holds `hidden` [N, S, D] and `pooled` [N, P] in fp16 and
 its captions' hashes in the metadata. Files are written whole or not at all, so what a killed
-training has finished is there for the next.
+training has finished is there for the next; what it has not is swept away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from safetensors.torch import save_file
 
 from nadir.ground.events import say
 from nadir.ground.files import atomic_path
+from nadir.ground.locks import LockedError, exclusive_lock, shared_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +32,7 @@ DTYPE = torch.float16
 FILE_BYTES = 256 << 20
 """A file's size at most, unless one caption's states are larger."""
 
+_LOCK = ".lock"
 _HIDDEN, _POOLED, _METADATA = "hidden", "pooled", "captions"
 
 
@@ -41,6 +44,24 @@ def caption_hash(caption: str) -> str:
 def state_bytes(tokens: int, hidden_size: int, pooled_size: int) -> int:
     """Bytes of one caption's states: 318 KB of SDXL's with one chunk of 77 tokens."""
     return (tokens * hidden_size + pooled_size) * DTYPE.itemsize
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside the block no half-written file is swept away; any number of processes may write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with shared_lock(folder / _LOCK):
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed trainings left half-written, unless somebody writes."""
+    left = list(folder.glob(f".*{SUFFIX}.*.tmp"))
+    if not left:
+        return
+    with contextlib.suppress(LockedError), exclusive_lock(folder / _LOCK):
+        for path in left:
+            path.unlink(missing_ok=True)
 
 
 class StateStore:
