@@ -232,6 +232,18 @@ def test_a_row_that_ends_early_is_one_error(given, tmp_path):
         assert networks(tagger=given["tagger"] | change).tagger
 
 
+def test_weights_in_other_files_are_refused(given, tmp_path):
+    """Their content could change under the same sha256."""
+    import onnx
+
+    file = tmp_path / "aesthetic.onnx"
+    model = onnx.load(given["aesthetic"]["path"])
+    onnx.save(model, file, save_as_external_data=True, location="weights", size_threshold=0)
+    change = {"path": str(file), "sha256": file_hash(file)}
+    with pytest.raises(NadirError, match="keeps weights in other files"):
+        assert networks(aesthetic=given["aesthetic"] | change).aesthetic
+
+
 def test_a_wrong_file_is_found_before_anything_is_trained(given, tmp_path, root):
     def check(**one):
         params = tmp_path / "params.yaml"
