@@ -232,6 +232,14 @@ def test_a_row_that_ends_early_is_one_error(given, tmp_path):
         assert networks(tagger=given["tagger"] | change).tagger
 
 
+def test_a_hash_in_capitals_is_the_same_hash(given):
+    written = given["aesthetic"] | {"sha256": given["aesthetic"]["sha256"].upper()}
+    assert networks(aesthetic=written).aesthetic
+    assert NetworksParams.model_validate(NONE | {"aesthetic": written}) == (
+        NetworksParams.model_validate(NONE | {"aesthetic": given["aesthetic"]})
+    )
+
+
 def test_weights_in_other_files_are_refused(given, tmp_path):
     """Their content could change under the same sha256."""
     import onnx
