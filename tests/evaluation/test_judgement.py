@@ -282,3 +282,29 @@ def test_different_protocols_are_never_compared():
 def test_a_judgement_is_plain_json():
     text = json.dumps(judged().as_json(), allow_nan=False)
     assert '"verdict"' in text
+
+
+@pytest.mark.parametrize("lacks", ["champion", "challenger"])
+@pytest.mark.parametrize("cfg_scale", [None, 4.5])
+def test_a_guard_that_only_one_of_them_has_holds_nothing(lacks, cfg_scale):
+    """Pictures that are not numbers are left out of the table: they must not pass for good ones."""
+    rng = np.random.default_rng(0)
+    difficulty = difficulty_of(rng)
+    metrics = {"champion": tuple(GUARDS), "challenger": tuple(GUARDS)}
+    metrics[lacks] = ("diversity",)
+    champion = Model(rng).table(difficulty, metrics=metrics["champion"])
+    better = Model(rng, loss=0.2).table(difficulty, metrics=metrics["challenger"])
+    params = PARAMS.model_copy(update={"cfg_scale": cfg_scale})
+    found = judge(champion, better, params, METRICS, resamples=400)
+    assert found.verdict == "inconclusive"
+    assert "chroma_gap was not measured on both" in found.reason
+    assert states(found)["brightness_error"] == "unresolved"
+
+
+def test_a_challenger_without_any_picture_is_not_promoted():
+    rng = np.random.default_rng(0)
+    difficulty = difficulty_of(rng)
+    champion = Model(rng).table(difficulty)
+    blind = Model(rng, loss=0.2).table(difficulty, metrics=())
+    found = judge(champion, blind, PARAMS, METRICS, resamples=400)
+    assert found.verdict == "inconclusive"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -221,6 +222,34 @@ def test_a_wrong_path_or_hash_is_one_error_that_names_the_key(given, key, change
         getattr(networks(**{key: given[key] | change}), key)
     assert caught.value.where == f"evaluate.networks.{key}"
     assert caught.value.fix
+
+
+def test_a_row_that_ends_early_is_one_error(given, tmp_path):
+    table = tmp_path / "selected_tags.csv"
+    table.write_bytes(Path(given["tagger"]["tags"]).read_bytes() + b"9\n")
+    change = {"tags": str(table), "tags_sha256": file_hash(table)}
+    with pytest.raises(NadirError, match="not a table with the columns name and category"):
+        assert networks(tagger=given["tagger"] | change).tagger
+
+
+def test_a_hash_in_capitals_is_the_same_hash(given):
+    written = given["aesthetic"] | {"sha256": given["aesthetic"]["sha256"].upper()}
+    assert networks(aesthetic=written).aesthetic
+    assert NetworksParams.model_validate(NONE | {"aesthetic": written}) == (
+        NetworksParams.model_validate(NONE | {"aesthetic": given["aesthetic"]})
+    )
+
+
+def test_weights_in_other_files_are_refused(given, tmp_path):
+    """Their content could change under the same sha256."""
+    import onnx
+
+    file = tmp_path / "aesthetic.onnx"
+    model = onnx.load(given["aesthetic"]["path"])
+    onnx.save(model, file, save_as_external_data=True, location="weights", size_threshold=0)
+    change = {"path": str(file), "sha256": file_hash(file)}
+    with pytest.raises(NadirError, match="keeps weights in other files"):
+        assert networks(aesthetic=given["aesthetic"] | change).aesthetic
 
 
 def test_a_wrong_file_is_found_before_anything_is_trained(given, tmp_path, root):

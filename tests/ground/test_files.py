@@ -62,6 +62,8 @@ def test_an_error_says_where_what_and_how_to_fix() -> None:
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EFBIG, "File too large"),
         RuntimeError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("I/O error: Disk quota exceeded (os error 122)"),
+        RuntimeError("I/O error: File too large (os error 27)"),
     ],
 )
 def test_a_full_disk_is_recognised_in_any_library(error: Exception) -> None:

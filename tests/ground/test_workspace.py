@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nadir.ground.errors import NadirError
-from nadir.ground.workspace import project_root
+from nadir.ground.workspace import expanded, project_root
 
 
 def make(folder: Path) -> Path:
@@ -64,3 +64,26 @@ def test_a_name_is_read_as_utf8_whatever_the_locale(tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     told = subprocess.check_output([sys.executable, "-c", code], cwd=root, env=environment)
     assert told == b"'\\udcc3\\udca9'\n", "the name cannot be decoded there, and is not a fault"
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("~nobody-of-this-name/x", "user who does not exist"),
+        ("x" * 256, "longer than a path can be"),
+        ("x/" * 2048, "longer than a path can be"),
+        ("~/a\0b", "zero byte"),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_error(location: str, why: str) -> None:
+    with pytest.raises(NadirError, match=why):
+        expanded(location)
+
+
+def test_a_path_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(expanded(text)) for text in ("~/a", "a/~", "x" * 255)] == [
+        "/home/me/a",
+        "a/~",
+        "x" * 255,
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from tests.model.conftest import write_checkpoint
 
 from nadir.ground.errors import NadirError
 from nadir.model.adapter_files.metadata import adapter_metadata
+from nadir.model.adapter_files.reading import read_adapter
 from nadir.model.adapter_files.writing import AdapterFacts
 from nadir.model.recognition.programs import file_treatments
 from nadir.model.single_file.description import describe
-from nadir.model.single_file.writing import export_single_file
+from nadir.model.single_file.writing import METADATA_KEY, export_single_file
 
 EPSILON = {"prediction": "epsilon", "zero_terminal_snr": False}
 V = {"prediction": "v", "zero_terminal_snr": False}
 V_ZERO = {"prediction": "v", "zero_terminal_snr": True}
 SPEC = "modelspec.prediction_type"
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 BY_MARKS = ("ComfyUI", "SwarmUI", "reForge", "Forge, Forge Neo", "A1111 (dev)")
 
 
@@ -122,3 +125,65 @@ def test_what_is_no_model_is_one_error(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(NadirError, match="not a readable safetensors file"):
         describe(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NadirError, match="it is not a regular file"):
+        describe(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "what", "fault"),
+    [
+        ({FIRST: torch.zeros(())}, {}, "a model without SDXL's U-Net", ""),
+        ({FIRST: torch.zeros(4), "x.attn2.to_k.weight": torch.zeros(3)}, {}, "a model without", ""),
+        ({FIRST: torch.zeros(8, 4, 3, 3)}, {METADATA_KEY: "[" * 9000}, "an SDXL", "are damaged"),
+        ({"double_blocks.0.processor.proj_lora1.up.weight": torch.zeros(1)}, {}, "a LoRA", ""),
+    ],
+)
+def test_headers_of_odd_files(
+    tmp_path: Path, tensors: dict[str, Any], metadata: dict[str, str], what: str, fault: str
+) -> None:
+    save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
+    found = describe(tmp_path / "x.safetensors")
+    assert found.what.startswith(what)
+    assert fault in found.fault
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "match"),
+    [
+        ("scheduler/scheduler_config.json", "[]", "not a JSON object"),
+        ("scheduler/scheduler_config.json", "[" * 9000, "not valid JSON"),
+        ("scheduler/scheduler_config.json", '{"prediction_type": ["v"]}', "asks for"),
+        ("scheduler/scheduler_config.json", '{"_class_name": {}}', "asks for"),
+        ("nadir.json", "[]", "not a JSON object"),
+        ("nadir.json", '{"format": 2}', "is damaged, or not a model's"),
+        ("nadir.json", '{"format": 2, "noise": []}', "is damaged, or not a model's"),
+        ("nadir.json", None, "no VAE"),
+        ("vae/config.json", '{"scaling_factor": null}', "is damaged, or not a model's"),
+    ],
+)
+def test_a_damaged_folder_is_one_error(
+    tmp_path: Path, base: Path, name: str, text: str | None, match: str
+) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint", base)
+    (folder / name).unlink()
+    if name != "nadir.json":
+        (folder / "nadir.json").unlink()
+    if text is None:
+        (folder / "vae/config.json").unlink()
+    else:
+        (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(NadirError, match=match):
+        describe(folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 9000])
+def test_damaged_settings_of_an_adapter_are_one_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.safetensors"
+    tensors = {"unet.mid_block.lora_A.weight": torch.zeros(4, 8)}
+    save_file(tensors, file, metadata={"lora_adapter_metadata": text})
+    with pytest.raises(NadirError, match="`lora_adapter_metadata` of the file are damaged"):
+        read_adapter(file, ["mid_block"], {})

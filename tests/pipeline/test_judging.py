@@ -50,19 +50,19 @@ def test_the_first_is_champion_a_worse_one_is_refused_and_a_better_one_promoted(
     quick: MiniProject,
 ) -> None:
     first = run(quick)
-    assert first.judged is not None
-    assert first.judged.verdict == "alone"
-    assert "absolute checks only" in first.judged.reason
+    assert first.registering.judged is not None
+    assert first.registering.judged.verdict == "alone"
+    assert "absolute checks only" in first.registering.judged.reason
     client = connect(quick.root)
     assert alias_table(client, "nadir")["champion"] == "1"
     worse, better = sources()
-    second = run(quick, worse).judged
+    second = run(quick, worse).registering.judged
     assert second is not None
     assert (second.verdict, second.against) == ("reject", 1)
     assert "worse than the champion: loss +" in second.reason
     with pytest.raises(NadirError, match="version 2 beside version 1 is `reject`: worse than"):
         promote(quick.root)
-    third = run(quick, better).judged
+    third = run(quick, better).registering.judged
     assert third is not None
     assert third.verdict == "promote"
     version = client.get_model_version("nadir", "3")

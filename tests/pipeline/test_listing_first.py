@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from nadir.pipeline.listing_first import Earlier, run_without_news
 from nadir.pipeline.opening import open_session
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.status import read_status
+from nadir.tracking.registry.judgements import Judged
 from nadir.tracking.registry.remembered import remembered
 from nadir.tracking.store.connection import connect
 from nadir.tracking.store.state import store_state
@@ -31,12 +33,13 @@ print(json.dumps([status, heavy]))
 """
 
 
-def register(project: MiniProject) -> str:
+def register(project: MiniProject, judged: Judged | None = None) -> str:
     """A whole run; returns the version's number."""
     with open_session(project.root, until=None, flow_run_id="one", name="fox") as session:
         for stage in session.stages:
             session.run(stage)
         session.register()
+        session.registering.judged = judged or session.registering.judged
         session.registering.share(lambda _line: None, git_fault_is_told=False)
     assert session.registration is not None
     return str(session.registration.version.version)
@@ -142,9 +145,9 @@ def test_what_is_due_is_not_passed_over(registered: MiniProject) -> None:
     assert again(registered)[0] is None
     report.write_bytes(whole)
 
-    registered.set("brightness_error: 0.05\n", "brightness_error: 0.06\n")
+    registered.set("brightness_error: 0.02\n", "brightness_error: 0.06\n")
     assert again(registered)[0] is None
-    registered.set("brightness_error: 0.06\n", "brightness_error: 0.05\n")
+    registered.set("brightness_error: 0.06\n", "brightness_error: 0.02\n")
     assert again(registered)[0] is not None
 
     client.delete_registered_model_alias("nadir", "champion")
@@ -155,8 +158,27 @@ def test_what_is_due_is_not_passed_over(registered: MiniProject) -> None:
     assert register(registered) == "2"
 
 
+def test_what_may_be_otherwise_next_time_is_done_again(
+    trained: MiniProject, tmp_path: Path
+) -> None:
+    """A page that is gone is written, a champion that could not be drawn may be there again."""
+    root, page = trained.root, tmp_path / "judgement.html"
+    lacking = Judged("inconclusive", "version 1 cannot be compared with: it is lost", 1)
+    assert register(trained) == register(trained, judged=lacking) == "1"
+    assert again(trained)[0] is None
+    register(trained, judged=Judged("inconclusive", "cannot be decided yet", 1, page))
+    assert again(trained)[0] is None
+    page.touch()
+    assert again(trained)[0] is not None
+
+    memory = root / "work/mlflow/remembered.json"
+    text = memory.read_text(encoding="utf-8")
+    memory.write_text(re.sub('"code": "[0-9a-f]+"', '"code": "0"', text), encoding="utf-8")
+    assert again(trained)[0] is None, "other code may judge otherwise"
+
+
 @pytest.mark.parametrize(
-    "where", ["PREFECT_API_URL", "PREFECT_PROFILE", "prefect.toml", "profiles"]
+    "where", ["PREFECT_API_URL", "PREFECT_PROFILE", "prefect.toml", "pyproject.toml", "profiles"]
 )
 def test_a_prefect_server_of_the_users_own_gets_every_run(
     trained: MiniProject, monkeypatch: pytest.MonkeyPatch, where: str
@@ -167,7 +189,8 @@ def test_a_prefect_server_of_the_users_own_gets_every_run(
         (trained.root / "work/prefect").mkdir(parents=True, exist_ok=True)
         (trained.root / "work/prefect/profiles.toml").write_text("", encoding="utf-8")
     else:
-        (trained.root / where).write_text("", encoding="utf-8")
+        table = "[tool.prefect.api]\n" if where == "pyproject.toml" else ""
+        (trained.root / where).write_text(table, encoding="utf-8")
     status, earlier = again(trained)
     assert status is None
     assert not earlier.results

@@ -14,8 +14,11 @@ from tests.mini.project import MiniProject
 from tests.support.small_reproduction import SIZE, place_data
 
 from nadir.ground.errors import NadirError
+from nadir.ground.files import read_json
+from nadir.reproduction.data import data_key
 from nadir.reproduction.page import write_page
 from nadir.reproduction.reproduction import Reproduction, seconds_of
+from nadir.reproduction.running import _note_cost, costs
 from nadir.tracking.store.connection import connect
 
 CHILD = """
@@ -55,6 +58,26 @@ def test_a_wrong_question_is_one_clear_error(
 
 def test_a_budget_is_written_with_its_unit() -> None:
     assert [seconds_of(text) for text in ("90s", "1.5m", "2h")] == [90, 90, 7200]
+
+
+def test_another_preset_makes_other_data(tmp_path: Path) -> None:
+    preset = tmp_path / "presets/tiny.yaml"
+    preset.parent.mkdir()
+    keys = set()
+    for text in ("a: 1", "a: 2"):
+        preset.write_text(text, encoding="utf-8")
+        data_key.cache_clear()
+        keys.add(data_key(tmp_path, "clean", SIZE))
+    assert len(keys) == 2
+
+
+def test_a_kill_leaves_the_times_that_were_noted_before(tmp_path: Path) -> None:
+    """The file is replaced as a whole: another name of it keeps the old content."""
+    _note_cost(tmp_path, "train", 1.0)
+    (tmp_path / "before").hardlink_to(tmp_path / "seconds.json")
+    _note_cost(tmp_path, "train", 2.0)
+    assert read_json(tmp_path / "before") == {"train": 1.0}
+    assert costs(tmp_path) == {"train": 3.0}
 
 
 def run(root: Path, *, budget: str = "1h") -> tuple[Reproduction, list[str]]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from tests.support.training_project import make_base, write_project
 
 from nadir.config.edit import set_values
-from nadir.ground.files import canonical_hash
 from nadir.reproduction.arms import Size
-from nadir.reproduction.data import _DONE, _settings, code_hash
+from nadir.reproduction.data import _DONE, _settings, data_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +28,7 @@ SIZE = Size(
 
 def place_data(root: Path, params_text: str) -> None:
     """Put shared data where a reproduction of `SIZE` finds them made."""
-    key = canonical_hash(["clean", vars(SIZE), code_hash()])[:16]
+    key = data_key(root, "clean", SIZE)
     folder = root / "work/reproduction/data" / f"clean-{key}"
     base = make_base(root / "base")
     write_project(folder, base=base, params_text=params_text)

@@ -18,6 +18,7 @@ from tests.training.test_trainer import (
     train,
     weights,
 )
+from tests.training.text_state_ranks import make_beside_another
 from tests.training.trainable.adapter_cases import RATES
 
 from nadir.config.reader import read_section
@@ -30,6 +31,7 @@ from nadir.training.reports.reporter import NoReporter
 from nadir.training.stop_request import StoppedError, StopRequest
 from nadir.training.text_states import making
 from nadir.training.text_states.key import states_key
+from nadir.training.text_states.store import writing
 
 FIXED = {"shuffle": False, "drop_tag": 0.0, "drop_all": 0.3}
 SHORT = QUIET | {"steps": 4, "warmup_steps": 1, "optimizer": "adamw"}
@@ -184,6 +186,26 @@ def test_a_damaged_file_is_made_again(
     assert torch.equal(after.hidden_BSD, before.hidden_BSD)
     assert encoded
     assert "is made again" in capsys.readouterr().out
+
+
+def test_processes_share_out_alike_while_another_training_writes(
+    base: Path, tmp_path: Path
+) -> None:
+    captions = [f"{number} foxes" for number in range(32)]
+    assert make_beside_another(base, tmp_path / "states", captions) == [0, 0]
+
+
+def test_what_a_killed_training_left_half_written_is_swept_away(project: Path) -> None:
+    loader(project, text_cache=1)
+    (path,) = (project / "work/text_states").glob("*/*.safetensors")
+    left = path.with_name(f".{path.name}.abc.tmp")
+    left.touch()
+    with writing(path.parent):  # another training
+        loader(project, text_cache=1)
+    assert left.exists()
+    loader(project, text_cache=1)
+    assert not left.exists()
+    assert path.exists()
 
 
 def test_a_check_makes_the_states_of_its_steps_alone(project: Path, encoded: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nadir.ground.workspace import project_root
+from nadir.ground.workspace import expanded, project_root
 
 if TYPE_CHECKING:
     from nadir.pipeline.storage.cleaning import Cleaning
@@ -37,7 +37,7 @@ def clean(
     root = project_root()
     from nadir.pipeline.storage.cleaning import clean as remove
 
-    others = [path.expanduser().resolve() for path in project or []]
+    others = [expanded(path).resolve() for path in project or []]
     _tell(remove(root, projects=others, dry_run=dry_run), root, dry_run=dry_run)
 
 

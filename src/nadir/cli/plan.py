@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nadir.ground.workspace import PARAMS_FILE, project_root
+from nadir.ground.workspace import PARAMS_FILE, expanded, project_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def plan(
     """
     from nadir.planning.plan import make_plan
 
-    chosen = params.expanduser().resolve() if params else None
+    chosen = expanded(params).resolve() if params else None
     root = project_root()
     os.chdir(root)
     made = make_plan(root, chosen or root / PARAMS_FILE)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
-from nadir.ground.workspace import project_root
+from nadir.ground.workspace import expanded, project_root
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
 SAMPLE_SOURCE = "data/sample"
@@ -85,7 +85,7 @@ def _source_assignment(data: str) -> str:
         )
     if "://" in data:
         return f"ingest.source={_quoted(data)}"
-    path = Path(data).expanduser().resolve()
+    path = expanded(data).resolve()
     if not path.exists():
         raise NadirError("no such folder", where=data, fix="give an existing folder of images")
     root = project_root()

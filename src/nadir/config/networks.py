@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from nadir.config.base import Section
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Some programs print it in capitals.
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$"), AfterValidator(str.lower)]
 
 
 class NetworkParams(Section):

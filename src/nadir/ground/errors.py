@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from nadir.ground.secrets import masked
 
@@ -42,7 +43,9 @@ def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
     full = isinstance(error, OSError) and error.errno in _DISK_FULL
     # safetensors and pyarrow wrap the errno in their own exception's text.
     text = str(error)
-    full = full or "os error 28" in text or "No space left on device" in text
+    marks = [f"os error {number})" for number in _DISK_FULL]
+    marks += [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    full = full or any(mark in text for mark in marks)
     if not full:
         return None
     return NadirError(

@@ -113,7 +113,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedJsonError(
             f"not valid JSON: {error}",
             where=str(path),

@@ -10,6 +10,7 @@ from nadir.ground.errors import NadirError
 
 PARAMS_FILE = "params.yaml"
 _LONGEST_BYTES = 400  # leaves room for what lies in `work`
+_LONGEST_NAME_BYTES, _LONGEST_PATH_BYTES = 255, 4095  # NAME_MAX, PATH_MAX without its end
 _WHY = {
     "brace": "DVC takes for a gap to fill in its messages",
     "query": "ends the name of a database in its address, so that it would be made elsewhere",
@@ -79,7 +80,32 @@ def work_folder(name: str) -> Path:
     return folder
 
 
+def expanded(location: str | Path) -> Path:
+    """A path as a user writes it, with the home folder for `~`.
+
+    Raises:
+        NadirError: There cannot be such a file: `~` names nobody, or the path is too long.
+    """
+    text = str(location)
+    if "\0" in text:
+        raise _unusable(text, "holds a zero byte")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise _unusable(text, "names the home folder of a user who does not exist") from error
+    sizes = [len(os.fsencode(part)) for part in path.parts]
+    if max(sizes, default=0) > _LONGEST_NAME_BYTES or sum(sizes) + len(sizes) > _LONGEST_PATH_BYTES:
+        raise _unusable(text, "is longer than a path can be")
+    return path
+
+
+def _unusable(text: str, why: str) -> NadirError:
+    return NadirError(
+        f"the path {why}", where=repr(text[:60]), fix="write the path of an existing file or folder"
+    )
+
+
 def resolve_local(location: str) -> Path:
     """A path from `params.yaml`, relative ones resolved against the main workspace."""
-    path = Path(location).expanduser()
+    path = expanded(location)
     return path if path.is_absolute() else main_workspace() / path

@@ -7,6 +7,7 @@ registration is due. With a Prefect server of the user's own every run is a flow
 from __future__ import annotations
 
 import os
+import tomllib
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from nadir.pipeline.processes.process import StageResult
     from nadir.pipeline.session import Session
 
-# Files beside the project from which Prefect takes the address of a server, too.
-_SETTINGS = ("prefect.toml", ".env")
+# Files beside the project from which Prefect takes the address of a server, too; the last one has
+# much else in it.
+_SETTINGS, _PYPROJECT = ("prefect.toml", ".env"), "pyproject.toml"
 
 
 @dataclass
@@ -119,6 +121,18 @@ def _names_a_server(root: Path) -> bool:
     if any(os.environ.get(name) for name in names):
         return True
     home = os.environ.get("PREFECT_HOME") or main_workspace(root) / "work" / "prefect"
-    return (main_workspace(root) / home / "profiles.toml").exists() or any(
-        (root / name).exists() for name in _SETTINGS
+    return (
+        (main_workspace(root) / home / "profiles.toml").exists()
+        or any((root / name).exists() for name in _SETTINGS)
+        or _is_of_prefect(root / _PYPROJECT)
     )
+
+
+def _is_of_prefect(file: Path) -> bool:
+    """Whether a TOML file has a table of Prefect's, or cannot be read, which Prefect then says."""
+    try:
+        return "prefect" in tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True

@@ -127,9 +127,16 @@ class Registering:
         Raises:
             NadirError: The store cannot be asked.
         """
-        if self.registration is not None and self._next_time is not None:
-            settings = dvc_settings(self._root)
-            note_settled(self._root, self.registration.version, self._next_time, settings=settings)
+        if self.registration is None or self.judged is None or self._next_time is None:
+            return
+        if self.judged.is_final:
+            note_settled(
+                self._root,
+                self.registration.version,
+                self._next_time,
+                settings=dvc_settings(self._root),
+                files=[self.judged.page] if self.judged.page else [],
+            )
 
 
 def _told(registration: Registration, judged: Judged | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
+from nadir.ground.workspace import expanded
 from nadir.model.sdxl.networks import sdxl_configs
 from nadir.model.sdxl.text import TextEncoder
 from nadir.training.train_step import PRECISIONS
@@ -23,6 +23,7 @@ from nadir.training.trainable.text import TrainedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from nadir.config.base_model import BaseModelParams
     from nadir.config.train import TrainParams
@@ -46,7 +47,7 @@ def configs_of(base: Path, params: BaseModelParams) -> Configs:
     Raises:
         NadirError: The tiny model is to be made, and has not been made yet.
     """
-    for folder in (base, Path(params.source).expanduser()):
+    for folder in (base, expanded(params.source)):
         if all((folder / part / "config.json").is_file() for part in _PARTS):
             return {part: read_json(folder / part / "config.json") for part in _PARTS}
     if params.source == "tiny":

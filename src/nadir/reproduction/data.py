@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _STAGES = ("ingest", "validate", "bucket", "base_model", "tag_statistics", "encode",
            "latent_statistics")  # fmt: skip
 _NOISY_SHARE = {"clean": 0.0, "noisy": 0.3}
-_DONE = "made.json"
+_PRESET, _DONE = "presets/tiny.yaml", "made.json"
 _ROOMS = ("diffusion", "data", "heldout", "model", "sampling", "synthetic", "training",
           "evaluation", "stages", "config")  # fmt: skip
 
@@ -35,6 +36,17 @@ def code_hash() -> str:
     rooms = [path for room in _ROOMS for path in (package / room).rglob("*.py")]
     files = sorted([*own, *rooms])
     return canonical_hash([[str(p.relative_to(package)), file_hash(p)] for p in files])
+
+
+@functools.cache
+def data_key(root: Path, name: str, size: Size) -> str:
+    """16 hex digits of all that a data project is made of; arguments as `data_project` has them.
+
+    Computed once a process: what is edited under way does not change the data under an arm.
+    """
+    preset = root / _PRESET
+    parameters = file_hash(preset) if preset.is_file() else ""
+    return canonical_hash([name, vars(size), code_hash(), parameters])[:16]
 
 
 def data_project(root: Path, work: Path, name: str, size: Size) -> Path:
@@ -49,8 +61,7 @@ def data_project(root: Path, work: Path, name: str, size: Size) -> Path:
     Raises:
         NadirError: A stage failed.
     """
-    key = canonical_hash([name, vars(size), code_hash()])[:16]
-    folder = work / "data" / f"{name}-{key}"
+    folder = work / "data" / f"{name}-{data_key(root, name, size)}"
     if (folder / _DONE).is_file():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -86,7 +97,7 @@ def link_base(base: Path, network: Path, target: Path) -> None:
 def _write(root: Path, folder: Path, size: Size) -> None:
     folder.mkdir(parents=True)
     shutil.copyfile(root / "dvc.yaml", folder / "dvc.yaml")
-    shutil.copyfile(root / "presets/tiny.yaml", folder / PARAMS_FILE)
+    shutil.copyfile(root / _PRESET, folder / PARAMS_FILE)
     set_values(_settings(size), folder / PARAMS_FILE)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import shutil
 import time
@@ -171,6 +170,5 @@ def _without_reporter() -> Any:
 
 
 def _note_cost(folder: Path, name: str, seconds: float) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    noted = {**costs(folder), name: costs(folder).get(name, 0.0) + seconds}
-    (folder / "seconds.json").write_text(json.dumps(noted) + "\n", encoding="utf-8")
+    known = costs(folder)
+    write_json(folder / "seconds.json", {**known, name: known.get(name, 0.0) + seconds})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nadir.ground.workspace import expanded
 
 
 def sample_data(
@@ -29,5 +30,5 @@ def sample_data(
     """
     from nadir.synthetic import make_dataset
 
-    make_dataset(Path(folder).expanduser(), images=images, seed=seed)
+    make_dataset(expanded(folder), images=images, seed=seed)
     sys.stdout.write(f"{images} pictures with tags in {folder}\n")

@@ -12,6 +12,7 @@ import typer
 
 from nadir.cli.model.models import ModelOption, model_path
 from nadir.ground.errors import NadirError
+from nadir.ground.workspace import expanded
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
       nadir export style.safetensors --adapter --model models/checkpoint
       nadir export newest.safetensors --model models/checkpoint --precision bf16
     """
-    file = file.expanduser()
+    file = expanded(file)
     _require_target(file, force=force)
     folder = model_path(model)
     if not folder.is_dir():

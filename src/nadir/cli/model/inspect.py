@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nadir.ground.errors import NadirError
+from nadir.ground.workspace import expanded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nadir.model.single_file.description import Description
 
 
@@ -31,7 +33,7 @@ def inspect(
       nadir inspect nadir.safetensors
       nadir inspect models/checkpoint
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     if not path.exists():
         raise NadirError(
             "no such file or folder",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nadir.ground.errors import NadirError
+from nadir.ground.workspace import expanded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ModelOption = Annotated[
     str | None,
@@ -34,7 +37,7 @@ def model_path(model: str | None) -> Path:
         from nadir.pipeline.storage.cache import resolve_model
 
         return resolve_model(model)
-    path = Path(model).expanduser()
+    path = expanded(model)
     if not path.exists():
         raise NadirError(
             f"no such model: {model}",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.config.networks import CharacterParams, TaggerParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import file_hash
-from nadir.ground.workspace import resolve_local
+from nadir.ground.workspace import expanded, resolve_local
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nadir.config.networks import NetworksParams
 
 WEIGHTS = "model.safetensors"
@@ -90,4 +91,4 @@ def _place(location: str) -> Path:
     try:
         return resolve_local(location)
     except NadirError:
-        return Path(location).expanduser().resolve()
+        return expanded(location).resolve()

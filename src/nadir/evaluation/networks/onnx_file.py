@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Layout = Literal["NCHW", "NHWC"]
+# A protobuf message's first field, a text of 8 bytes, and the mark of its second
+# (StringStringEntryProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+_LOCATION = b"\n\x08location\x12"
 _AN_ONNX_FILE = "name the ONNX file that the documentation of this metric describes"
 
 
@@ -94,6 +98,12 @@ def _open(place: Path, key: str) -> Any:
         raise NadirError(
             "onnxruntime is not installed", where=where_of(key), fix="run `make install` again"
         ) from error
+    if _has_weights_elsewhere(place):
+        raise NadirError(
+            f"{place} keeps weights in other files, which its sha256 says nothing of",
+            where=where_of(key),
+            fix="save it as one file: onnx.save(onnx.load(path), path)",
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     try:
@@ -106,6 +116,14 @@ def _open(place: Path, key: str) -> Any:
             where=where_of(key),
             fix=_AN_ONNX_FILE,
         ) from error
+
+
+def _has_weights_elsewhere(place: Path) -> bool:
+    """Whether a tensor's entry `location` names a file of its own, by the entry's bytes."""
+    if not place.stat().st_size:
+        return False
+    with place.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_LOCATION) >= 0
 
 
 def _first_line(error: Exception) -> str:

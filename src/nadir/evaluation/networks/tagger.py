@@ -65,8 +65,8 @@ def _columns(table: Path) -> tuple[dict[str, int], int]:
     try:
         with table.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        named = [(row["name"], row["category"]) for row in rows]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        named = [(str.strip(row["name"]), str.strip(row["category"])) for row in rows]
+    except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise NadirError(
             f"{table} is not a table with the columns name and category",
             where=where_of("tagger"),

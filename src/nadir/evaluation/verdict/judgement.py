@@ -180,7 +180,10 @@ def _line(
         rows = {name: halves.judging(mine) for name, mine in rows.items()}
     gain = gain_of(rows["champion"], rows["challenger"], criterion, resamples=resamples)
     if gain is None:
-        return Line(criterion, "skipped", cfg_scale=scales["challenger"])
+        # What only one of them has may be a fault that the other one's pictures hide.
+        neither = all(mine.empty for mine in rows.values())
+        state: State = "skipped" if neither else "unresolved"
+        return Line(criterion, state, cfg_scale=scales["challenger"])
     state = _state(gain, -criterion.margin)
     return Line(
         criterion=criterion,
@@ -224,9 +227,9 @@ def _only_scale(
     chosen: Mapping[str, float | None],
 ) -> Mapping[str, float | None]:
     """None for a metric without scales, its own for one that is drawn at one; else the chosen."""
-    table = tables["challenger"]
-    found = set(table[table["metric"] == criterion.metric]["cfg_scale"].dropna())
-    if len(found) > 1 or not (table["metric"] == criterion.metric).any():
+    mine = [table[table["metric"] == criterion.metric]["cfg_scale"] for table in tables.values()]
+    found = {scale for scales in mine for scale in scales.dropna()}
+    if len(found) > 1 or all(scales.empty for scales in mine):
         return chosen
     return dict.fromkeys(tables, float(found.pop()) if found else None)
 

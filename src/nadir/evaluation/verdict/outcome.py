@@ -23,8 +23,8 @@ class Line:
 
     Attributes:
         criterion: What was compared.
-        state: `pass`, `fail`, `unresolved` when the data do not decide, `skipped` when one of the
-            two was not measured.
+        state: `pass`, `fail`, `unresolved` when the data do not decide or only one of the two was
+            measured, `skipped` when neither was.
         champion: Its mean.
         challenger: Its mean.
         gain: The improvement with its interval, negative when the challenger is worse.
@@ -75,7 +75,7 @@ def verdict_of(lines: Sequence[Line]) -> tuple[Verdict, str]:
     if failed:
         return "reject", "worse than the champion: " + "; ".join(_told(line) for line in failed)
     primary = lines[0]
-    if primary.state == "skipped":
+    if primary.gain is None:
         return "inconclusive", f"{primary.criterion.metric} was not measured on both"
     # A guard that neither of the two could measure is shown, and decides nothing.
     opened = [line for line in lines if line.state == "unresolved"]
@@ -91,7 +91,7 @@ def _told(line: Line) -> str:
     """A line in words, such as `loss -0.125 (95 % -0.131 to -0.119)`."""
     gain = line.gain
     if gain is None:
-        return line.criterion.metric
+        return f"{line.criterion.metric} was not measured on both"
     text = f"{line.criterion.metric} {_change(line)}"
     if line.state == "unresolved":
         unit = "prompts" if line.criterion.unit == "prompt" else "images"

@@ -77,7 +77,7 @@ def read_adapter(source: Path, paths: Iterable[str], config: Mapping[str, Any]) 
     if any(name.startswith(PREFIXES) for name in tensors):
         layers, unknown = _kohya(tensors, known, config)
     elif any(_DIFFUSERS.fullmatch(name) for name in tensors):
-        layers, unknown = _diffusers(tensors, known, metadata)
+        layers, unknown = _diffusers(tensors, known, _said(metadata, file))
     else:
         raise NadirError(
             f"not an adapter in kohya's names or diffusers' form (it holds {min(tensors)!r})"
@@ -107,10 +107,9 @@ def _kohya(
 
 
 def _diffusers(
-    tensors: Mapping[str, torch.Tensor], paths: list[str], metadata: Mapping[str, str]
+    tensors: Mapping[str, torch.Tensor], paths: list[str], said: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, torch.Tensor]], list[str]]:
     part_of = {theirs: ours for ours, theirs in LORA_NAMES.items()}
-    said = json.loads(metadata.get(METADATA_KEY, "{}"))
     layers: dict[str, dict[str, torch.Tensor]] = {}
     unknown = []
     for key, tensor in tensors.items():
@@ -127,3 +126,18 @@ def _diffusers(
             usual = said.get(f"{place}.lora_alpha", tensor.shape[0])
             layers[path]["alpha"] = torch.tensor(float(usual if alpha is None else alpha))
     return layers, sorted(set(unknown))
+
+
+def _said(metadata: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """What diffusers wrote of an adapter's settings."""
+    try:
+        found = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise NadirError(
+            f"the metadata `{METADATA_KEY}` of the file are damaged",
+            where=str(file),
+            fix="get the adapter again",
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json
+from nadir.ground.files import read_json_object
 from nadir.model.checkpoint.scheduler import noise_of_scheduler
 from nadir.model.sdxl.scaling import LatentScaling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FORMAT = 2
@@ -81,14 +83,15 @@ def folder_info(folder: Path) -> CheckpointInfo:
             fix="name a checkpoint folder or a .safetensors file; `nadir run` makes "
             f"{artifacts.CHECKPOINT}",
         )
-    stock = noise_of_scheduler(read_json(scheduler), where=str(scheduler))
+    stock = noise_of_scheduler(read_json_object(scheduler), where=str(scheduler))
     if not (folder / NADIR_FILE).is_file():
-        return CheckpointInfo(
-            noise=stock,
-            latent_scaling=LatentScaling.from_vae_config(read_json(folder / "vae/config.json")),
-            training={},
-        )
-    value = read_json(folder / NADIR_FILE)
+        return CheckpointInfo(noise=stock, latent_scaling=_scaling(folder), training={})
+    with _damage(folder / NADIR_FILE):
+        return _own_info(folder, stock)
+
+
+def _own_info(folder: Path, stock: dict[str, Any]) -> CheckpointInfo:
+    value = read_json_object(folder / NADIR_FILE)
     if value.get("format") not in _READABLE:
         raise NadirError(
             f"the checkpoint has format {value.get('format')}, this version reads {FORMAT}",
@@ -102,6 +105,34 @@ def folder_info(folder: Path) -> CheckpointInfo:
         latent_scaling=LatentScaling.from_dict(value["latent_scaling"]),
         training=value["training"],
     )
+
+
+def _scaling(folder: Path) -> LatentScaling:
+    """What the configuration of a foreign model's VAE says."""
+    place = folder / "vae" / "config.json"
+    if not place.is_file():
+        raise NadirError(
+            "the folder has no VAE (vae/config.json), so it is not a whole SDXL",
+            where=str(folder),
+            fix="name a whole SDXL in diffusers' layout, or one in a .safetensors file",
+        )
+    with _damage(place):
+        return LatentScaling.from_vae_config(read_json_object(place))
+
+
+@contextlib.contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    """A value that is missing or of another type is one error that names the file."""
+    try:
+        yield
+    except NadirError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise NadirError(
+            f"the file is damaged, or not a model's ({type(error).__name__}: {error})",
+            where=str(file),
+            fix="get the model again",
+        ) from error
 
 
 def _require_agreement(own: dict[str, Any], stock: dict[str, Any], folder: Path) -> None:

@@ -90,7 +90,7 @@ def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, An
     """
     other = _other_process(config)
     prediction = config.get("prediction_type", "epsilon")
-    if prediction not in _FROM_DIFFUSERS:
+    if str(prediction) not in _FROM_DIFFUSERS:
         other = other or f"{prediction}-prediction"
     if other:
         raise _foreign(other, where)
@@ -122,7 +122,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _other_process(config: Mapping[str, Any]) -> str | None:
     """What a configuration asks for that is not the discrete process of SDXL."""
     kind = config.get("_class_name")
-    if kind is not None and kind not in _DISCRETE:
+    if kind is not None and str(kind) not in _DISCRETE:
         return f"the process of {kind}"
     for name, meaning in _OTHER_PROCESSES.items():
         if config.get(name) not in (None, False):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, Sequence[int]]
 
 _NOT_BASES = [
-    ("a LoRA", r"(^|[._])lora([._]|_?[AB]\b)|(^|\.)(hada|lokr)_|\.oft_|\bdora_scale\b"),
+    ("a LoRA", r"(^|[._])(proj_)?lora\d*([._]|_?[AB]\b)|(^|\.)(hada|lokr)_|\.oft_|\bdora_scale\b"),
     ("a ControlNet", r"^(control_model|controlnet|input_hint_block|lllite_)"),
     ("a ControlNet", r"controlnet_(cond_embedding|down_blocks|mid_block)|^zero_convs"),
     ("an IP-Adapter", r"^(ip_adapter|image_proj)\."),
@@ -96,12 +96,13 @@ def _other_kind(shapes: Shapes, context: int, channels: int) -> str | None:
 
 
 def _other_unet(shapes: Shapes, context: int, channels: int) -> str | None:
-    first = shapes.get(f"{UNET_PREFIX}input_blocks.0.0.weight")
-    if first is None:
+    first = shapes.get(f"{UNET_PREFIX}input_blocks.0.0.weight", ())
+    if len(first) < 2:
         kind = next((k for k, p in _OTHER_MODELS[:2] if any(re.search(p, n) for n in shapes)), None)
         return kind or "a model without SDXL's U-Net"
     # Before the channels, for there are inpainting models of Stable Diffusion 1 too.
-    width = next((s[1] for n, s in shapes.items() if n.endswith(".attn2.to_k.weight")), context)
+    reads = (s for n, s in shapes.items() if n.endswith(".attn2.to_k.weight") and len(s) > 1)
+    width = next((shape[1] for shape in reads), context)
     if width != context:
         return _CONTEXTS.get(width, f"a model whose U-Net takes text states of width {width}")
     if first[1] != channels:

@@ -174,7 +174,7 @@ class Weights(Mapping[str, "torch.Tensor"]):
     def _json(self, text: str | bytes, place: str) -> Any:
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._refused(f"quantisation that cannot be read ({place})") from error
 
     def _refused(self, what: str) -> NadirError:

@@ -86,6 +86,8 @@ def describe(path: Path) -> Description:
         mark = "scheduler_config.json"
         return Description("a diffusers folder", "", info.noise, [mark], {}, treatments)
     try:
+        if not path.is_file():
+            raise OSError("it is not a regular file")  # noqa: TRY301 - reading one may never end
         with safe_open(path, framework="pt") as opened:
             return _of_file(path, opened)
     except (SafetensorError, OSError) as error:

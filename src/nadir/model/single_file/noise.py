@@ -105,7 +105,7 @@ def own_metadata(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """
     try:
         value = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or not all(_is_sound(*entry) for entry in value.items()):
         raise _damaged(file)

@@ -70,6 +70,11 @@ class Judged:
     against: int | None = None
     page: Path | None = None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the same registry would give it again; a champion that lacks may come back."""
+        return self.against is None or self.page is not None
+
 
 def judge_version(root: Path, version: Version, *, draw: Draw) -> Judged:
     """Judge a version beside the champion of this moment, and write it on version and run.

@@ -1,13 +1,18 @@
 """What the registry answered, kept until somebody writes to it: MLflow takes seconds to import.
 
-Of a store on a server nothing is kept: only asking tells whether somebody else changed it.
+Of a store on a server nothing is kept: only asking tells whether somebody else changed it. Other
+code than the one that asked, which may judge or answer otherwise, asks anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nadir
 from nadir.ground.files import DamagedJsonError, read_json_object, write_json
 from nadir.ground.secrets import masked_tree
 from nadir.ground.workspace import main_workspace
@@ -15,7 +20,6 @@ from nadir.tracking.store.state import store_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def remembered(root: Path, question: str, ask: Callable[[], Any]) -> Any:
@@ -51,7 +55,7 @@ def remember(root: Path, question: str, answer: Any, *, state: str) -> None:
         state: `store_state` from before the store was asked.
     """
     answers = _answers(root, state) | {question: answer}
-    write_json(_file(root), masked_tree({"state": state, "answers": answers}))
+    write_json(_file(root), masked_tree({"state": state, "code": _code(), "answers": answers}))
 
 
 def _answers(root: Path, state: str | None) -> dict[str, Any]:
@@ -59,8 +63,17 @@ def _answers(root: Path, state: str | None) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError, DamagedJsonError):
         kept = read_json_object(_file(root))
     answers = kept.get("answers")
-    same = state is not None and kept.get("state") == state
+    same = state is not None and (kept.get("state"), kept.get("code")) == (state, _code())
     return answers if same and isinstance(answers, dict) else {}
+
+
+@cache
+def _code() -> str:
+    """Hash of the whole package, 20 ms of reading."""
+    found = sha256()
+    for path in sorted(Path(nadir.__file__).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:32]
 
 
 def _file(root: Path) -> Path:

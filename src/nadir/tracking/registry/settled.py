@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.ground.workspace import PARAMS_FILE
@@ -20,7 +21,6 @@ from nadir.tracking.store.state import store_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _VARIABLES = ("DVC_EXP_AUTO_PUSH", "DVC_EXP_GIT_REMOTE")
 
@@ -35,12 +35,21 @@ def settled(root: Path, *, settings: str) -> list[str] | None:
     Returns:
         Its lines; None when the registry has to be asked.
     """
-    lines = recall(root, _question(root, settings))
-    return None if lines is None else [str(line) for line in lines]
+    known = recall(root, _question(root, settings))
+    if known is None or not all(Path(file).is_file() for file in known["files"]):
+        return None
+    return [str(line) for line in known["lines"]]
 
 
 @store_faults()
-def note_settled(root: Path, version: Version, lines: Sequence[str], *, settings: str) -> None:
+def note_settled(
+    root: Path,
+    version: Version,
+    lines: Sequence[str],
+    *,
+    settings: str,
+    files: Sequence[Path] = (),
+) -> None:
     """Note that nothing is left to register, unless somebody has changed the version meanwhile.
 
     Args:
@@ -48,6 +57,7 @@ def note_settled(root: Path, version: Version, lines: Sequence[str], *, settings
         version: As it was registered or found.
         lines: What registering it again would say.
         settings: DVC's, as a text.
+        files: That the lines name; without one, registering writes it again.
 
     Raises:
         NadirError: The store cannot be asked.
@@ -57,7 +67,8 @@ def note_settled(root: Path, version: Version, lines: Sequence[str], *, settings
         return
     now = find_version(connect(root), version.name, md5=version.md5)
     if now == version and store_state(root) == state:
-        remember(root, _question(root, settings), list(lines), state=state)
+        answer = {"lines": list(lines), "files": [str(file) for file in files]}
+        remember(root, _question(root, settings), answer, state=state)
 
 
 def _question(root: Path, settings: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 from nadir.data.tags.caption_facts import about
 from nadir.ground.errors import NadirError
@@ -19,7 +20,9 @@ from nadir.training.text_states.store import (
     StateStore,
     caption_hash,
     state_bytes,
+    sweep,
     write_states,
+    writing,
 )
 from nadir.training.text_states.variants import CaptionDraw
 
@@ -72,15 +75,28 @@ def make_states(
     Raises:
         NadirError: A state is not finite in fp16, or the training was asked to stop.
     """
-    store = StateStore(folder)
+    store = _seen_alike(folder, accelerator)
     missing = {key: one for one in captions if (key := caption_hash(one)) not in store.places}
-    # All have looked before any writes, so that all share out the same captions.
-    accelerator.wait_for_everyone()
     if missing:
-        _make(list(missing.items()), folder, text, chunks, accelerator, stop)
+        with writing(folder):
+            _make(list(missing.items()), folder, text, chunks, accelerator, stop)
         accelerator.wait_for_everyone()
         store = StateStore(folder)
     return store
+
+
+def _seen_alike(folder: Path, accelerator: Accelerator) -> StateStore:
+    """What the first process finds there, for all, so that all share out the same captions.
+
+    Another training may write to the folder at any moment.
+    """
+    if accelerator.is_main_process:
+        sweep(folder)
+    if accelerator.num_processes == 1:
+        return StateStore(folder)
+    first = StateStore(folder) if accelerator.is_main_process else None
+    (names,) = broadcast_object_list([first.names if first else None])
+    return first or StateStore(folder, names)
 
 
 def _make(

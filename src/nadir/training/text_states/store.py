@@ -2,11 +2,12 @@
 
 A file `<hash of its captions>.safetensors` holds `hidden` [N, S, D] and `pooled` [N, P] in fp16 and
 its captions' hashes in the metadata. Files are written whole or not at all, so what a killed
-training has finished is there for the next.
+training has finished is there for the next; what it has not is swept away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from safetensors.torch import save_file
 
 from nadir.ground.events import say
 from nadir.ground.files import atomic_path
+from nadir.ground.locks import LockedError, exclusive_lock, shared_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +32,7 @@ DTYPE = torch.float16
 FILE_BYTES = 256 << 20
 """A file's size at most, unless one caption's states are larger."""
 
+_LOCK = ".lock"
 _HIDDEN, _POOLED, _METADATA = "hidden", "pooled", "captions"
 
 
@@ -43,22 +46,44 @@ def state_bytes(tokens: int, hidden_size: int, pooled_size: int) -> int:
     return (tokens * hidden_size + pooled_size) * DTYPE.itemsize
 
 
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside the block no half-written file is swept away; any number of processes may write."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with shared_lock(folder / _LOCK):
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed trainings left half-written, unless somebody writes."""
+    left = list(folder.glob(f".*{SUFFIX}.*.tmp"))
+    if not left:
+        return
+    with contextlib.suppress(LockedError), exclusive_lock(folder / _LOCK):
+        for path in left:
+            path.unlink(missing_ok=True)
+
+
 class StateStore:
     """One folder's states; reads what was there when it was opened.
 
     Args:
         folder: Need not exist.
+        names: Of the files to open; None opens all.
 
     Attributes:
         places: Row of each caption's states, by the caption's hash.
+        names: Of the files that were opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] | None = None) -> None:
         self.places: dict[str, int] = {}
+        self.names: list[str] = []
         self._hidden: list[torch.Tensor] = []
         self._pooled: list[torch.Tensor] = []
         self._ends: list[int] = []
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        found = sorted(folder.glob(f"*{SUFFIX}"))
+        for path in found if names is None else [folder / name for name in names]:
             try:
                 self._open(path)
             except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -73,6 +98,7 @@ class StateStore:
         if not len(captions) == len(hidden) == len(pooled):
             msg = "captions and states differ in number"
             raise ValueError(msg)
+        self.names.append(path.name)
         start = self._ends[-1] if self._ends else 0
         self._hidden.append(hidden)
         self._pooled.append(pooled)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import posixpath
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.data.sources.dataset_files import kohya_toml, simpletuner_json
 from nadir.data.sources.stores.gathered import GatheredStore, Part
 from nadir.data.sources.stores.local import LocalStore
 from nadir.ground.errors import NadirError
-from nadir.ground.workspace import resolve_local
+from nadir.ground.workspace import expanded, resolve_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from nadir.data.sources.dataset_files.datasets import Dataset, Datasets
     from nadir.data.sources.interfaces import Store
@@ -97,7 +97,7 @@ def _parts(
 
 def _found(written: str, file: Path, kind: str) -> Path:
     """A path as written, from the dataset file's folder or from the project."""
-    for path in (file.parent / Path(written).expanduser(), resolve_local(written)):
+    for path in (file.parent / expanded(written), resolve_local(written)):
         if path.is_dir() if kind == "folder" else path.is_file():
             return path
     raise NadirError(
