@@ -118,6 +118,7 @@ def test_a_run_outlives_a_restart_of_the_server_and_one_that_meets_it_is_cancell
     assert servers.rows("select name, concurrency_limit_id from deployment order by name") == [
         ("nightly", None),
         ("promote", None),
+        ("weekly", None),
     ]
     servers.start_worker()
     run = ("deployment", "run", "training-pipeline/nightly", "--param", "until=base_model")

@@ -14,6 +14,7 @@ from nadir.config.optimizers import OPTIMIZERS
 from nadir.ground.errors import NadirError
 from nadir.model.sdxl.calling import call_unet
 from nadir.model.sdxl.text import encode_tokens
+from nadir.training.compiling import compilation_faults, compile_blocks, uncompiled
 from nadir.training.optim.by_parameter import ByParameterUpdate
 from nadir.training.optim.schedules import learning_rate
 from nadir.training.optim.update import Update, WholeUpdate
@@ -21,7 +22,6 @@ from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.sharding.network import WholeNetwork, local_shards, shard
 from nadir.training.sharding.update import ShardedUpdate
 from nadir.training.state import Snapshot
-from nadir.training.trainable.compiling import compilation_faults, compile_blocks, uncompiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from nadir.diffusion.loss_weight import weight_shares
 from nadir.ground.events import Progress, say
 from nadir.training.ahead import BatchesAhead
+from nadir.training.compiling import MAX_GRAPHS
 from nadir.training.reports.departures import drawn_weights, objective_notes
 from nadir.training.reports.divergence import diverged
 from nadir.training.reports.history import History
@@ -20,7 +21,6 @@ from nadir.training.saving import CheckpointWriter
 from nadir.training.sharding.checkpoints import open_store
 from nadir.training.state import age
 from nadir.training.stop_request import StoppedError, StoppedTogetherError
-from nadir.training.trainable.compiling import MAX_GRAPHS
 from nadir.training.validation.watch import Watch
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.training.caption_preview import AskedCaption
+    from nadir.training.reports.caption_preview import AskedCaption
 
 
 def captions(
@@ -37,7 +37,7 @@ def captions(
     from nadir.diffusion.sdxl import CHUNK_TOKENS
     from nadir.ground import artifacts
     from nadir.ground.workspace import PARAMS_FILE, project_root
-    from nadir.training.caption_preview import asked_captions
+    from nadir.training.reports.caption_preview import asked_captions
 
     root = project_root()
     folders = [artifacts.BASE / name for name in ("tokenizer", "tokenizer_2")]
