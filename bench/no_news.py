@@ -28,11 +28,12 @@ COMMANDS = {
 def measure(command: list[str], project: Path) -> tuple[float, float]:
     """CPU seconds of the command and all it started, and seconds of wall time."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # `python` of dvc.yaml
+    own = {"PATH": path, "PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *command],
         cwd=project,
-        env=environment,
+        env={**os.environ, **own},
         capture_output=True,
         text=True,
         check=False,
