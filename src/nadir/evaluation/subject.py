@@ -15,15 +15,19 @@ from nadir.evaluation.reals.colours import ColourMap, thumbnails
 from nadir.evaluation.reals.pictures import (
     MIN_HELD_OUT,
     MIN_TRAINING,
+    MOST_HELD_OUT,
+    MOST_TRAINING,
     PictureSet,
     RealPictures,
 )
 from nadir.heldout.images import loss_batches, unet_function
 from nadir.heldout.losses import loss_values
+from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.sampling.decode import decode, pixel_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from diffusers import StableDiffusionXLPipeline
     from numpy.typing import NDArray
@@ -55,6 +59,22 @@ class RealLatents:
     held_out: LatentThumbnails
     training: LatentThumbnails
     rarity: Mapping[Tag, str]
+
+    @classmethod
+    def load(cls, *, manifest: Path, tags: Path, latents: Path) -> RealLatents:
+        """As many of a dataset's images as metrics learn from; possibly none.
+
+        Args:
+            manifest: `data/manifest.parquet`.
+            tags: `data/tags.parquet`.
+            latents: Folder `data/latents`.
+        """
+        files = {"manifest": manifest, "tags": tags, "latents": latents}
+        return cls(
+            held_out=load_thumbnails(**files, split="holdout", limit=MOST_HELD_OUT),
+            training=load_thumbnails(**files, split="train", limit=MOST_TRAINING),
+            rarity=tag_rarity(tags),
+        )
 
 
 @dataclass(frozen=True)

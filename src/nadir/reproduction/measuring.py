@@ -17,12 +17,10 @@ from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
-from nadir.evaluation.reals.pictures import MOST_HELD_OUT, MOST_TRAINING
 from nadir.evaluation.subject import RealLatents, Subject
 from nadir.ground import artifacts
 from nadir.ground.files import read_json
 from nadir.heldout.images import load_heldout
-from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.reproduction.arms import CFG_SCALES
 from nadir.sampling.prompt_encodings import PromptEncodings
@@ -128,11 +126,7 @@ def _subject(checkpoint: Path, params: EvaluateParams, start_sigma: float | None
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),
-        real_latents=RealLatents(
-            held_out=load_thumbnails(**files, split="holdout", limit=MOST_HELD_OUT),
-            training=load_thumbnails(**files, split="train", limit=MOST_TRAINING),
-            rarity=tag_rarity(artifacts.TAGS),
-        ),
+        real_latents=RealLatents.load(**files),
     )
 
 

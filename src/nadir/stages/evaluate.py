@@ -15,7 +15,6 @@ from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
-from nadir.evaluation.reals.pictures import MOST_HELD_OUT, MOST_TRAINING
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
@@ -25,7 +24,6 @@ from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import canonical_hash, file_hash, write_json, write_text
 from nadir.ground.workspace import work_folder
 from nadir.heldout.images import load_heldout
-from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.kept_latents import KeptLatents
 from nadir.sampling.prompt_encodings import PromptEncodings
@@ -120,11 +118,7 @@ def evaluate_model(
         ),
         holdout=holdout,
         known=known_tags(artifacts.TAGS),
-        real_latents=RealLatents(
-            held_out=load_thumbnails(**_FILES, split="holdout", limit=MOST_HELD_OUT),
-            training=load_thumbnails(**_FILES, split="train", limit=MOST_TRAINING),
-            rarity=tag_rarity(artifacts.TAGS),
-        ),
+        real_latents=RealLatents.load(**_FILES),
     )
     hashes = _hashes(folder)
     key = canonical_hash([hashes, _code(), str(device), plan.protocol_id, params.batch_size])[:32]

@@ -13,13 +13,11 @@ from nadir.data.tags.written import prompt_tags
 from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.protocol import make_plan
-from nadir.evaluation.reals.pictures import MOST_HELD_OUT, MOST_TRAINING
 from nadir.evaluation.subject import RealLatents, Subject
 from nadir.ground import artifacts
 from nadir.ground.events import Progress, say
 from nadir.ground.files import canonical_hash, file_hash
 from nadir.heldout.images import load_heldout
-from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.model.load import load_checkpoint_info, load_pipeline
 from nadir.sampling.decode import decode, pixel_array
 from nadir.sampling.prompt_encodings import PromptEncodings
@@ -103,7 +101,7 @@ def evaluate_other(
         holdout=holdout,
         # What another model was taught cannot be known.
         known=known_tags(files["tags"]) if files else words,
-        real_latents=_real_latents(files) if files else None,
+        real_latents=RealLatents.load(**files) if files else None,
     )
     found = evaluate(subject, advance=Progress("evaluate", plan.images, "images").advance)
     shared = replace(plan, noise={}, token_chunks=0, original_size=(0, 0)).protocol_id
@@ -131,16 +129,6 @@ def _holdout(
         latents=files["latents"],
         captions=form.captions,
         limit=max(params.loss_images, params.holdout_prompts),
-    )
-
-
-def _real_latents(files: dict[str, Path]) -> RealLatents:
-    manifest, tags, latents = (files[name] for name in ("manifest", "tags", "latents"))
-    places = {"manifest": manifest, "tags": tags, "latents": latents}
-    return RealLatents(
-        held_out=load_thumbnails(**places, split="holdout", limit=MOST_HELD_OUT),
-        training=load_thumbnails(**places, split="train", limit=MOST_TRAINING),
-        rarity=tag_rarity(tags),
     )
 
 
