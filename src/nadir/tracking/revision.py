@@ -169,6 +169,20 @@ def experiment_ref(baseline: str, name: str) -> str:
     return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
 
 
+def has_commit(root: Path, commit: str) -> bool:
+    """Whether this clone has a commit.
+
+    Args:
+        root: A folder of the clone.
+        commit: Its hash, or any name of it.
+    """
+    try:
+        git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
+
+
 def git(
     root: Path,
     *arguments: str,

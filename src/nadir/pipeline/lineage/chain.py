@@ -24,7 +24,6 @@ from nadir.pipeline.lineage.locks import (
     columns_of,
     commits_of,
     file_of_folder,
-    has_commit,
     manifest_md5,
     object_file,
     version_lock,
@@ -32,7 +31,7 @@ from nadir.pipeline.lineage.locks import (
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.objects import cache_folder
 from nadir.tracking.registry.versions import resolve_version
-from nadir.tracking.revision import GitError, git
+from nadir.tracking.revision import GitError, git, has_commit
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:

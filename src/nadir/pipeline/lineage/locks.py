@@ -14,7 +14,7 @@ from nadir.ground.errors import NadirError
 from nadir.pipeline.storage.objects import damaged_objects, listing, object_path
 from nadir.pipeline.storage.remote import fetch
 from nadir.tracking.lock_file import LOCK_FILE, output_hashes, read_lock, read_lock_text
-from nadir.tracking.revision import GitError, git
+from nadir.tracking.revision import GitError, git, has_commit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,15 +114,6 @@ def commits_of(version: Version) -> list[str]:
 def made(stages: dict[str, dict[str, Any]], version: Version) -> bool:
     """Whether a lock file is of the run that made a version."""
     return bool(version.md5) and output_hashes(stages).get(str(artifacts.CHECKPOINT)) == version.md5
-
-
-def has_commit(root: Path, commit: str) -> bool:
-    """Whether this clone has a commit."""
-    try:
-        git(root, "cat-file", "-e", f"{commit}^{{commit}}")
-    except GitError:
-        return False
-    return True
 
 
 def manifest_md5(lock: VersionLock) -> str:

@@ -20,7 +20,7 @@ from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, objects_of
 from nadir.pipeline.storage.remote import fetch
 from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.all_versions import knows_run, local_store, registered_versions
-from nadir.tracking.revision import GitError, git
+from nadir.tracking.revision import GitError, git, has_commit
 from nadir.tracking.store.connection import connect, tracking_uri
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def _tips(folder: Path, versions: Iterable[Version]) -> list[str]:
     refs = git(folder, "for-each-ref", "--format=%(objectname)").split()
     refs += git(folder, "stash", "list", "--format=%H").split()
     named = {v.tags.get(key, "") for v in versions for key in ("dvc.exp_rev", "git.commit")}
-    present = [revision for revision in ("HEAD", *named) if revision and _has(folder, revision)]
+    present = [
+        revision for revision in ("HEAD", *named) if revision and has_commit(folder, revision)
+    ]
     return list(dict.fromkeys([*refs, *present]))
 
 
@@ -168,14 +170,6 @@ def _inside_git(folder: Path) -> bool:
         git(folder, "rev-parse", "--git-dir")
     except GitError as error:
         return "not a git repository" not in str(error)
-    return True
-
-
-def _has(folder: Path, revision: str) -> bool:
-    try:
-        git(folder, "cat-file", "-e", f"{revision}^{{commit}}")
-    except GitError:
-        return False
     return True
 
 

@@ -13,7 +13,7 @@ from nadir.pipeline.storage.objects import cache_folder, damaged_objects, object
 from nadir.pipeline.storage.remote import Remote, default_remote, send, without_credentials
 from nadir.tracking.lock_file import output_hashes, read_lock
 from nadir.tracking.registry.all_versions import registered_versions, tag_version
-from nadir.tracking.revision import GitError, git
+from nadir.tracking.revision import GitError, git, has_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ def _send_commits(
     url = without_credentials(_git_setting(root, f"remote.{remote}.url"))
     for version in versions:
         commit = version.tags.get("dvc.exp_rev") or version.tags.get("git.commit", "")
-        if not commit or version.tags.get(COMMIT_TAG) == url or not _has(root, commit):
+        if not commit or version.tags.get(COMMIT_TAG) == url or not has_commit(root, commit):
             continue
         refs = [f"{ref}:{ref}" for ref in _refs(root, version, commit)]
         command = ["push", "--no-verify", remote, *refs]
@@ -178,14 +178,6 @@ def _send_commits(
 def _no_questions() -> dict[str, str]:
     """An ssh that asks for a password would wait for ever."""
     return {"GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")}
-
-
-def _has(root: Path, commit: str) -> bool:
-    try:
-        git(root, "cat-file", "-e", f"{commit}^{{commit}}")
-    except GitError:
-        return False
-    return True
 
 
 def _refs(root: Path, version: Version, commit: str) -> list[str]:
