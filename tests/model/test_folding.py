@@ -22,7 +22,7 @@ from nadir.model.fetch import fetch_base
 from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
 from nadir.model.sdxl.networks import load_unet, load_vae
 from nadir.model.single_file.writing import export_single_file
-from nadir.training.main import latent_scaling
+from nadir.training.run import latent_scaling
 
 NAMES = ("scaling_factor", "latents_mean", "latents_std")
 

@@ -23,7 +23,7 @@ from nadir.heldout.images import HeldOutImage
 from nadir.heldout.losses import HeldOut, loss_values
 from nadir.model.sdxl.networks import load_text, load_unet
 from nadir.sampling.generate import start_noise
-from nadir.training.main import latent_scaling
+from nadir.training.run import latent_scaling
 from nadir.training.validation.levels import BANDS, HIGH, LOW, MID, band_timesteps
 from nadir.training.validation.rarity import rarity_groups
 from nadir.training.validation.validator import Validator, load_validator

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import torch
+    from diffusers import AutoencoderKL
 
     from nadir.config.train import TrainParams
     from nadir.model.sdxl.text import TextEncoder
@@ -126,30 +127,22 @@ def plan_memory(
         parameters = sum(p.numel() for p in trainable.network.parameters())
         step = step_memory(trainable, text, train, images=images, latent_CHW=latent_CHW)
         whole = whole_blocks(trainable.network)
-    vae = hollow_vae(configs)
-    vae_bytes = _bytes(vae.parameters())
-    with runnable(vae):
-        decoding = decoding_memory(vae, latent_CHW=latent_CHW)
+    vae_bytes, decoding = _vae_memory(hollow_vae(configs), latent_CHW)
     if train.preview_every:  # it stays where the first preview has taken it
         lasting.append(_placed("VAE", vae_bytes, train.frozen_models, "fp32"))
-    state, gathered = _state_on_disk(weights, lasting), []
+    state = _state_on_disk(weights, lasting)
     passing = _passing(step, weights, train, shares=shares)
+    drawing = _drawing(_bytes(weights.values()), decoding, train, shares=shares)
     if shares > 1:
-        gathered = [replace(lasting[0], name="whole U-Net", note="in the first process alone")]
+        drawing.insert(
+            0, replace(lasting[0], name="whole U-Net", note="in the first process alone")
+        )
         lasting = shared_out(lasting, shares)
         passing.append(Part("whole blocks", device=whole, note="fetched and sent, at the most"))
-    own = -(-_bytes(weights.values()) // shares)
-    published = Part("published weights", host=own, note="own ones set aside")
-    previews = (
-        *lasting,
-        *gathered,
-        _placed("decoding", decoding, train.frozen_models, "one picture"),
-        *([published] if train.ema_decay else []),
-    )
     return MemoryPlan(
         step=(*lasting, *passing),
         captions=_with_text_on_the_device(lasting, train),
-        previews=previews if train.preview_every else (),
+        previews=(*lasting, *drawing) if train.preview_every else (),
         parameters=parameters,
         trained=trained,
         state_bytes=state,
@@ -158,6 +151,21 @@ def plan_memory(
         published_bytes=_published(lasting, parameters, train, vae_bytes),
         text_row_bytes=_text_row(text, train),
     )
+
+
+def _vae_memory(vae: AutoencoderKL, latent_CHW: tuple[int, int, int]) -> tuple[int, int]:
+    """Bytes of its weights, and of decoding one picture."""
+    with runnable(vae):
+        return _bytes(vae.parameters()), decoding_memory(vae, latent_CHW=latent_CHW)
+
+
+def _drawing(weights: int, decoding: int, train: TrainParams, *, shares: int) -> list[Part]:
+    """What a preview takes besides what lies there anyhow."""
+    parts = [_placed("decoding", decoding, train.frozen_models, "one picture")]
+    if train.ema_decay:
+        own = -(-weights // shares)
+        parts.append(Part("published weights", host=own, note="own ones set aside"))
+    return parts
 
 
 def _state_on_disk(weights: dict[str, torch.nn.Parameter], lasting: list[Part]) -> int:

@@ -27,16 +27,14 @@ from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
-from nadir.ground.files import read_json
 from nadir.model.sdxl.networks import load_vae
-from nadir.model.sdxl.scaling import LatentScaling
 from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader, first_rows
 from nadir.training.losses.objective import Objective
 from nadir.training.losses.timesteps import TimestepSampler
 from nadir.training.reports.previews import Previews
 from nadir.training.reports.reporter import NoReporter, TrainingReporter, load_reporter
-from nadir.training.run import Run
+from nadir.training.run import Run, latent_scaling
 from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.samples import load_samples
 from nadir.training.stop_request import (
@@ -55,6 +53,7 @@ from nadir.training.validation.validator import NO_HOLDOUT, load_validator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.samples import Samples
     from nadir.training.validation.validator import Validator
@@ -180,34 +179,21 @@ def prepare_run(
     Text states that `train.text_cache` asks for are made here, of the first `steps` steps or of
     all; a requested `stop` ends that with a NadirError.
     """
-    device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
-    timesteps = TimestepSampler(train.timesteps, schedule)
     reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
-    samples = load_samples(
-        reader.index,
-        manifest=artifacts.MANIFEST,
-        tags=artifacts.TAGS,
-        tag_weighting=train.tag_weighting,
-        repeats=train.repeats,
-        regularisation=train.regularisation,
-        captions=train.caption,
-        rules=artifacts.TAG_RULES,
+    samples = _samples(train, reader)
+    text = load_text_encoders(train, accelerator.device)
+    states = load_states(
+        samples,
+        train,
+        base=artifacts.BASE,
+        text=text,
+        accelerator=accelerator,
+        rows=first_rows(samples, train, steps) if steps and train.text_cache else None,
+        stop=stop,
     )
-    text = load_text_encoders(train, device)
-    states = None
-    if train.text_cache:
-        states = load_states(
-            samples,
-            train,
-            base=artifacts.BASE,
-            text=text,
-            accelerator=accelerator,
-            rows=first_rows(samples, train, steps) if steps else None,
-            stop=stop,
-        )
     validator = previews = None
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
@@ -219,8 +205,8 @@ def prepare_run(
         scaling=scaling,
         text=text,
         params=train,
-        timesteps=timesteps,
-        device=device,
+        timesteps=TimestepSampler(train.timesteps, schedule),
+        device=accelerator.device,
         states=states,
     )
     return Run(
@@ -230,7 +216,9 @@ def prepare_run(
         fingerprint=fingerprint,
         train=train,
         noise=noise,
-        objective=Objective(schedule, noise, train.loss_weight, loss=train.loss, device=device),
+        objective=Objective(
+            schedule, noise, train.loss_weight, loss=train.loss, device=accelerator.device
+        ),
         samples=samples,
         loader=loader,
         scaling=scaling,
@@ -238,6 +226,19 @@ def prepare_run(
         previews=previews,
         reporter=reporter,
         validator=validator,
+    )
+
+
+def _samples(train: TrainParams, reader: LatentReader) -> Samples:
+    return load_samples(
+        reader.index,
+        manifest=artifacts.MANIFEST,
+        tags=artifacts.TAGS,
+        tag_weighting=train.tag_weighting,
+        repeats=train.repeats,
+        regularisation=train.regularisation,
+        captions=train.caption,
+        rules=artifacts.TAG_RULES,
     )
 
 
@@ -283,16 +284,6 @@ def _previews(
         scaling=scaling,
         schedule=schedule,
         prediction=noise.prediction,
-    )
-
-
-def latent_scaling(kind: str) -> LatentScaling:
-    """What `train.latent_scaling` names: the base's own scaling, or the dataset's statistics."""
-    if kind == "sdxl":
-        return LatentScaling.from_vae_config(read_json(artifacts.BASE / "vae" / "config.json"))
-    statistics = read_json(artifacts.LATENT_STATISTICS)
-    return LatentScaling(
-        kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nadir.ground.files import atomic_folder, write_json
+from nadir.ground import artifacts
+from nadir.ground.files import atomic_folder, read_json, write_json
+from nadir.model.sdxl.scaling import LatentScaling
 from nadir.training.run_files import LOSS, METRICS, MODEL, OUTPUT
 
 if TYPE_CHECKING:
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
     from nadir.config.noise import NoiseParams
     from nadir.config.train import TrainParams
-    from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.loader import BatchLoader
     from nadir.training.losses.objective import Objective
@@ -95,3 +96,13 @@ class Run:
             history.write_csv(temporary / LOSS, watch.columns())
         for name in (METRICS, LOSS):
             self.reporter.artifact(final / name)
+
+
+def latent_scaling(kind: str) -> LatentScaling:
+    """What `train.latent_scaling` names: the base's own scaling, or the dataset's statistics."""
+    if kind == "sdxl":
+        return LatentScaling.from_vae_config(read_json(artifacts.BASE / "vae" / "config.json"))
+    statistics = read_json(artifacts.LATENT_STATISTICS)
+    return LatentScaling(
+        kind="per_channel", mean=tuple(statistics["mean"]), std=tuple(statistics["std"])
+    )

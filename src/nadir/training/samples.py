@@ -141,24 +141,14 @@ def load_samples(
     """
     images = read_table(manifest, MANIFEST, ["sha256", "split", "repeats"])
     train = pc.equal(images["split"], "train").to_numpy()
-    positions, rows = _join(index, images["sha256"], train)
-    if not len(positions):
-        raise NadirError(
-            "no training image has a latent",
-            where=str(manifest),
-            fix="see data/quarantine.parquet and reports/buckets.json for where images went",
-        )
+    positions, rows = _join(index, images["sha256"], train, where=manifest)
     chosen, table = index.iloc[positions], read_table(tags, TAGS)
     coder, names = TagCoder(table), tag_names(table)
     uses = training_uses(manifest, coder)
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
-    if regularisation and (regularisation.tags or regularisation.folders):
-        paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
-        weights = weights * regularisation_weights(regularisation, uses, table, paths)
-    shown, epochs = _shared_visits(rows)
-    often = _repeats(images, uses, table, repeats)
-    if often is not None:
-        shown = shown * often[rows]
+    if regularisation:
+        weights = weights * _regularisation(regularisation, uses, table, manifest, train)
+    shown, epochs = _visits(rows, _repeats(images, uses, table, repeats))
     return Samples(
         positions_N=positions.astype(np.int64),
         tags=uses,
@@ -170,7 +160,7 @@ def load_samples(
             np.asarray(found, np.int64)
             for _, found in sorted(chosen.groupby("bucket").indices.items())
         ),
-        repeats_N=shown if often is not None or epochs > 1 else None,
+        repeats_N=shown,
         epochs_a_pass=epochs,
         facts=caption_facts(manifest, captions, coder=coder, tag_names=names, chosen=train)
         if captions
@@ -180,8 +170,22 @@ def load_samples(
     )
 
 
+def _regularisation(
+    params: RegularisationParams,
+    uses: TagUses,
+    tags: pa.Table,
+    manifest: Path,
+    train: NDArray[np.bool_],
+) -> NDArray[np.float64] | float:
+    """Weight of each training image by `train.regularisation`; paths are read if it names any."""
+    if not (params.tags or params.folders):
+        return 1.0
+    paths = read_table(manifest, MANIFEST, ["path"])["path"].filter(train).to_pylist()
+    return regularisation_weights(params, uses, tags, paths)
+
+
 def _join(
-    index: pd.DataFrame, hashes: pa.ChunkedArray, train: NDArray[np.bool_]
+    index: pd.DataFrame, hashes: pa.ChunkedArray, train: NDArray[np.bool_], *, where: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the latent index that are training images, and which of those each is.
 
@@ -189,10 +193,20 @@ def _join(
         index: The latent index.
         hashes: The manifest's sha256.
         train: Whether each image of the manifest is one for training.
+        where: The manifest.
+
+    Raises:
+        NadirError: No training image has a latent.
     """
     row_of = pc.index_in(pa.array(index["sha256"], pa.string()), hashes.combine_chunks())
     row_of = pc.fill_null(row_of, -1).to_numpy()
     positions = np.flatnonzero((row_of >= 0) & train[row_of])
+    if not len(positions):
+        raise NadirError(
+            "no training image has a latent",
+            where=str(where),
+            fix="see data/quarantine.parquet and reports/buckets.json for where images went",
+        )
     # Tags are of training images alone, so those before an image say which of them it is.
     return positions, (np.cumsum(train) - 1)[row_of[positions]]
 
@@ -211,6 +225,16 @@ def _repeats(
     if by_tag:
         return by_folder * tag_repeats(uses, tags, by_tag)
     return by_folder if (by_folder > 1).any() else None
+
+
+def _visits(
+    rows: NDArray[np.int64], often: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64] | None, int]:
+    """How often a pass shows each row, None for once each; and how many epochs that pass is."""
+    shown, epochs = _shared_visits(rows)
+    if often is not None:
+        return shown * often[rows], epochs
+    return (shown if epochs > 1 else None), epochs
 
 
 def _shared_visits(images_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:

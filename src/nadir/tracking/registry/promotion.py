@@ -109,23 +109,32 @@ def promote(
             require_judged(candidate, _live(name, aliases, root))
         require_weights(candidate, root)
         with _dataset_of(client, candidate.run_id) as profile:
-            wanted = {**aliases, CHAMPION: number}
-            if aliases.get(CHAMPION) not in {None, number}:
-                wanted[PREVIOUS] = aliases[CHAMPION]
-            if aliases.get(CHALLENGER) == number:
-                del wanted[CHALLENGER]
-            cause = Cause(
-                "promote" if force_reason is None else "forced",
-                candidate.tags.get(VERDICT_TAG, "never judged"),
-                candidate.tags.get(REASON_TAG, "") if force_reason is None else force_reason,
-                flow_run_id,
-            )
+            wanted = _after_promotion(aliases, number)
+            cause = _cause(candidate, force_reason, flow_run_id)
             move_aliases(client, name, aliases, wanted, cause)
             if profile is not None:
                 accept(profile, root)
             if force_reason is not None:
                 _mark_forced(client, candidate, aliases, force_reason)
         return _outcome(name, aliases, wanted)
+
+
+def _after_promotion(aliases: Mapping[str, str], number: str) -> dict[str, str]:
+    """Where the aliases point once a version is the champion."""
+    wanted = {**aliases, CHAMPION: number}
+    if aliases.get(CHAMPION) not in {None, number}:
+        wanted[PREVIOUS] = aliases[CHAMPION]
+    if aliases.get(CHALLENGER) == number:
+        del wanted[CHALLENGER]
+    return wanted
+
+
+def _cause(candidate: Version, force_reason: str | None, flow_run_id: str) -> Cause:
+    """What the log says of a promotion."""
+    verdict = candidate.tags.get(VERDICT_TAG, "never judged")
+    if force_reason is not None:
+        return Cause("forced", verdict, force_reason, flow_run_id)
+    return Cause("promote", verdict, candidate.tags.get(REASON_TAG, ""), flow_run_id)
 
 
 @store_faults()

@@ -80,24 +80,29 @@ def load_states(
     accelerator: Accelerator,
     rows: Iterable[int] | None = None,
     stop: StopRequest | None = None,
-) -> TextStates:
+) -> TextStates | None:
     """Make what is missing of the states that `train.text_cache` asks for, and open them all.
 
     Args:
         samples: What to train on.
-        params: `train.text_cache` is a number.
+        params: `params.yaml` train.
         base: The base model's folder.
         text: Its text encoders.
         accelerator: Says which process this is.
         rows: The samples that are wanted; None wants all.
         stop: Asked while states are made.
 
+    Returns:
+        None where `train.text_cache` asks for none.
+
     Raises:
         NadirError: A state is not finite in fp16, or the training was asked to stop.
     """
+    if not params.text_cache:
+        return None
     wanted = range(len(samples.positions_N)) if rows is None else sorted(set(rows))
     folder = work_folder(FOLDER) / states_key(params, base)
-    hashes = np.full((len(samples.positions_N), params.text_cache or 0), b"", "S32")
+    hashes = np.full((len(samples.positions_N), params.text_cache), b"", "S32")
 
     def captions() -> Iterable[str]:
         yield ""
