@@ -179,12 +179,13 @@ def prepare_run(
     Text states that `train.text_cache` asks for are made here, of the first `steps` steps or of
     all; a requested `stop` ends that with a NadirError.
     """
+    device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
     reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
     samples = _samples(train, reader)
-    text = load_text_encoders(train, accelerator.device)
+    text = load_text_encoders(train, device)
     states = load_states(
         samples,
         train,
@@ -206,7 +207,7 @@ def prepare_run(
         text=text,
         params=train,
         timesteps=TimestepSampler(train.timesteps, schedule),
-        device=accelerator.device,
+        device=device,
         states=states,
     )
     return Run(
@@ -216,9 +217,7 @@ def prepare_run(
         fingerprint=fingerprint,
         train=train,
         noise=noise,
-        objective=Objective(
-            schedule, noise, train.loss_weight, loss=train.loss, device=accelerator.device
-        ),
+        objective=Objective(schedule, noise, train.loss_weight, loss=train.loss, device=device),
         samples=samples,
         loader=loader,
         scaling=scaling,

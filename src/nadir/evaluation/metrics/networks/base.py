@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,7 +32,7 @@ def not_given(subject: Subject, key: str) -> str | None:
     return f"its weights are not given; set {where_of(key)} in params.yaml (docs/evaluation.md)"
 
 
-class FeatureSets(Metric):
+class FeatureSets(Metric, ABC):
     """A number of all drawn images of a scale beside the held-out images, by a network's features.
 
     Both sets are seen through the checkpoint's VAE and in one resize. Held-out images are all of
@@ -45,13 +46,13 @@ class FeatureSets(Metric):
     fewest: ClassVar[int] = 16
 
     @staticmethod
+    @abstractmethod
     def distance(drawn_NF: NDArray[np.float64], real_MF: NDArray[np.float64]) -> float:
         """The number of two sets of features."""
-        raise NotImplementedError
 
+    @abstractmethod
     def looks(self, subject: Subject) -> Look | None:
         """Features [N, F] of images by the network, which is read; None where none is given."""
-        raise NotImplementedError
 
     def prepare(self, subject: Subject) -> None:
         """Read the network and look at the held-out images."""
