@@ -139,7 +139,13 @@ class Subject:
             value
             for batch in batches
             for value in loss_values(
-                unet, batch, sampler.schedule, sampler.prediction, noise=noise, unit_C=unit_C
+                unet,
+                batch,
+                sampler.schedule,
+                sampler.prediction,
+                noise=noise,
+                unit_C=unit_C,
+                at_once=self.params.batch_size,
             )
         ]
 
