@@ -7,12 +7,12 @@ on the run, and what DVC keeps stays a function of the stage's inputs.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, read_table
+from nadir.ground.files import file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,5 @@ def with_registration(page: str, facts: Mapping[str, str]) -> str:
 
 
 def _told(file: Path, count: int, what: str) -> str:
-    # MD5 as in dvc.lock, to be found there; it guards nothing.
-    with file.open("rb") as stream:
-        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return f"{count:,} {what}, md5 {md5} ({file.parent.name}/{file.name})"
+    # MD5 as in dvc.lock, to be found there.
+    return f"{count:,} {what}, md5 {file_hash(file, 'md5')} ({file.parent.name}/{file.name})"
