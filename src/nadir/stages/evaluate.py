@@ -15,6 +15,7 @@ from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.report.origin import read_origin
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
@@ -52,7 +53,13 @@ def work() -> None:
     write_evaluation(evaluation, checkpoint=checkpoint, table=artifacts.EVALUATION_TABLE)
     write_json(artifacts.EVALUATION, evaluation.as_json())
     write_text(artifacts.EVALUATION_CURVE, plot_data(evaluation))
-    page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
+    page = render_report(
+        evaluation,
+        params,
+        checkpoint=checkpoint,
+        training=info.training,
+        origin=read_origin(info.training, **_FILES, curve=artifacts.LOSS_CURVE),
+    )
     write_text(artifacts.EVALUATION_PAGE, page)
     shutil.rmtree(artifacts.SAMPLES, ignore_errors=True)
     write_samples(artifacts.SAMPLES, sample_sheets(evaluation))
