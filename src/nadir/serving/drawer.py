@@ -7,7 +7,10 @@ import functools
 import io
 from typing import TYPE_CHECKING
 
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+
 from nadir.diffusion.names import SAMPLER_NAMES
+from nadir.serving.draw_request import RequestError
 from nadir.serving.sizes import sizes_of
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ class Drawer:
         most_pixels: Of a picture; None is four times the square that the model is made for.
 
     Attributes:
+        device: Where it draws.
+        multiple: What both sides of a picture are multiples of, pixels.
         sizes: What it draws.
 
     Raises:
@@ -50,7 +55,8 @@ class Drawer:
         self._encodings = PromptEncodings.of(self._pipeline, form, most=_KEPT_PROMPTS)
         factor = self._pipeline.vae_scale_factor
         side = self._pipeline.unet.config.sample_size * factor
-        self.sizes = sizes_of(info.training, side, 2 * factor, most_pixels)
+        self.device, self.multiple = device, 2 * factor
+        self.sizes = sizes_of(info.training, side, self.multiple, most_pixels)
 
     def draw(self, request: DrawRequest, size: Size) -> bytes:
         """The picture as a PNG file that says how it was drawn.
@@ -58,6 +64,9 @@ class Drawer:
         Args:
             request: What was asked for.
             size: Width and height, one of `sizes`.
+
+        Raises:
+            RequestError: The model is broken.
         """
         from nadir.ground.pages.pictures import with_facts
         from nadir.sampling.generate import generate
@@ -71,6 +80,8 @@ class Drawer:
             size=size,
             negative=request.negative_prompt,
         )
+        if not (drawing.latents_finite and drawing.pixels_finite):
+            raise RequestError("the model put out NaN or infinity", INTERNAL_ERROR)
         image = drawing.image
         asked = (request.width or self.sizes.side, request.height or self.sizes.side)
         if asked != size and (request.width or request.height):
@@ -79,6 +90,11 @@ class Drawer:
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
         return buffer.getvalue()
+
+    def move(self, device: str) -> None:
+        """Draw on another device from now on."""
+        self._pipeline.to(device)
+        self.device = device
 
     def _with_sampler(self, name: str) -> StableDiffusionXLPipeline:
         # Each call copies its sampler, so that they may share one.
