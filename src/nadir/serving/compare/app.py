@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 _PACKAGE = "nadir.serving.compare"
 _MOST_BYTES = 1 << 18
 _MOST_WAITING = 4
-_BAD, _TOO_LARGE, _WRONG_KIND, _BUSY, _FAILED, _GONE = 400, 413, 415, 429, 500, 499
+_BAD, _TOO_LARGE, _WRONG_KIND, _BUSY, _FAILED, _CLOSED = 400, 413, 415, 429, 500, 503
 
 _log = logging.getLogger(__name__)
 
 
 def make_app(pair: Pair, limits: Limits, port: int) -> Starlette:
-    """The server's application.
+    """The server's application; when its `state.closing` is set, nothing is waited for.
 
     Args:
         pair: Draws.
@@ -77,7 +77,9 @@ def make_app(pair: Pair, limits: Limits, port: int) -> Starlette:
         Route("/favicon.ico", icon),
         Route("/draw", draw, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, port=port)])
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, port=port)])
+    app.state.closing = asyncio.Event()
+    return app
 
 
 class _Refused(Exception):  # noqa: N818 - an answer
@@ -134,13 +136,15 @@ async def _drawn(
     if drawing is None:
         return _fault(_BUSY, "Too many drawings wait already; try again when they are done.")
     picture = asyncio.wrap_future(drawing)
-    gone = asyncio.ensure_future(_gone(request))
-    both: set[asyncio.Future[Any]] = {picture, gone}
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    gone.cancel()
+    ends = [
+        asyncio.ensure_future(end) for end in (_gone(request), request.app.state.closing.wait())
+    ]
+    await asyncio.wait([picture, *ends], return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
     if not picture.done():
         picture.cancel()  # what has begun is finished, for nobody
-        return Response(status_code=_GONE)
+        return _fault(_CLOSED, "The server is being closed.")
     try:
         png = picture.result()
     except Exception as error:  # noqa: BLE001 - told in words, and in full on the terminal

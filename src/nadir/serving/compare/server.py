@@ -68,4 +68,12 @@ def serve(
         timeout_graceful_shutdown=_END_S,
     )
     tell(f"http://{HOST}:{port}")
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Does not wait for pictures when it is told to end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.closing.set()  # type: ignore[union-attr]  # `make_app`'s
+        await super().shutdown(sockets)
