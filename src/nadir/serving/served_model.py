@@ -1,8 +1,6 @@
 """A registered version as MLflow serves it: prompts in, pictures out.
 
-A version holds no weights, only DVC's hash of its checkpoint. It is loaded inside a clone of the
-project, the current folder or the one that `NADIR_PROJECT` names, which finds the weights by that
-hash in the workspace, DVC's cache or its remote.
+`serving.weights` says where its weights come from: out of the version, or by DVC.
 
     model = mlflow.pyfunc.load_model("models:/nadir@champion")
     (png,) = model.predict([{"prompt": "1girl, red_hair", "seed": 1}])
@@ -16,11 +14,8 @@ from __future__ import annotations
 import base64
 import inspect
 import io
-import json
 import logging
-import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
@@ -28,8 +23,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from nadir.serving.draw_request import DrawRequest, RequestError, check_size, read_requests
 from nadir.serving.plain_answers import answer_plainly
+from nadir.serving.weights import weights_folder
 
-PROJECT_VARIABLE = "NADIR_PROJECT"
 _KEPT_PROMPTS = 64
 
 _log = logging.getLogger(__name__)
@@ -40,19 +35,18 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
 
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
-        from nadir.ground.workspace import project_root
+        from nadir.compute.devices import pick_device
         from nadir.model.load import load_checkpoint_info, load_pipeline
-        from nadir.pipeline.storage.cache import materialise
+        from nadir.sampling.generate import generate
         from nadir.sampling.prompt_encodings import PromptEncodings
         from nadir.sampling.prompt_format import PromptFormat
 
-        pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))
-        root = project_root(Path(os.environ.get(PROJECT_VARIABLE, ".")))
-        folder = materialise(pointer["md5"], root)
+        folder = weights_folder(context.artifacts)
         form = PromptFormat.of(load_checkpoint_info(folder).training)
         answer_plainly()
         self._drawing = threading.Lock()
-        self._pipeline = load_pipeline(folder)
+        self._generate = generate  # imported now: a version's folder may be gone later
+        self._pipeline = load_pipeline(folder, device=pick_device("auto"))
         self._encodings = PromptEncodings.of(self._pipeline, form, most=_KEPT_PROMPTS)
         self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor
 
@@ -83,10 +77,8 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
             ) from None
 
     def _draw(self, request: DrawRequest, size: tuple[int, int]) -> str:
-        from nadir.sampling.generate import generate
-
         with self._drawing:
-            drawings = generate(
+            drawings = self._generate(
                 self._pipeline,
                 [(request.prompt, request.seed)],
                 encodings=self._encodings,
