@@ -6,25 +6,21 @@ import base64
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.mini.project import MiniProject, trained_template
+from tests.mini.project import MiniProject
 from tests.support.bare_environment import BareEnvironment
+from tests.support.real_weights import registered, with_real_weights
 from tests.support.servers import free_port, mlflow_server, running
-from tests.support.small_checkpoint import write_base, write_checkpoint
 
-from nadir.pipeline.fingerprint import entry_fingerprint
-from nadir.tracking.lock_file import read_lock
-from nadir.tracking.registry.registration import register
 from nadir.tracking.store.connection import connect
 
 if TYPE_CHECKING:
@@ -51,21 +47,6 @@ class Registered:
     uri: str
     model: Path
     bare: BareEnvironment
-
-
-def with_real_weights(folder: Path, params: Path) -> MiniProject:
-    """The trained miniature project with a tiny SDXL for its checkpoint."""
-    project = MiniProject(folder / "project")
-    shutil.copytree(trained_template(), project.root)
-    write_base(folder / "base", params)
-    shutil.rmtree(project.root / "models/checkpoint")
-    write_checkpoint(project.root / "models/checkpoint", folder / "base", params)
-    project.dvc("commit", "-q", "-f", "train")
-    return project
-
-
-def registered(project: MiniProject) -> Any:
-    return register(project.root, fingerprint=entry_fingerprint(read_lock(project.root)["train"]))
 
 
 @pytest.fixture(scope="module")

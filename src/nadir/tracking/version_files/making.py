@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ from nadir.config.register import RegisterParams
 from nadir.ground import artifacts
 from nadir.ground.files import canonical_hash
 from nadir.ground.workspace import PARAMS_FILE
-from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
+from nadir.tracking.lineage import (
+    COPY_TAG,
+    FINGERPRINT_TAG,
+    LICENCE_TAG,
+    MODEL_TAG,
+    OUTPUT_TAG,
+)
 from nadir.tracking.store.patience import is_server
 from nadir.tracking.version_files.code import served_code
 from nadir.tracking.version_files.model_folder import WEIGHTS_FOLDER, save_copy, save_pointer
@@ -24,9 +31,6 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
-
-COPY_TAG = "nadir.copy"
-"""On a version that holds its weights: their precision, `checkpoint` or `fp16`."""
 
 
 def make_logged_model(
@@ -49,7 +53,8 @@ def make_logged_model(
     Raises:
         NadirError: A file did not arrive whole.
     """
-    with _weights(client, tags[OUTPUT_TAG], root) as weights:
+    params = read_section("register", RegisterParams, root / PARAMS_FILE)
+    with _weights(client, params, tags[OUTPUT_TAG], root) as weights:
         # Other tags may differ from attempt to attempt, such as the commit of the experiment.
         made_of: dict[str, Any] = {key: tags[key] for key in (OUTPUT_TAG, FINGERPRINT_TAG)}
         made_of["name"] = name
@@ -64,16 +69,33 @@ def make_logged_model(
                 send_files(client, model.model_id, weights.folder, below=WEIGHTS_FOLDER)
                 on_s3 = model.artifact_location.startswith("s3:")
                 saved = save_copy(Path(folder), model.model_id, weights, on_s3=on_s3)
+                _attach_report(saved, root)
             client.log_model_artifacts(model.model_id, str(saved))
     if str(model.status) != "READY":
         client.finalize_logged_model(model.model_id, "READY")
-    return model, {COPY_TAG: weights.facts["precision"]} if weights else {}
+    held = {MODEL_TAG: model.model_id}
+    if weights is not None:
+        held[COPY_TAG] = weights.facts["precision"]
+    if params.licence is not None:
+        held[LICENCE_TAG] = params.licence
+    return model, held
+
+
+def _attach_report(saved: Path, root: Path) -> None:
+    """The evaluation's page and sample grid, for whoever has the model alone."""
+    for source, name in (
+        (artifacts.EVALUATION_PAGE, artifacts.EVALUATION_PAGE.name),
+        (artifacts.SAMPLES / "grid.png", "samples.png"),
+    ):
+        if (root / source).is_file():
+            shutil.copyfile(root / source, saved / name)
 
 
 @contextlib.contextmanager
-def _weights(client: MlflowClient, md5: str, root: Path) -> Iterator[Weights | None]:
+def _weights(
+    client: MlflowClient, params: RegisterParams, md5: str, root: Path
+) -> Iterator[Weights | None]:
     """What the version is to hold; None for a pointer."""
-    params = read_section("register", RegisterParams, root / PARAMS_FILE)
     if not wants_copy(params, server=is_server(client.tracking_uri)):
         yield None
         return
