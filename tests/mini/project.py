@@ -98,8 +98,8 @@ def template() -> Path:
 
 
 @functools.cache
-def _trained_template() -> Path:
-    """The project after `dvc repro` without a tracker."""
+def trained_template() -> Path:
+    """The project after `dvc repro` without a tracker, made once for all tests of this process."""
     made = MiniProject(template().with_name("trained"))
     shutil.copytree(template(), made.root)
     with pytest.MonkeyPatch.context() as patch:
@@ -111,7 +111,7 @@ def _trained_template() -> Path:
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniProject:
     """The miniature project after a training that no tracker saw; the current folder."""
-    return _copy(_trained_template(), tmp_path, monkeypatch)
+    return _copy(trained_template(), tmp_path, monkeypatch)
 
 
 @pytest.fixture

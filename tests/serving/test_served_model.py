@@ -30,8 +30,8 @@ from nadir.ground.pages.pictures import KEY
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests
 from nadir.serving.limits import Limits
 from nadir.serving.metrics import METRICS_VARIABLE
-from nadir.serving.served_model import PROJECT_VARIABLE
-from nadir.tracking.registry.registration import _save_pointer
+from nadir.serving.weights import PROJECT_VARIABLE
+from nadir.tracking.version_files.model_folder import save_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     tracked = yaml.safe_load((project.root / "weights.dvc").read_text(encoding="utf-8"))
     before = os.environ.get(PROJECT_VARIABLE)
     os.environ[PROJECT_VARIABLE] = str(project.root)
-    yield _save_pointer(folder, "m-" + "0" * 32, tracked["outs"][0]["md5"], project.root)
+    yield save_pointer(folder, "m-" + "0" * 32, tracked["outs"][0]["md5"], project.root)
     del os.environ[PROJECT_VARIABLE]
     if before is not None:
         os.environ[PROJECT_VARIABLE] = before

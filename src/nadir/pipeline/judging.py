@@ -12,6 +12,7 @@ from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.processes.supervise import run_group
 from nadir.pipeline.storage.cache import materialise
+from nadir.tracking.registry.card import describe
 from nadir.tracking.registry.evaluations import evaluation_folder
 from nadir.tracking.registry.judgements import Judged, judge_version
 from nadir.tracking.registry.versions import Version, resolve_version
@@ -51,7 +52,9 @@ def judge_known(version: Version, root: Path, *, say: Callable[[str], None]) -> 
                 )
         return drawn or ""
 
-    return judge_version(root, version, draw=draw)
+    judged = judge_version(root, version, draw=draw)
+    describe(version, root)  # with the verdict
+    return judged
 
 
 def _redraw(folder: Path, plan_of: Path, md5: str, root: Path, say: Callable[[str], None]) -> str:

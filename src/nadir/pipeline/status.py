@@ -22,7 +22,7 @@ from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.registering import REGISTER
 from nadir.pipeline.storage.cache import weights_place
 from nadir.pipeline.storage.differences import differing_outputs
-from nadir.tracking.lineage import OUTPUT_TAG
+from nadir.tracking.lineage import COPY_TAG, OUTPUT_TAG
 from nadir.tracking.lock_file import output_hash, read_lock, stage_definitions
 from nadir.tracking.registry.remembered import remembered
 from nadir.tracking.registry.versions import (
@@ -246,6 +246,7 @@ def _ask_registry(root: Path, name: str, md5: str | None) -> dict[str, Any]:
     if number is not None:
         tags = client.get_model_version(name, number).tags
         champion = {"version": int(number), "md5": tags.get(OUTPUT_TAG, "")}
+        champion["held"] = COPY_TAG in tags
     found: dict[str, Any] = {"version": None, "aliases": [], "current": False}
     found["champion"] = champion
     if version is not None:
@@ -261,7 +262,7 @@ def _champion(root: Path, told: dict[str, Any] | None) -> dict[str, Any] | None:
     weights: str | None = "missing"
     if told["md5"]:
         try:
-            weights = weights_place(told["md5"], root)
+            weights = weights_place(told["md5"], root, held=told["held"])
         except NadirError:
             weights = None
     return {"version": told["version"], "weights": weights}

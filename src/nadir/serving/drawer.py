@@ -44,6 +44,7 @@ class Drawer:
     def __init__(self, model: Path, *, device: str = "cpu", most_pixels: int | None = None) -> None:
         from nadir.diffusion.samplers import make_sampler
         from nadir.model.load import load_checkpoint_info, load_pipeline
+        from nadir.sampling.generate import generate
         from nadir.sampling.prompt_encodings import PromptEncodings
         from nadir.sampling.prompt_format import PromptFormat
 
@@ -55,6 +56,7 @@ class Drawer:
         self._encodings = PromptEncodings.of(self._pipeline, form, most=_KEPT_PROMPTS)
         factor = self._pipeline.vae_scale_factor
         side = self._pipeline.unet.config.sample_size * factor
+        self._generate = generate  # imported now: a version's code may be gone later
         self.device, self.multiple = device, 2 * factor
         self.sizes = sizes_of(info.training, side, self.multiple, most_pixels)
 
@@ -68,10 +70,7 @@ class Drawer:
         Raises:
             RequestError: The model is broken.
         """
-        from nadir.ground.pages.pictures import with_facts
-        from nadir.sampling.generate import generate
-
-        (drawing,) = generate(
+        (drawing,) = self._generate(
             self._with_sampler(request.sampler),
             [(request.prompt, request.seed)],
             encodings=self._encodings,

@@ -1,8 +1,6 @@
 """A registered version as MLflow serves it: prompts in, pictures out.
 
-A version holds no weights, only DVC's hash of its checkpoint. It is loaded inside a clone of the
-project, the current folder or the one that `NADIR_PROJECT` names, which finds the weights by that
-hash in the workspace, DVC's cache or its remote.
+`serving.weights` says where its weights come from: out of the version, or by DVC.
 
     model = mlflow.pyfunc.load_model("models:/nadir@champion")
     (png,) = model.predict([{"prompt": "1girl, red_hair", "seed": 1}])
@@ -16,11 +14,9 @@ from __future__ import annotations
 
 import base64
 import inspect
-import json
 import logging
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
@@ -31,11 +27,10 @@ from nadir.serving.drawer import Drawer
 from nadir.serving.limits import read_limits
 from nadir.serving.metrics import METRICS_VARIABLE, Metrics, serve_metrics
 from nadir.serving.plain_answers import answer_plainly, require_in_time, scoring_server
+from nadir.serving.weights import weights_folder
 
 if TYPE_CHECKING:
     from nadir.serving.sizes import Size
-
-PROJECT_VARIABLE = "NADIR_PROJECT"
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +41,9 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
         from nadir.compute.devices import pick_device
-        from nadir.ground.workspace import project_root
-        from nadir.pipeline.storage.cache import materialise
 
         self._limits = read_limits(getattr(context, "model_config", None), os.environ)
-        pointer = json.loads(Path(context.artifacts["pointer"]).read_text(encoding="utf-8"))
-        root = project_root(Path(os.environ.get(PROJECT_VARIABLE, ".")))
-        folder = materialise(pointer["md5"], root)
+        folder = weights_folder(context.artifacts)
         self._drawing = threading.Lock()
         self._drawer = Drawer(
             folder, device=str(pick_device("auto")), most_pixels=self._limits.most_pixels

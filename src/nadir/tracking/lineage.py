@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 FINGERPRINT_TAG = "dvc.stage_fingerprint"
 OUTPUT_TAG = "out.md5"
+COPY_TAG = "nadir.copy"
+"""On a version that holds its weights: their precision, `checkpoint` or `fp16`."""
+LICENCE_TAG = "nadir.licence"
+"""On a version: the model's licence, as params.yaml stated it then."""
+MODEL_TAG = "nadir.model_id"
+"""On a version: the logged model whose files it has, which MLflow's database does not keep."""
 
 
 def lineage_tags(

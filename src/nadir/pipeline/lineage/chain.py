@@ -60,6 +60,10 @@ class Chain:
     missing: list[str] = field(default_factory=list)
 
 
+def _weights(version: Version, root: Path) -> str:
+    return weights_place(version.md5, root, held=bool(version.held)) if version.md5 else "missing"
+
+
 def lineage_of(uri: str, root: Path) -> Chain:
     """The chain of a version.
 
@@ -118,7 +122,7 @@ class _Reading:
         facts |= {"name": version.name, "version": version.version, "aliases": version.aliases}
         facts |= {"created": iso(version.created_ms), "weights_md5": version.md5}
         try:
-            facts["weights"] = weights_place(version.md5, self.root) if version.md5 else "missing"
+            facts["weights"] = _weights(version, self.root)
         except NadirError as error:
             raise NotFoundError(f"weights: {error.what}") from error
         if facts["weights"] == "missing":

@@ -41,7 +41,7 @@ def version_rows(root: Path, *, newest: int | None = None) -> list[dict[str, Any
         For each `version`, `aliases`, `created`, `gate` (absolute checks), `judged` (beside the
         champion then), `against` (its version), `metric` (name) and `value` of the metric that
         decides (null where it was not measured), `weights`: `here`, the address of the remote they
-        were sent to, or `not here`.
+        were sent to, `registry` (the version holds them) or `not here`.
 
     Raises:
         NadirError: The registry cannot be asked.
@@ -52,7 +52,8 @@ def version_rows(root: Path, *, newest: int | None = None) -> list[dict[str, Any
     rows = []
     for version in found[:newest]:
         here = bool(version.md5) and cached_whole(version.md5, cache)
-        place = "here" if here else version.tags.get(WEIGHTS_TAG, "not here")
+        there = version.tags.get(WEIGHTS_TAG, "registry" if version.held else "not here")
+        place = "here" if here else there
         rows.append({**_decisive(version, _run(version, client), metric), "weights": place})
     return rows
 
@@ -80,7 +81,8 @@ def version_facts(uri: str, root: Path) -> dict[str, Any]:
     facts |= {"reason": version.tags.get(REASON_TAG), "forced": version.tags.get(FORCED_TAG)}
     facts |= {"run_id": version.run_id, "weights_md5": version.md5, "weights": "not here"}
     try:
-        facts["weights"] = weights_place(version.md5, root) if version.md5 else "missing"
+        place = weights_place(version.md5, root, held=bool(version.held)) if version.md5 else ""
+        facts["weights"] = place or "missing"
     except NadirError as error:
         facts["weights"] = f"unknown: {error.what}"
     with store_faults(root):

@@ -12,6 +12,7 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import link_or_copy
 from nadir.ground.workspace import main_workspace, project_root
+from nadir.pipeline.fingerprint import path_md5
 from nadir.pipeline.storage.cached_damage import drop_damaged_objects, drop_links
 from nadir.pipeline.storage.objects import (
     DIRECTORY,
@@ -24,6 +25,7 @@ from nadir.pipeline.storage.remote import fetch, remote_holds
 from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.versions import Version, resolve_version
 from nadir.tracking.revision import GitError, git
+from nadir.tracking.version_files.held import fetch_held, holds_weights
 
 _STATE_FILES = ("params.yaml", "dvc.yaml", "dvc.lock", "src")
 
@@ -58,7 +60,8 @@ def materialise(md5: str, root: Path, *, version: Version | None = None) -> Path
     """A folder with the files whose DVC directory hash is `md5`, every one read and compared.
 
     The workspace's own checkpoint when it is this one; else `work/models/<md5>`, hard links into
-    DVC's cache, fetched from DVC's remote first where the cache lacks them or holds them damaged.
+    DVC's cache, fetched from DVC's remote first where the cache lacks them or holds them damaged,
+    and last out of a version that holds them itself.
 
     Args:
         md5: Of the folder.
@@ -79,7 +82,7 @@ def materialise(md5: str, root: Path, *, version: Version | None = None) -> Path
     shutil.rmtree(target, ignore_errors=True)
     if not _link_from_cache(md5, cache, target):
         fetch(md5, root, cache)
-        if not _link_from_cache(md5, cache, target):
+        if not (_link_from_cache(md5, cache, target) or _held(version, md5, root, target)):
             raise _nowhere(md5, root, cache, version, damaged=bool(damaged))
     return target
 
@@ -118,19 +121,28 @@ def require_weights(version: Version, root: Path) -> None:
     """Refuse a version whose weights cannot be had: an alias must name something that draws.
 
     Raises:
-        NadirError: They are neither here nor in DVC's remote, or damaged.
+        NadirError: They are neither here nor in the version nor in DVC's remote, or damaged.
     """
     md5 = _named(version, f"models:/{version.name}/{version.version}")
     cache = cache_folder(root)
     if _locked(root) == md5 and not wrong_files(root / artifacts.CHECKPOINT, md5, cache):
         return
     damaged = drop_damaged_objects(md5, root, cache)
-    if not cached_whole(md5, cache) and not remote_holds(md5, root, cache):
+    if cached_whole(md5, cache) or (version.held and holds_weights(version.model_id, root)):
+        return
+    if not remote_holds(md5, root, cache):
         raise _nowhere(md5, root, cache, version, damaged=bool(damaged))
 
 
-def weights_place(md5: str, root: Path) -> Literal["here", "remote", "missing"]:
+def weights_place(
+    md5: str, root: Path, *, held: bool = False
+) -> Literal["here", "registry", "remote", "missing"]:
     """Where the weights of a hash are, by name alone: no file is read.
+
+    Args:
+        md5: Of the folder.
+        root: The project's root.
+        held: Whether the version holds them itself.
 
     Raises:
         NadirError: They are not here, and the remote cannot be asked.
@@ -141,6 +153,8 @@ def weights_place(md5: str, root: Path) -> Literal["here", "remote", "missing"]:
     current = root / artifacts.CHECKPOINT
     if _folder(md5, root).is_dir() or (_locked(root) == md5 and current.is_dir()):
         return "here"
+    if held:
+        return "registry"
     return "remote" if remote_holds(md5, root, cache) else "missing"
 
 
@@ -176,6 +190,13 @@ def _link_from_cache(md5: str, cache: Path, target: Path) -> bool:
     return True
 
 
+def _held(version: Version | None, md5: str, root: Path, target: Path) -> bool:
+    """Bring the very files out of a version that holds them; rounded ones have another hash."""
+    if version is None or not version.held:
+        return False
+    return fetch_held(version.model_id, root, target) and path_md5(target) == md5
+
+
 def _nowhere(
     md5: str, root: Path, cache: Path, version: Version | None, *, damaged: bool
 ) -> NadirError:
@@ -190,6 +211,11 @@ def _nowhere(
 def _way_out(md5: str, root: Path, version: Version | None) -> str:
     if _locked(root) == md5:
         return "`nadir run` makes it again"
+    if version is not None and version.held == "fp16":
+        return (
+            "the version holds them rounded to fp16: draw with it by MLflow "
+            f"(`mlflow models serve -m models:/{version.name}/{version.version}`)"
+        )
     shared = (
         "in the clone that trained it, name a remote that both reach (`dvc remote add --default "
         "NAME URL`) and `nadir run`, which sends the weights there; name the same remote here"

@@ -79,7 +79,7 @@ def needed_objects(root: Path, cache: Path, projects: Iterable[Path] = ()) -> Ne
     whole: set[str] = set()
     for md5 in hashes:
         whole |= {md5, *(objects_of(md5, cache) or {}).values()}
-    lost = [v for v in versions if v.md5 and objects_of(v.md5, cache) is None]
+    lost = [v for v in versions if v.md5 and not v.held and objects_of(v.md5, cache) is None]
     return Needed(frozenset(whole), tuple(versions), revisions, tuple(lost))
 
 

@@ -47,7 +47,7 @@ def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> 
         return True
     remote = default_remote(root)
     git_remote = _git_remote(root, git_name)
-    _say_what_lacks(remote, git_remote, say)
+    _say_what_lacks(remote, git_remote, say, held=bool(current.held))
     versions = [v for v in registered_versions(root) if v.md5]
     shared = remote is not None and not remote.own
     done = True
@@ -72,9 +72,14 @@ def _settings(root: Path) -> tuple[bool | None, str]:
     return wanted, str(name)
 
 
-def _say_what_lacks(remote: Remote | None, git_remote: str, say: Callable[[str], None]) -> None:
+def _say_what_lacks(
+    remote: Remote | None, git_remote: str, say: Callable[[str], None], *, held: bool
+) -> None:
     """One line for people who think that the model is safe elsewhere."""
     lacks = []
+    what = "register: kept on this machine only"
+    if held:  # by the registry
+        what = "register: the weights are in the registry; code and data on this machine only"
     if remote is None:
         lacks.append("no DVC remote is configured (`dvc remote add --default NAME URL`)")
     elif remote.own:
@@ -85,7 +90,7 @@ def _say_what_lacks(remote: Remote | None, git_remote: str, say: Callable[[str],
     if not git_remote:
         lacks.append("no git remote (`git remote add origin URL`)")
     if lacks:
-        say(f"register: kept on this machine only: {'; '.join(lacks)}")
+        say(f"{what}: {'; '.join(lacks)}")
 
 
 def _send_weights(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import read_json
 from nadir.ground.workspace import project_root
-from nadir.tracking.lineage import OUTPUT_TAG, lineage_tags
+from nadir.tracking.lineage import lineage_tags
 from nadir.tracking.lock_file import output_hash
 from nadir.tracking.registry.aliases import point
 from nadir.tracking.registry.evaluations import keep_current
@@ -38,13 +35,15 @@ from nadir.tracking.revision import save_experiment
 from nadir.tracking.runs.journal import catch_up
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
+from nadir.tracking.version_files.making import make_logged_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlflow import MlflowClient
 
 # On a version from its making until its aliases are set: a kill between the two is made good.
 _PENDING_TAG = "nadir.aliases_pending"
-MODEL_CODE = Path(__file__).parents[2] / "serving/model_code.py"
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,9 @@ class Registration:
 def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "") -> Registration:
     """Give the current checkpoint a model version, unless it has one.
 
-    The version is a pointer: DVC's hash of the checkpoint and code that fetches it by that hash,
-    because DVC keeps the weights already. A new version becomes `challenger`, and `champion` when
-    there is none yet and the gate says `promote`.
+    By `register.weights` the version holds the checkpoint and the code that draws with it, or
+    DVC's hash of the checkpoint. A new version becomes `challenger`, and `champion` when there is
+    none yet and the gate says `promote`.
 
     Args:
         root: The project's root.
@@ -136,20 +135,14 @@ def _create(
     )
     set_tags(client, run_id, tags)
     _ensure_model(client, name)
-    run = client.get_run(run_id)
-    model = client.create_logged_model(
-        run.info.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="pointer"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        saved = _save_pointer(Path(folder), model.model_id, tags[OUTPUT_TAG], root)
-        client.log_model_artifacts(model.model_id, str(saved))
-    client.finalize_logged_model(model.model_id, "READY")
+    # Whole in the store before there is a version of it.
+    model, held = make_logged_model(client, name, run_id, tags, root)
     # Tags travel in the same call, so no version ever exists without the ones it is found by.
     client.create_model_version(
         name,
         source=model.artifact_location,
         run_id=run_id,
-        tags={**tags, _PENDING_TAG: "true"},
+        tags={**tags, **held, _PENDING_TAG: "true"},
         model_id=model.model_id,
     )
 
@@ -168,36 +161,6 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
         # Another machine was quicker.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _save_pointer(folder: Path, model_id: str, md5: str, root: Path) -> Path:
-    """An MLflow model whose only weight is a hash."""
-    import mlflow.pyfunc
-    from mlflow.models import Model
-
-    pointer = folder / "pointer.json"
-    write_json(pointer, {"path": str(artifacts.CHECKPOINT), "md5": md5})
-    for name in ("mlflow.pyfunc", "mlflow.models"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # advice that no user here can follow
-    mlflow.pyfunc.save_model(
-        str(folder / "model"),
-        python_model=str(MODEL_CODE),
-        artifacts={"pointer": str(pointer)},
-        pip_requirements=_requirements(root),
-        mlflow_model=Model(model_id=model_id),
-    )
-    return folder / "model"
-
-
-def _requirements(root: Path) -> list[str]:
-    """The locked dependencies; the package itself is the clone's, for no index has it."""
-    import mlflow
-
-    lock = root / "requirements.lock"
-    lines = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
-    return [line for line in lines if "==" in line and not line.lstrip().startswith("#")] or [
-        f"mlflow=={mlflow.__version__}"
-    ]
 
 
 def _set_aliases(client: MlflowClient, version: Version, verdict: str, flow_run_id: str) -> Version:

@@ -11,7 +11,7 @@ from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import waiting_lock
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
-from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
+from nadir.tracking.lineage import COPY_TAG, FINGERPRINT_TAG, MODEL_TAG, OUTPUT_TAG
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ class Version:
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     created_ms: int = 0
+
+    @property
+    def held(self) -> str:
+        """Precision of the weights that it holds itself; "" of a pointer to DVC's."""
+        return self.tags.get(COPY_TAG, "")
+
+    @property
+    def model_id(self) -> str:
+        """MLflow's id of the logged model whose files it has; "" of early versions."""
+        return self.tags.get(MODEL_TAG, "")
 
 
 def model_name(root: Path) -> str:

@@ -25,7 +25,11 @@ _REMEMBERED_S = 60.0
 # MLflow's own defaults are 7 retries of 120 s each with 4 minutes between them, for every call.
 # What is set already stays.
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-_LIMITS = {_RETRIES: "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_LIMITS = {_RETRIES: "2", _TIMEOUT: "30"}
+# A server that hands files on to its own store answers when it has done so. What is slower than
+# this is called away.
+_SLOWEST_BYTES_A_SECOND = 4_000_000
 _GATEWAY = {502, 503, 504}
 _LOGIN = re.compile(r"(?<=://)[^/]*@")
 
@@ -37,6 +41,25 @@ def bound_waits() -> None:
     """Make every call of MLflow's client give up within seconds, unless the environment says so."""
     for name, value in _LIMITS.items():
         os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def time_to_send(size: int) -> Iterator[None]:
+    """Inside the block, MLflow's client waits for an answer as long as a file of this size takes.
+
+    Args:
+        size: Bytes.
+    """
+    before = os.environ.get(_TIMEOUT, "")
+    needed = size // _SLOWEST_BYTES_A_SECOND
+    if not before.isdecimal() or int(before) >= needed:
+        yield
+        return
+    os.environ[_TIMEOUT] = str(needed)
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = before
 
 
 def await_answer(
