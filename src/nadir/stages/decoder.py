@@ -56,7 +56,7 @@ def _tune(params: DecoderParams) -> dict[str, Any]:
     folder = _own_folder(fingerprint)
     vae = load_vae(artifacts.BASE).to(pick_device(read_section("compute", ComputeParams).device))
     dtype = stored_precision(artifacts.BASE / "vae")
-    facts = fit(vae, params, _data(), folder=folder, fingerprint=fingerprint, dtype=dtype)
+    facts = fit(vae, params, decoder_data(), folder=folder, fingerprint=fingerprint, dtype=dtype)
     with atomic_folder(artifacts.DECODER) as new:
         write_decoder(vae, new, dtype)
         write_json(new / _FACTS, facts)
@@ -65,7 +65,7 @@ def _tune(params: DecoderParams) -> dict[str, Any]:
     return facts
 
 
-def _data() -> DecoderData:
+def decoder_data() -> DecoderData:
     """The images that have a bucket, and how one is opened, as for `encode`."""
     import pyarrow as pa
 
