@@ -48,12 +48,11 @@ def test_before_and_after_are_measured_and_again_the_same(project: Path, tmp_pat
     # After as many steps, from clean pictures and from more JPEG, from the same weights.
     assert len({numbers[f"psnr_{when}"] for when in ("before", "after", "jpeg")}) == 3
     results = Results({(DECODER, 0): {DECODER: found}}, (0,))
-    for name in ("before", "after"):
+    for name in ("before", "after", "jpeg"):
         own, drawn = numbers["blockiness_pictures"], numbers[f"blockiness_{name}"]
         assert numbers[f"grid_{name}"] == abs(drawn - own)
     assert effects.decoder_grid(results) == [numbers["grid_before"] - numbers["grid_after"]]
-    gained = numbers["psnr_after"] - numbers["psnr_before"]
-    assert effects.decoder_pictures(results) == [gained]
+    assert effects.decoder_control(results) == [numbers["grid_jpeg"] - numbers["grid_after"]]
     assert figures.draw("decoder", results, tmp_path / "decoder.png", [])
 
 

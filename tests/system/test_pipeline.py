@@ -22,7 +22,7 @@ pytestmark = pytest.mark.story
 
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
-    "latent_statistics", "train", "evaluate",
+    "latent_statistics", "decoder", "train", "evaluate",
 ]  # fmt: skip
 
 

@@ -194,9 +194,9 @@ def _canvas(axes: Any, results: Results, _: Sequence[float]) -> None:
 
 def _decoder(axes: Any, results: Results, _: Sequence[float]) -> None:
     labels = {
-        "fine-tuned on clean pictures": "after",
+        "then clean pictures": "after",
         "learnt from JPEG": "before",
-        "from JPEG, as many steps more": "jpeg",
+        "then more JPEG": "jpeg",
     }
     numbers = {
         title: results.number(DECODER, f"blockiness_{name}", DECODER)
@@ -205,8 +205,8 @@ def _decoder(axes: Any, results: Results, _: Sequence[float]) -> None:
     _bars_of(axes, numbers)
     own = statistics.mean(results.number(DECODER, "blockiness_pictures", DECODER))
     axes.axvline(own, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="blockiness of decoded pictures (dotted: their originals')")
-    axes.set_title("Does fine-tuning the decoder remove JPEG's grid?")
+    axes.set(xlabel="blockiness (1: none; dotted: of the originals)", xlim=(1, None))
+    axes.set_title("What the decoder draws of JPEG's grid")
 
 
 def _sigma(sigma: float) -> str:
