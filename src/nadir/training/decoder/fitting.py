@@ -13,6 +13,7 @@ from nadir.model.sdxl.hashing import encoder_hash
 from nadir.training.decoder.crops import Crops
 from nadir.training.decoder.measuring import Reconstruction, reconstruct
 from nadir.training.decoder.tuning import DecoderTuner
+from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.state import CheckpointStore
 from nadir.training.stop_request import StopRequest, exclusive
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from nadir.config.decoder import DecoderParams
 
-_STATES, LOCK = "states", "lock"
+_STATES = "states"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def fit(
     """
     encoder = encoder_hash(vae)
     with (
-        exclusive(folder / LOCK),
+        exclusive(folder / TRAINER_LOCK),
         StopRequest() as stop,
         Crops(data.train(), data.open_row, params, workers=data.workers) as crops,
     ):
