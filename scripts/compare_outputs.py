@@ -120,6 +120,7 @@ OUTPUTS = (
     Output("reports/training.json", document, ("name",), DIGITS),
     Output("models/checkpoint/nadir.json", document, ("name",)),
     Output("models/checkpoint/unet/*.safetensors", tensors, ("name",)),
+    Output("models/checkpoint/vae/*.safetensors", tensors, ("name",)),
     Output("reports/evaluation.json", document, ("name",)),
     Output("reports/evaluation.parquet", parquet, ("cfg_scale", "prompt_id", "seed", "metric")),
     Output("reports/samples/*.png", picture, ("name",)),

@@ -18,11 +18,13 @@ import pytest
 from mlflow import MlflowClient
 from tests.system.conftest import Project
 
+from nadir.config.edit import set_values
+
 pytestmark = pytest.mark.story
 
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
-    "latent_statistics", "train", "evaluate",
+    "latent_statistics", "decoder", "train", "evaluate",
 ]  # fmt: skip
 
 
@@ -90,6 +92,26 @@ def test_a_second_run_executes_ingest_alone_and_registers_nothing(project: Proje
     assert (project.folder / "dvc.lock").read_bytes() == lock
     done = project.run("dvc", "status", "--json")
     assert set(json.loads(done.stdout)) == {"ingest"}
+
+
+def test_a_fine_tuned_decoder_is_published_without_training_again(project: Project) -> None:
+    folder = project.folder / "models/checkpoint"
+    weights = [f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae")]
+    before = [(folder / name).read_bytes() for name in weights]
+    on = ["decoder.steps=2", "decoder.crop_px=32", "decoder.measured_images=2"]
+    set_values(on, project.folder / "params.yaml")
+    done = project.run("dvc", "repro", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finished before; publishing that result again" in done.stdout
+    for stage in ("encode", "latent_statistics"):
+        assert f"Running stage '{stage}'" not in done.stdout
+    after = [(folder / name).read_bytes() for name in weights]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+    facts = json.loads((project.folder / "models/decoder/decoder.json").read_text("utf-8"))
+    assert facts["heldout"]["blockiness_before"] != facts["heldout"]["blockiness_after"]
+    project.git("checkout", "params.yaml")
+    assert project.run("dvc", "repro", "train").returncode == 0
+    assert [(folder / name).read_bytes() for name in weights] == before
 
 
 def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: Project) -> None:

@@ -130,11 +130,12 @@ def test_a_pipelines_run_is_closed_with_durations_tags_and_files(
         "FAILED",
         tags={"nadir.failed_stage": "train"},
         durations={"train": 12.5},
+        numbers={"decoder/blockiness_after": 1.25},
         files=(project.root / "params.yaml", project.root / "no-such-file"),
     )
     run = client.get_run(run_id)
     assert run.info.status == "FAILED"
-    assert run.data.metrics == {"stage_seconds/train": 12.5}
+    assert run.data.metrics == {"stage_seconds/train": 12.5, "decoder/blockiness_after": 1.25}
     assert run.data.tags["nadir.failed_stage"] == "train"
     assert [file.path for file in client.list_artifacts(run_id)] == ["params.yaml"]
 

@@ -13,6 +13,7 @@ from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock, stage_definitions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -40,15 +41,17 @@ def stage_fingerprint(stage: str, root: Path, *, published: bool = False) -> str
     """
     definition = _definition(stage, root)
     outputs = output_hashes(read_lock(root))
-    deps = {path: outputs.get(path) or path_md5(root / path) for path in definition.get("deps", [])}
+    paths = _counted(definition.get("deps", []), published=published)
+    deps = {path: outputs.get(path) or path_md5(root / path) for path in paths}
     params = _params(definition.get("params", []), root, stage)
-    return _hash(definition["cmd"], deps, params, published=published)
+    return _hash(definition["cmd"], deps, params)
 
 
 def entry_fingerprint(entry: dict[str, Any], *, published: bool = False) -> str:
     """The same hash, from a stage's entry in `dvc.lock`."""
-    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    return _hash(entry["cmd"], deps, entry.get("params", {}), published=published)
+    md5s = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    deps = {path: md5s[path] for path in _counted(md5s, published=published)}
+    return _hash(entry["cmd"], deps, entry.get("params", {}))
 
 
 def path_md5(path: Path) -> str:
@@ -73,9 +76,12 @@ def folder_listing(path: Path) -> str:
     return json.dumps(entries, sort_keys=True)
 
 
-def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any], *, published: bool) -> str:
-    if not published:
-        deps = {path: md5 for path, md5 in deps.items() if path not in _PUBLISHED_WITH}
+def _counted(paths: Iterable[str], *, published: bool) -> list[str]:
+    """The dependencies that are part of a fingerprint."""
+    return [path for path in paths if published or path not in _PUBLISHED_WITH]
+
+
+def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
     return canonical_hash({"cmd": cmd, "deps": deps, "params": _shaping(params)})
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nadir.pipeline.processes.process import StageResult
     from nadir.tracking.registry.registration import Registration
 
-_VALIDATE = "validate"
+_VALIDATE, _DECODER = "validate", "decoder"
 _TAG_CHARACTERS = 5000
 
 
@@ -28,6 +28,8 @@ def close_in_mlflow(
     root: Path,
 ) -> None:
     """Close the run with tags, durations, parameters and lock file; a failed one keeps its log.
+
+    A decoder that was trained adds what it is worth, as `decoder/blockiness_after`.
 
     Args:
         run_id: The pipeline's run.
@@ -56,6 +58,7 @@ def close_in_mlflow(
         status,
         tags=tags,
         durations={name: r.duration_s for name, r in results.items() if r.duration_s},
+        numbers=_decoder(results),
         files=(root / "params.yaml", root / "dvc.lock", *_validation(results, root), *log),
         root=root,
     )
@@ -67,3 +70,11 @@ def _validation(results: Mapping[str, StageResult], root: Path) -> tuple[Path, .
     if result is None or result.state == "unchanged":
         return ()
     return root / artifacts.VALIDATION_PAGE, root / artifacts.VALIDATION
+
+
+def _decoder(results: Mapping[str, StageResult]) -> dict[str, float]:
+    """What the decoder was before and after this run trained it."""
+    facts = results[_DECODER].facts if _DECODER in results else {}
+    if not facts.get("steps"):
+        return {}
+    return {f"{_DECODER}/{k}": float(v) for k, v in facts.items() if isinstance(v, int | float)}

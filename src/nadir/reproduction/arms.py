@@ -20,6 +20,8 @@ MIN_SNR_FORMS = ("none", "min_snr", "min_snr_snr0_one", "soft_min_snr")
 MAIN, V_STOCK, EPSILON = "v_zero_terminal", "v_stock", "epsilon_stock"
 UNWEIGHTED, SCALAR, NOISY = "tags_unweighted", "scalar_latents", "noisy_tags"
 UPTRAINED, SCRATCH = "uptrained", "scratch_short"
+DECODER = "decoder"
+"""The arm without a U-Net, and its measure."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Size:
         vae_steps: Training steps of the autoencoder.
         drawing_steps: Sampling steps.
         noises: Noises per prompt.
+        decoder_steps: Of each training of the VAE's decoder.
     """
 
     images: int = 1000
@@ -45,6 +48,7 @@ class Size:
     vae_steps: int = 60
     drawing_steps: int = 10
     noises: int = 4
+    decoder_steps: int = 400
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Arm:
         measures: Names that `measuring` knows.
         short: Whether it makes `Size.short_steps` steps only.
         parent: Arm whose network it starts from; None starts from scratch.
+        network: Whether a U-Net is trained; else the measure is all there is.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Arm:
     measures: tuple[str, ...] = (USUAL,)
     short: bool = False
     parent: str | None = None
+    network: bool = True
 
     def steps(self, size: Size) -> int:
         """Training steps."""
@@ -109,6 +115,7 @@ _ARMS = (
     Arm(UPTRAINED, "uptrained from epsilon", short=True, parent=EPSILON),
     Arm(SCRATCH, "from scratch, as few steps", short=True),
     Arm(NOISY, "three tags of ten wrong", dataset="noisy", measures=(USUAL, "cfg")),
+    Arm(DECODER, "decoder fine-tuned", measures=(DECODER,), network=False),
 )
 ARMS = {arm.name: arm for arm in _ARMS}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError
 from nadir.reproduction.arms import (
     CANVAS_SIGMAS,
+    DECODER,
     EPSILON,
     MAIN,
     MIN_SNR_FORMS,
@@ -42,8 +43,7 @@ class Claim:
         number: Of the claim; a claim may be measured in two ways.
         name: What `--claims` takes.
         text: The claim.
-        source: `effects`, `calculations` or `computations`, and the function there; empty when
-            nothing is measured.
+        source: `effects`, `calculations` or `computations`, and the function there.
         measured: What the value is: above 0 where the claim holds.
         least: The smallest value that would matter; 0 where any counts.
         needs: Measures by arm; a parent is trained as well.
@@ -195,8 +195,16 @@ CLAIMS: tuple[Claim, ...] = (
         "change of the text states by a tag in the third chunk, less that with one chunk",
     ),
     Claim(
-        19, "decoder", "Fine-tuning the decoder alone removes traces of JPEG", "",
-        "needs a stage that trains the decoder",
+        19, "decoder", "Fine-tuning the decoder alone removes traces of JPEG",
+        "effects.decoder_grid",
+        "distance of the blockiness of decoded pictures from their originals': before less after",
+        0.05, {DECODER: (DECODER,)}, "decoder",
+    ),
+    Claim(
+        19, "decoder_control", "Clean pictures do it, not the further steps",
+        "effects.decoder_control",
+        "the same distance: after as many steps more of JPEG less after clean pictures",
+        0.05, {DECODER: (DECODER,)},
     ),
     Claim(
         22, "leak_formula", "The share of the mean that is trusted follows τ²/(τ² + σ²/N)",

@@ -32,7 +32,10 @@ _ROOMS = ("diffusion", "data", "heldout", "model", "sampling", "synthetic", "tra
 def code_hash() -> str:
     """Of all that makes data, trains and measures; other code leaves results as they are."""
     package = Path(nadir.__file__).parent
-    own = [package / "reproduction" / name for name in ("data.py", "dataset.py", "measuring.py")]
+    own = [
+        package / "reproduction" / name
+        for name in ("data.py", "dataset.py", "decoder.py", "measuring.py")
+    ]
     rooms = [path for room in _ROOMS for path in (package / room).rglob("*.py")]
     files = sorted([*own, *rooms])
     return canonical_hash([[str(p.relative_to(package)), file_hash(p)] for p in files])

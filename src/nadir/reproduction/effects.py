@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nadir.reproduction.arms import (
     CFG_SCALES,
+    DECODER,
     EPSILON,
     MAIN,
     NOISY,
@@ -117,3 +118,19 @@ def best_scales(results: Results, arm: str) -> list[float]:
 def channel_scaling(results: Results) -> list[float]:
     """Held-out x0 error with one factor for all channels, less that with their own statistics."""
     return results.differences((SCALAR, USUAL), (MAIN, USUAL), "loss_mean")
+
+
+def decoder_grid(results: Results) -> list[float]:
+    """How much nearer blockiness comes to the pictures' own by fine-tuning the decoder."""
+    return _differences(results, "grid_before", "grid_after")
+
+
+def decoder_control(results: Results) -> list[float]:
+    """The same beside as many further steps of JPEG, which start from the same weights."""
+    return _differences(results, "grid_jpeg", "grid_after")
+
+
+def _differences(results: Results, first: str, second: str) -> list[float]:
+    """Of two numbers of the decoder's arm, by seed."""
+    pairs = [results.number(DECODER, name, DECODER) for name in (first, second)]
+    return [one - other for one, other in zip(*pairs, strict=True)]

@@ -12,6 +12,7 @@ from nadir.reproduction.arms import (
     ARMS,
     CANVAS_SIGMAS,
     CFG_SCALES,
+    DECODER,
     EPSILON,
     MAIN,
     MIN_SNR_FORMS,
@@ -191,6 +192,23 @@ def _canvas(axes: Any, results: Results, _: Sequence[float]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
+def _decoder(axes: Any, results: Results, _: Sequence[float]) -> None:
+    labels = {
+        "then clean pictures": "after",
+        "learnt from JPEG": "before",
+        "then more JPEG": "jpeg",
+    }
+    numbers = {
+        title: results.number(DECODER, f"blockiness_{name}", DECODER)
+        for title, name in labels.items()
+    }
+    _bars_of(axes, numbers)
+    own = statistics.mean(results.number(DECODER, "blockiness_pictures", DECODER))
+    axes.axvline(own, color="black", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="blockiness (1: none; dotted: of the originals)", xlim=(1, None))
+    axes.set_title("What the decoder draws of JPEG's grid")
+
+
 def _sigma(sigma: float) -> str:
     return "∞" if math.isinf(sigma) else f"{sigma:g}"
 
@@ -242,4 +260,5 @@ _FIGURES: dict[str, Callable[[Any, Results, Sequence[float]], None]] = {
     "uptraining": _uptraining,
     "cfg": _cfg,
     "canvas": _canvas,
+    "decoder": _decoder,
 }

@@ -78,7 +78,7 @@ def write_page(reproduction: Reproduction, folder: Path, *, command: str) -> Pat
             _method(reproduction),
             _table(findings),
             *(_picture(found) for found in findings if found.claim.name in drawn),
-            _arms(reproduction, results),
+            *([_arms(reproduction, results)] if _networks(reproduction) else []),
         ]
     )  # fmt: skip
     page = folder / PAGE
@@ -88,8 +88,6 @@ def write_page(reproduction: Reproduction, folder: Path, *, command: str) -> Pat
 
 def _find(claim: Claim, reproduction: Reproduction, results: Results) -> Finding:
     """The values of a claim and what follows from them."""
-    if not claim.source:
-        return Finding(claim, [], "not measured")
     room, name = claim.source.split(".")
     function = getattr(importlib.import_module(f"nadir.reproduction.{room}"), name)
     if room != "effects":
@@ -177,7 +175,9 @@ def _method(reproduction: Reproduction) -> str:
         f"{size.batch} pictures ({size.short_steps} for the arms of uptraining), {seeds} seeds, "
         f"drawn at CFG 3.5 in {size.drawing_steps} Euler steps. All arms share the latents and "
         "differ in what their name says. The ladder asks for five backgrounds from black to white; "
-        "its error is the root mean square of drawn less asked luminance.\n\n"
+        "its error is the root mean square of drawn less asked luminance. The claims of the "
+        "decoder have a VAE of their own with eight pixels a latent, whose decoder first learns "
+        f"from JPEG of quality 10; {size.decoder_steps} steps each.\n\n"
         "A value is above 0 where the claim holds; its 95 % interval is over seeds, or over "
         "draws, buckets or pictures where nothing is trained, and from the least to the greatest "
         "value where chance has no part. A rule gives the verdict: *seen* "
@@ -217,7 +217,7 @@ def _picture(found: Finding) -> str:
 
 def _arms(reproduction: Reproduction, results: Results) -> str:
     """Every trained arm with the mean and the standard deviation of its seeds."""
-    names = list(dict.fromkeys(job.arm.name for job in reproduction.jobs))
+    names = _networks(reproduction)
     head = ["arm", "seeds", *_METRICS.values()]
     rows = ["| " + " | ".join(head) + " |", "|---|---:|" + "---:|" * len(_METRICS)]
     for name in names:
@@ -228,6 +228,11 @@ def _arms(reproduction: Reproduction, results: Results) -> str:
             seeds = 0
         rows.append("| " + " | ".join([ARMS[name].title, str(seeds), *cells]) + " |")
     return "## The arms\n\nMean ± standard deviation over seeds.\n\n" + "\n".join(rows)
+
+
+def _networks(reproduction: Reproduction) -> list[str]:
+    """The arms that train a U-Net."""
+    return list(dict.fromkeys(job.arm.name for job in reproduction.jobs if job.arm.network))
 
 
 def _cell(results: Results, arm: Arm, metric: str) -> str:

@@ -162,7 +162,7 @@ class Reproduction:
         return known.get(name, known.get(name.partition("_")[0], 0.0))
 
     def _is_trained(self, job: Job) -> bool:
-        return (self.place.folder(job) / CHECKPOINT).is_dir()
+        return not job.arm.network or (self.place.folder(job) / CHECKPOINT).is_dir()
 
     def _known_costs(self) -> dict[str, float]:
         """Mean seconds of a training step, and of a measure by its name and by its kind."""
@@ -193,7 +193,9 @@ class Reproduction:
             for measure, values in found.items()
             for name, value in values["numbers"].items()
         }
-        params = {"arm": job.arm.name, "seed": job.seed, "steps": job.arm.steps(self.place.size)}
+        size = self.place.size
+        steps = job.arm.steps(size) if job.arm.network else size.decoder_steps
+        params = {"arm": job.arm.name, "seed": job.seed, "steps": steps}
         params |= dict(setting.split("=", 1) for setting in job.arm.settings)
         record_arm(
             self.place.root, key=self.place.key(job), name=job.name, params=params, metrics=metrics

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground import artifacts
 from nadir.ground.files import canonical_hash, read_json_object, write_json
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
-from nadir.reproduction.arms import ARMS, Arm, Job, Size
+from nadir.reproduction.arms import ARMS, DECODER, Arm, Job, Size
 from nadir.reproduction.data import code_hash, data_hash, data_project, link_base
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_job(place: Place, job: Job, *, say: Callable[[str], None]) -> dict[str, 
     folder = place.folder(job)
     if job.arm.parent and not (place.folder(_parent(job)) / CHECKPOINT).is_dir():
         run_job(place, _parent(job), say=say)
-    if not (folder / CHECKPOINT).is_dir():
+    if job.arm.network and not (folder / CHECKPOINT).is_dir():
         seconds = _train(place, job, folder)
         _note_cost(folder, "train", seconds)
         say(f"{job.name}: trained {job.arm.steps(place.size)} steps in {seconds:.0f} s")
@@ -106,19 +106,28 @@ def _parent(job: Job) -> Job:
 
 def _measured(place: Place, job: Job, name: str, say: Callable[[str], None]) -> dict[str, Any]:
     from nadir.compute.threads import one_thread
-    from nadir.reproduction.measuring import measure
 
     folder = place.folder(job)
     file = folder / "measures" / f"{name}.json"
     if not file.is_file():
         begin = time.monotonic()
         with one_thread():
-            # The real pictures are the clean ones, whatever an arm was told of them.
-            found = measure(place.data("clean"), folder / CHECKPOINT, name)
+            found = _measure(place, job, name)
         _note_cost(folder, name, time.monotonic() - begin)
         write_json(file, found)
         say(f"{job.name}: {name} in {time.monotonic() - begin:.0f} s")
     return read_json_object(file)
+
+
+def _measure(place: Place, job: Job, name: str) -> dict[str, Any]:
+    from nadir.reproduction.decoder import traces_of_jpeg
+    from nadir.reproduction.measuring import measure
+
+    # The real pictures are the clean ones, whatever an arm was told of them.
+    data = place.data("clean")
+    if name == DECODER:
+        return traces_of_jpeg(data, seed=job.seed, steps=place.size.decoder_steps)
+    return measure(data, place.folder(job) / CHECKPOINT, name)
 
 
 def _train(place: Place, job: Job, folder: Path) -> float:

@@ -11,13 +11,15 @@ from nadir.config.reader import read_section
 from nadir.ground import artifacts
 from nadir.ground.events import emit, say
 from nadir.ground.files import atomic_folder, write_json
-from nadir.ground.workspace import work_folder
+from nadir.ground.locks import is_held
+from nadir.ground.workspace import main_workspace, work_folder
 from nadir.stages.runner import run
+from nadir.training.run_files import TRAINER_LOCK
 
 if TYPE_CHECKING:
     from nadir.training.decoder.fitting import DecoderData
 
-_FACTS = "decoder.json"
+_FACTS, _WORK = "decoder.json", "decoder"
 
 
 def work() -> None:
@@ -31,6 +33,7 @@ def work() -> None:
     if params.steps:
         facts = _tune(params)
     else:
+        _drop_states(but="")
         facts = {"steps": 0}
         with atomic_folder(artifacts.DECODER) as new:
             write_json(new / _FACTS, facts)
@@ -53,10 +56,11 @@ def _tune(params: DecoderParams) -> dict[str, Any]:
     from nadir.training.decoder.fitting import fit
 
     fingerprint = stage_fingerprint("decoder", Path.cwd())
-    folder = _own_folder(fingerprint)
+    _drop_states(but=fingerprint)
+    folder = work_folder(_WORK) / fingerprint
     vae = load_vae(artifacts.BASE).to(pick_device(read_section("compute", ComputeParams).device))
     dtype = stored_precision(artifacts.BASE / "vae")
-    facts = fit(vae, params, _data(), folder=folder, fingerprint=fingerprint, dtype=dtype)
+    facts = fit(vae, params, decoder_data(), folder=folder, fingerprint=fingerprint, dtype=dtype)
     with atomic_folder(artifacts.DECODER) as new:
         write_decoder(vae, new, dtype)
         write_json(new / _FACTS, facts)
@@ -65,7 +69,7 @@ def _tune(params: DecoderParams) -> dict[str, Any]:
     return facts
 
 
-def _data() -> DecoderData:
+def decoder_data() -> DecoderData:
     """The images that have a bucket, and how one is opened, as for `encode`."""
     import pyarrow as pa
 
@@ -88,16 +92,11 @@ def _data() -> DecoderData:
     )
 
 
-def _own_folder(fingerprint: str) -> Path:
-    """Where the states of this training lie; those of others go, unless one is still running."""
-    from nadir.ground.locks import is_held
-    from nadir.training.decoder.fitting import LOCK
-
-    every = work_folder("decoder")
-    for folder in every.iterdir():
-        if folder.name != fingerprint and not is_held(folder / LOCK):
+def _drop_states(*, but: str) -> None:
+    """Remove the states of other trainings than this, unless one is still running."""
+    for folder in (main_workspace() / "work" / _WORK).glob("*"):
+        if folder.name != but and not is_held(folder / TRAINER_LOCK):
             shutil.rmtree(folder, ignore_errors=True)
-    return every / fingerprint
 
 
 def _tell(facts: dict[str, Any]) -> None:

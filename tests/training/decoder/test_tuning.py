@@ -15,6 +15,7 @@ from nadir.ground.errors import NadirError
 from nadir.model.checkpoint.decoder_weights import decoder_parameters
 from nadir.model.sdxl.autoencoder import tensor_to_images
 from nadir.model.sdxl.hashing import encoder_hash, tensors_hash
+from nadir.training.decoder.fitting import fit
 from nadir.training.decoder.measuring import reconstruct
 from nadir.training.decoder.tuning import DecoderTuner
 from nadir.training.state import CheckpointStore
@@ -208,3 +209,24 @@ def test_settings_without_sense_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=text):
         changed(params, **changes)
+
+
+def test_a_crop_that_is_no_whole_number_of_latents_is_one_error(
+    params: DecoderParams, tmp_path: Path
+) -> None:
+    vae = AutoencoderKL(
+        block_out_channels=[4] * 5,
+        down_block_types=["DownEncoderBlock2D"] * 5,
+        up_block_types=["UpDecoderBlock2D"] * 5,
+        norm_num_groups=4,
+    )
+    data: Any = None
+    with pytest.raises(NadirError, match="a crop of 24 pixels is not a whole number"):
+        fit(
+            vae,
+            changed(params, crop_px=24),
+            data,
+            folder=tmp_path,
+            fingerprint="f",
+            dtype=torch.float32,
+        )

@@ -18,7 +18,7 @@ from nadir.ground import artifacts
 from nadir.ground.events import Progress, say
 from nadir.ground.files import canonical_hash, file_hash
 from nadir.heldout.images import load_heldout
-from nadir.model.load import load_checkpoint_info, load_pipeline
+from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
 from nadir.sampling.decode import decode, pixel_array
 from nadir.sampling.prompt_encodings import PromptEncodings
 from nadir.sampling.prompt_format import PromptFormat
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.heldout.images import HeldOutImage
-    from nadir.model.load import LatentScaling
 
 _SAME_PIXELS = 0.05
 """Root mean square between two renderings of a latent (0-1): above it the VAEs differ."""
+_SAME_LATENTS = 0.05
+"""Likewise between two encodings of a picture, in units of the U-Net's input."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ def _same_vae(
     holdout: Sequence[HeldOutImage],
     project: Path,
 ) -> bool:
-    """Whether the model's VAE renders the project's latents as the base's does."""
+    """Whether the model's VAE renders the project's latents as the base's does, or encodes alike.
+
+    The second is so where the decoder alone was fine-tuned.
+    """
     if not holdout:
         return True
     latents_NCHW = holdout[0].latents_CHW[None]
@@ -148,11 +152,23 @@ def _same_vae(
     vae = AutoencoderKL.from_pretrained(
         project / artifacts.BASE, subfolder="vae", use_safetensors=True, local_files_only=True
     )
-    wanted = (vae.decode(latents_NCHW).sample[0].numpy() + 1) / 2
+    pixels_NCHW = vae.decode(latents_NCHW).sample.clamp(-1, 1)
+    wanted = (pixels_NCHW[0].numpy() + 1) / 2
     drawn = _rendered(pipeline, scaling, latents_NCHW)
     if drawn.shape != wanted.shape:
         return False
-    return bool(np.sqrt(np.mean((drawn - wanted.clip(0, 1)) ** 2)) < _SAME_PIXELS)
+    if np.sqrt(np.mean((drawn - wanted) ** 2)) < _SAME_PIXELS:
+        return True
+    encoded_NCHW = scaling.normalise(vae.encode(pixels_NCHW).latent_dist.mean)
+    error_NCHW = _encoded(pipeline, pixels_NCHW) - encoded_NCHW
+    return float(error_NCHW.square().mean().sqrt()) < _SAME_LATENTS
+
+
+def _encoded(pipeline: StableDiffusionXLPipeline, pixels_NCHW: torch.Tensor) -> torch.Tensor:
+    """What the model's VAE makes of pictures in [-1, 1], as its U-Net takes it."""
+    vae = pipeline.vae
+    mean_NCHW = vae.encode(pixels_NCHW.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu()
+    return LatentScaling.from_vae_config(vae.config).normalise(mean_NCHW)
 
 
 def _rendered(

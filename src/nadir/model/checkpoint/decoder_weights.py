@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from diffusers import AutoencoderKL
 
-WEIGHTS, FACTS = "decoder.safetensors", "decoder.json"
-"""What the folder of a decoder holds; without weights the base's decoder is kept."""
+WEIGHTS = "decoder.safetensors"
+"""In the folder of a decoder; without it the base's decoder is kept."""
 
 
 def decoder_parameters(vae: AutoencoderKL) -> dict[str, torch.nn.Parameter]:

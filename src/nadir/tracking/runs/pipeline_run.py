@@ -122,6 +122,7 @@ def finish_pipeline_run(
     *,
     tags: Mapping[str, str],
     durations: Mapping[str, float],
+    numbers: Mapping[str, float] | None = None,
     files: tuple[Path, ...] = (),
     root: Path | None = None,
 ) -> None:
@@ -132,12 +133,14 @@ def finish_pipeline_run(
         status: What became of the pipeline.
         tags: Tags to set.
         durations: Seconds by stage; logged as `stage_seconds/<stage>`.
+        numbers: Further metrics by name.
         files: Files to keep with the run; missing ones are passed over.
         root: The project's root.
     """
     client = connect(root)
-    for stage, seconds in durations.items():
-        client.log_metric(run_id, f"stage_seconds/{stage}", seconds)
+    seconds = {f"stage_seconds/{stage}": value for stage, value in durations.items()}
+    for name, value in {**seconds, **(numbers or {})}.items():
+        client.log_metric(run_id, name, value)
     set_tags(client, run_id, tags)
     for file in files:
         if file.is_file():

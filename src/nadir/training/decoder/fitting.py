@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import torch
 
+from nadir.ground.errors import NadirError
 from nadir.ground.events import say
+from nadir.model.sdxl.autoencoder import pixel_factor
 from nadir.model.sdxl.hashing import encoder_hash
 from nadir.training.decoder.crops import Crops
 from nadir.training.decoder.measuring import Reconstruction, reconstruct
 from nadir.training.decoder.tuning import DecoderTuner
+from nadir.training.run_files import TRAINER_LOCK
 from nadir.training.state import CheckpointStore
 from nadir.training.stop_request import StopRequest, exclusive
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from nadir.config.decoder import DecoderParams
 
-_STATES, LOCK = "states", "lock"
+_STATES = "states"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,10 @@ def fit(
         NadirError: No image can be cropped, one has changed, the loss is not a number, or a stop
             was requested (the state is saved then).
     """
+    _require_whole_latents(params.crop_px, pixel_factor(vae))
     encoder = encoder_hash(vae)
     with (
-        exclusive(folder / LOCK),
+        exclusive(folder / TRAINER_LOCK),
         StopRequest() as stop,
         Crops(data.train(), data.open_row, params, workers=data.workers) as crops,
     ):
@@ -107,6 +111,16 @@ def fit(
         "encoder_hash": encoder,
         "heldout": _change(before, reconstruct(vae, data.heldout(params.measured_images))),
     }
+
+
+def _require_whole_latents(crop_px: int, factor: int) -> None:
+    if crop_px % factor:
+        raise NadirError(
+            f"a crop of {crop_px} pixels is not a whole number of the VAE's latents, which take "
+            f"{factor} pixels each",
+            where="params.yaml decoder.crop_px",
+            fix=f"make it a multiple of {factor}",
+        )
 
 
 def _change(before: Reconstruction | None, after: Reconstruction | None) -> dict[str, Any] | None:
