@@ -18,7 +18,8 @@ from nadir.model.adapter_files.reading import read_adapter
 from nadir.model.adapter_files.writing import AdapterFacts
 from nadir.model.recognition.programs import file_treatments
 from nadir.model.single_file.description import describe
-from nadir.model.single_file.writing import METADATA_KEY, export_single_file
+from nadir.model.single_file.marks import METADATA_KEY
+from nadir.model.single_file.writing import export_single_file
 
 EPSILON = {"prediction": "epsilon", "zero_terminal_snr": False}
 V = {"prediction": "v", "zero_terminal_snr": False}

@@ -37,8 +37,12 @@ _SAID = {
     "ss_base_model_version": "base",
     "ss_steps": "steps",
     "modelspec.usage_hint": "hint",
+    "modelspec.author": "author",
+    "modelspec.description": "description",
+    "modelspec.tags": "tags",
 }
 """Entries of the header that people ask for, by what they are called here."""
+_LONGEST_YAML = 100_000  # characters; what is longer configures something else
 _PROCESS_KEYS = (
     "modelspec.prediction_type",
     "modelspec.predict_key",
@@ -117,9 +121,18 @@ def _of_file(path: Path, opened: Any) -> Description:
         noise=noise,
         marks=marks or ["none; SDXL base's own process is meant then"] * (not other),
         said={name: metadata[key] for key, name in _SAID.items() if metadata.get(key)},
-        treatments=[] if other else file_treatments(shapes, metadata),
+        treatments=[] if other else file_treatments(shapes, metadata, beside=_beside(path)),
         fault=fault,
     )
+
+
+def _beside(path: Path) -> str:
+    """Text of the `.yaml` of a file's name; "" where there is none that can be read."""
+    place = path.with_suffix(".yaml")
+    try:
+        return place.read_text(encoding="utf-8")[:_LONGEST_YAML] if place.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _size(slices: dict[str, Any]) -> str:

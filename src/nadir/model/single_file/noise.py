@@ -18,7 +18,7 @@ from nadir.ground.errors import NadirError
 from nadir.model.checkpoint.info import check_schedule
 from nadir.model.checkpoint.scheduler import STOCK_NOISE
 from nadir.model.recognition.noise_table import settings_of_table
-from nadir.model.single_file.writing import (
+from nadir.model.single_file.marks import (
     METADATA_KEY,
     V_MARKER,
     ZERO_SNR_MARKER,
