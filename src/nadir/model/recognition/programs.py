@@ -77,7 +77,7 @@ def file_treatments(
         _old_a1111(says_v=says_v),
         *_of_none(),
     ]
-    scale = next((name for name in names if name.endswith(_SCALES)), None)
+    scale = next((end for end in _SCALES if any(name.endswith(end) for name in names)), None)
     if scale:
         others = [_unscaled(found.program, scale) for found in others]
     return [comfy, _swarm(comfy, metadata), *others]
@@ -156,7 +156,7 @@ def _unscaled(program: str, scale: str) -> Treatment:
         program,
         _NOT_READ,
         zero_terminal=False,
-        mark=f"tensor {scale} is not read",
+        mark=f"tensors *{scale} are not read",
         remedy="use the model's fp16 file",
     )
 
