@@ -6,7 +6,8 @@ import pytest
 from tests.mini.project import MiniProject, project
 from tests.mini.weights import add_version
 
-from nadir.cli.model.origin import licence_of_project, origin_of
+from nadir.cli.model.origin import licence_of, origin_of
+from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.tracking.store.connection import connect
 
@@ -30,5 +31,16 @@ def test_a_registered_version_is_named_with_what_made_it(project: MiniProject) -
         origin_of("models:/nadir/2")
 
 
-def test_without_a_licence_none_is_stated(project: MiniProject) -> None:
-    assert licence_of_project() is None
+def test_the_projects_licence_is_of_its_own_models(
+    project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert licence_of(None) is None, "none is stated"
+    if "licence" in RegisterParams.model_fields:
+        project.set("licence: null", "licence: openrail++")
+    else:
+        monkeypatch.setattr(RegisterParams, "licence", "openrail++", raising=False)
+    for model in (None, "models:/nadir/3", "models/checkpoint", str(project.root / "models/x")):
+        assert licence_of(model) == "openrail++"
+    assert licence_of(str(project.root.parent)) is None
+    monkeypatch.chdir(project.root.parent)
+    assert licence_of("models:/nadir/3") is None

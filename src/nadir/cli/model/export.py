@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nadir.cli.model.models import ModelOption, model_path
-from nadir.cli.model.origin import licence_of_project, origin_of
+from nadir.cli.model.origin import licence_of, origin_of
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import expanded
 
@@ -74,7 +74,7 @@ def export(
         places.append(file.with_suffix(".png"))
     _require_targets(places, force=force)
     _require_whole(adapter=adapter, yaml=yaml, precision=precision)
-    given, said = _given_picture(preview), _said(say or [])
+    given, said = _given_picture(preview), _said(say or [], model)
     folder = model_path(model)
     if not folder.is_dir():
         raise NadirError("this is a single file already", where=str(folder), fix="copy it")
@@ -161,9 +161,9 @@ def _require_v(folder: Path, *, yaml: bool) -> None:
         )
 
 
-def _said(say: list[str]) -> dict[str, Any]:
+def _said(say: list[str], model: str | None) -> dict[str, Any]:
     """What `--say` was given, by the names that `Words` has for it."""
-    said: dict[str, Any] = {"licence": licence_of_project()}
+    said: dict[str, Any] = {"licence": licence_of(model)}
     for text in say:
         what, mark, told = text.partition("=")
         if what not in _WORDS or not mark or not told.strip():

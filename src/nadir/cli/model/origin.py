@@ -34,15 +34,23 @@ def origin_of(model: str | None) -> str | None:
     return f"Registered as {version.name} version {version.version}" + (f" ({told})." * bool(told))
 
 
-def licence_of_project() -> str | None:
-    """`register.licence` of params.yaml; None outside of a project or where it states none."""
+def licence_of(model: str | None) -> str | None:
+    """`register.licence` of params.yaml; None of a model of others or where it states none.
+
+    Args:
+        model: What `--model` was given; None is the champion.
+    """
     from nadir.config.reader import read_section
     from nadir.config.register import RegisterParams
-    from nadir.ground.workspace import PARAMS_FILE, project_root
+    from nadir.ground.workspace import PARAMS_FILE, expanded, project_root
 
     try:
-        params = read_section("register", RegisterParams, project_root() / PARAMS_FILE)
+        root = project_root()
+        params = read_section("register", RegisterParams, root / PARAMS_FILE)
     except NadirError:
+        return None
+    is_path = model is not None and not model.startswith("models:/")
+    if is_path and not expanded(str(model)).resolve().is_relative_to(root):
         return None
     licence: str | None = getattr(params, "licence", None)
     return licence
