@@ -61,15 +61,16 @@ def rebuild(
     if into is None:
         found = check_rebuilding(uri, root)
     else:
-        found = restore(uri, (Path.cwd() / expanded(into)).resolve(), root)
-    _tell(found, kept=into is not None)
+        into = (Path.cwd() / expanded(into)).resolve()
+        found = restore(uri, into, root)
+    _tell(found, into)
     if found.missing:
         raise typer.Exit(1)
 
 
-def _tell(found: Rebuilt, *, kept: bool) -> None:
+def _tell(found: Rebuilt, into: Path | None) -> None:
     version = found.version
-    where = f" in {found.project}" if kept else ""
+    where = f" in {found.project}" if into else ""
     sys.stdout.write(
         f"{version.name} version {version.version}, commit {found.commit[:12]}: "
         f"{found.outputs} outputs of its stages{where}\n"
@@ -78,9 +79,9 @@ def _tell(found: Rebuilt, *, kept: bool) -> None:
         sys.stdout.write(f"not found: {what}\n")
     if not found.missing:
         sys.stdout.write("DVC finds all of it and would run no stage but the listing\n")
-    if kept:
-        folder = shlex.quote(str(found.project))
+    if into:
+        project, folder = (shlex.quote(str(path)) for path in (found.project, into))
         sys.stdout.write(
-            f"to work there: cd {folder} && make install && . .venv/bin/activate\n"
+            f"to work there: cd {project} && make install && . .venv/bin/activate\n"
             f"to remove it: git worktree remove --force {folder}\n"
         )
