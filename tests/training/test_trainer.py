@@ -9,6 +9,7 @@ import torch
 from PIL.Image import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
+from tests.support.training_project import BUCKETS
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
@@ -110,6 +111,7 @@ def test_training_leaves_a_checkpoint_metrics_and_a_loss_curve(
     assert info.training["images"] == 48
     assert info.training["fingerprint"] == FINGERPRINT
     assert info.training["original_size"][1] == 300
+    assert info.training["buckets"] == [list(size) for size in sorted(BUCKETS)]
     assert info.training["aliases"] == {"redhead": "red_hair"}
     metrics = read_json(output / "training.json")
     own = {name for name in metrics if not name.startswith("heldout_")}
