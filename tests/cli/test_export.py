@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +135,89 @@ def test_a_request_that_makes_no_sense_writes_nothing(tmp_path, monkeypatch, fil
     with pytest.raises(NadirError, match=message):
         run(file, "--model", model)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def header(file):
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata()
+
+
+def test_what_its_maker_says_is_in_the_header(checkpoint, tmp_path):
+    said = {"title": "Night sky 3", "author": "somebody", "licence": "openrail++"}
+    said |= {"description": "Skies = nights.", "tags": "anime, , night sky"}
+    options = [word for pair in said.items() for word in ("--say", "=".join(pair))]
+    run(tmp_path / "it.safetensors", "--model", checkpoint, *options)
+    found = header(tmp_path / "it.safetensors")
+    assert found["modelspec.title"] == "Night sky 3"
+    assert found["modelspec.author"] == "somebody"
+    assert found["modelspec.license"] == "openrail++"
+    assert found["modelspec.description"] == "Skies = nights."
+    assert found["modelspec.tags"] == "anime, night sky"
+    assert "modelspec.thumbnail" not in found
+
+
+def test_a_yaml_and_a_picture_of_its_name_lie_beside_it(checkpoint, tmp_path):
+    file, given = tmp_path / "it.safetensors", tmp_path / "given.webp"
+    Image.new("RGB", (300, 200), (200, 30, 30)).save(given)
+    printed = run(file, "--model", checkpoint, "--yaml", "--preview", given)
+    assert printed == f"{file}\n{file.with_suffix('.png')}\n{file.with_suffix('.yaml')}\n"
+    assert "denoiser_scaling.VScaling" in file.with_suffix(".yaml").read_text()
+    assert Image.open(file.with_suffix(".png")).size == (300, 200)
+    kind, _, data = header(file)["modelspec.thumbnail"].partition(",")
+    small = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (kind, small.format, small.size) == ("data:image/jpeg;base64", "JPEG", (256, 256))
+    assert max(abs(a - b) for a, b in zip(small.getpixel((9, 9)), (200, 30, 30), strict=True)) < 9
+    before = file.read_bytes()
+    for place in (".yaml", ".png"):
+        file.unlink(missing_ok=True)
+        with pytest.raises(NadirError, match="something of this name") as caught:
+            run(file, "--model", checkpoint, "--yaml", "--preview", given)
+        assert caught.value.where.endswith(place)
+        file.with_suffix(place).unlink()
+    run(file, "--model", checkpoint, "--yaml", "--preview", given)
+    assert file.read_bytes() == before
+
+
+def test_a_prompt_is_drawn_for_the_preview(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("it.safetensors", "--model", checkpoint, "--preview", "1girl, red_hair")
+    asked = ["generate", "1girl, red_hair", "--model", str(checkpoint), "--output", "b.png"]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert (np.asarray(Image.open("it.png")) == np.asarray(Image.open("b.png"))).all()
+
+
+def test_eight_bits_are_smaller_than_sixteen(checkpoint, tmp_path):
+    for precision in ("fp8", "fp16"):
+        run(tmp_path / f"{precision}.safetensors", "--model", checkpoint, "--precision", precision)
+    small, large = ((tmp_path / f"{p}.safetensors").stat().st_size for p in ("fp8", "fp16"))
+    assert small < large
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--say", "artist=me"], "'artist=me' says nothing of a model"),
+        (["--say", "title"], "'title' says nothing of a model"),
+        (["--say", "title= "], "says nothing of a model"),
+        (["--adapter", "--yaml"], "--yaml is of whole models"),
+        (["--adapter", "--precision", "fp8"], "--precision fp8 is of whole models"),
+        (["--preview", " "], "nothing is named"),
+        (["--preview", "missing.png"], "not a picture that can be read"),
+        (["--preview", "text.png"], "not a picture that can be read"),
+        (["--adapter"], "trained without an adapter"),
+    ],
+)
+def test_an_option_that_makes_no_sense_writes_nothing(
+    checkpoint, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NadirError, match=message):
+        run("it.safetensors", "--model", checkpoint, *options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_epsilon_needs_no_yaml(checkpoint, tmp_path):
+    with pytest.raises(NadirError, match="predicts epsilon, for which A1111 needs no"):
+        run(tmp_path / "it.safetensors", "--model", checkpoint.parent / "base", "--yaml")

@@ -18,7 +18,8 @@ from nadir.model.adapter_files.reading import read_adapter
 from nadir.model.adapter_files.writing import AdapterFacts
 from nadir.model.recognition.programs import file_treatments
 from nadir.model.single_file.description import describe
-from nadir.model.single_file.writing import METADATA_KEY, export_single_file
+from nadir.model.single_file.marks import METADATA_KEY
+from nadir.model.single_file.writing import export_single_file
 
 EPSILON = {"prediction": "epsilon", "zero_terminal_snr": False}
 V = {"prediction": "v", "zero_terminal_snr": False}
@@ -46,6 +47,8 @@ def test_every_program_that_goes_by_marks_samples_an_exported_file_rightly(
     assert found.what == "an SDXL"
     assert found.noise is not None
     assert noise.items() <= found.noise.items()
+    # Of a file of SDXL's sizes the table would be all.
+    assert found.said["opened by"].startswith("Nadir alone, since unet has block_out_channels 16")
     right = {t.program for t in found.treatments if t.is_right(found.noise)}
     assert right >= set(BY_MARKS)
     wrong = {t.program for t in found.treatments} - right
@@ -93,6 +96,8 @@ def test_an_adapter_says_what_its_base_has_to_be(
     assert found.said["rank"] == "4"
     assert f"metadata ss_v_parameterization: {noise['prediction'] == 'v'}" in found.marks
     assert f"metadata ss_zero_terminal_snr: {noise['zero_terminal_snr']}" in found.marks
+    process = noise["prediction"] + ", zero terminal SNR" * noise["zero_terminal_snr"]
+    assert found.said["made for"].startswith(f"a base of {process}, by whose marks")
 
 
 def test_marks_that_contradict_each_other_are_told_with_what_programs_do(

@@ -76,6 +76,10 @@ TOLD: list[tuple[dict[str, torch.Tensor], dict[str, str], str, bool]] = [
     ({}, {"modelspec.predict_key": "v"}, "v", False),
     ({}, {SPEC: "epsilon", "modelspec.predict_key": "epsilon"}, "epsilon", False),
     (ZERO, {SPEC: "v"}, "v", True),
+    # SwarmUI's, when a user edits the model's metadata there.
+    (V | ZERO, {SPEC: "v-zsnr"}, "v", True),
+    ({}, {SPEC: "v-zsnr"}, "v", True),
+    ({}, {"prediction_type": "v"}, "v", False),
     ({}, {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}, "v", True),
     ({}, {"ss_v_parameterization": "None", "ss_zero_terminal_snr": "None"}, "epsilon", False),
     # OneTrainer's two forms.
@@ -113,6 +117,11 @@ CONTRADICTIONS = [
     ({}, {SPEC: "v", "modelspec.predict_key": "epsilon"}, "predict_key` says epsilon"),
     (V, {"ss_v_parameterization": "False"}, r"`v_pred` .* `ss_v_parameterization` says epsilon"),
     (V | ZERO, {"ss_zero_terminal_snr": "False"}, r"`ztsnr` .* `ss_zero_terminal_snr`"),
+    (
+        {},
+        {SPEC: "v-zsnr", "ss_zero_terminal_snr": "False"},
+        r"`modelspec\.prediction_type` says zero terminal SNR: yes, but .*`ss_zero_terminal_snr`",
+    ),
     (ZERO, {}, "`ztsnr` says zero terminal SNR: yes, but nothing says v-prediction"),
     ({"alphas_cumprod": table()}, {}, "`alphas_cumprod` says zero terminal SNR: yes, but nothing"),
     (V | ZERO | {"alphas_cumprod": table(**STOCK)}, {}, r"`ztsnr` .* `alphas_cumprod` .*: no"),

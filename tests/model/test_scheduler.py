@@ -58,7 +58,6 @@ FOREIGN = [
     ({"timestep_type": "continuous"}, "continuous timesteps"),
     ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2 betas"),
     ({"trained_betas": [0.01] * 1000}, "trained_betas"),
-    ({"rescale_betas_zero_snr": True}, "epsilon-prediction with rescale_betas_zero_snr"),
 ]
 
 
@@ -74,3 +73,13 @@ def test_a_table_of_betas_is_read_as_the_settings_that_make_it(changes: dict[str
     config = dict(stock_scheduler(noise).config)
     config["trained_betas"] = NoiseSchedule.from_settings(**noise).betas.tolist()
     assert noise_of_scheduler(config, where="here") == noise
+
+
+def test_a_folder_that_lost_its_v_is_refused_with_the_way_to_put_it_back() -> None:
+    """As OneTrainer writes one: the schedule of a v model, and epsilon."""
+    config = {"rescale_betas_zero_snr": True, "prediction_type": "epsilon"}
+    with pytest.raises(NadirError, match="epsilon-prediction with rescale_betas_zero_snr") as told:
+        noise_of_scheduler(config, where="here")
+    assert "set prediction_type to v_prediction" in told.value.fix
+    right = noise_of_scheduler(config | {"prediction_type": "v_prediction"}, where="here")
+    assert (right["prediction"], right["zero_terminal_snr"]) == ("v", True)

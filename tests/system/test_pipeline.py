@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
-from tests.system.conftest import Project
+from tests.system.conftest import NADIR, Project
 
 from nadir.config.edit import set_values
 
@@ -159,6 +161,50 @@ def add_one_picture(project: Project, folder: Path) -> None:
             shutil.copy2(tags, folder / "zz_new.txt")
             break
     shutil.rmtree(project.folder / "extra")
+
+
+def test_a_removed_image_is_in_no_later_version_and_nothing_is_encoded_again(
+    project: Project,
+) -> None:
+    lock, before = (project.folder / "dvc.lock").read_bytes(), link(project, "latents")
+    manifest = pq.read_table(project.folder / "data/manifest.parquet").to_pylist()
+    image = next(row for row in manifest if row["split"] == "train")
+    assert "removed (" in project.nadir("data", "remove", f"pictures/{image['path']}")
+    text = project.nadir("run")
+    assert "0 encoded" in text
+    after = link(project, "latents")
+    assert after["latents"] == before["latents"] - 1
+    assert link(project, "manifest")["images"] == len(manifest) - 1
+    uses = lineage(project, "--image", image["sha256"])
+    newest = project.status()["model"]["version"]
+    assert [version["version"] for version in uses["without"]] == [newest]
+    assert [version["version"] for version in uses["versions"]] == [*range(1, newest)]
+
+    # Back to where the story stood, without a run.
+    project.git("checkout", "removed_images.txt")
+    (project.folder / "dvc.lock").write_bytes(lock)
+    assert project.run("dvc", "checkout").returncode == 0
+    assert project.status()["model"]["version"] == 1
+
+
+def link(project: Project, name: str) -> dict[str, Any]:
+    """What `nadir lineage` says of the present version's latents or manifest."""
+    version = str(project.status()["model"]["version"])
+    return lineage(project, version)["links"][name]  # type: ignore[no-any-return]
+
+
+def lineage(project: Project, *what: str) -> dict[str, Any]:
+    done = project.run(*NADIR, "lineage", *what, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def test_a_version_is_rebuilt_from_its_commit_without_running_anything(project: Project) -> None:
+    newest = str(max(int(v.version) for v in client(project).search_model_versions("")))
+    for version in ("champion", newest):
+        text = project.nadir("rebuild", version, "--check")
+        assert "DVC finds all of it and would run no stage but the listing" in text
+    assert project.run("git", "worktree", "list").stdout.count("\n") == 1
 
 
 def test_an_output_deleted_by_hand_comes_back(project: Project) -> None:

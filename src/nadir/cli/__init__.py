@@ -21,6 +21,7 @@ from nadir.cli.model.generate import generate
 from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.lineage import lineage
 from nadir.cli.model.promote import promote
+from nadir.cli.model.rebuild import rebuild
 from nadir.cli.model.registry import app as registry_app
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
@@ -66,6 +67,7 @@ app.command(help=_help(evaluate))(evaluate)
 app.command(help=_help(compare))(compare)
 app.command(help=_help(promote))(promote)
 app.command(help=_help(lineage))(lineage)
+app.command(help=_help(rebuild))(rebuild)
 app.command(help=_help(export))(export)
 app.command("inspect", help=_help(inspect_model))(inspect_model)
 app.command(help=_help(clean))(clean)

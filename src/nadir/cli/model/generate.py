@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from diffusers import StableDiffusionXLPipeline
+    from PIL import Image
 
     from nadir.sampling.generate import Drawing
+
+_CFG, _STEPS = 4.5, 28
 
 
 def generate(
@@ -26,9 +29,9 @@ def generate(
     model: ModelOption = None,
     cfg: Annotated[
         float, typer.Option(help="Guidance scale; 3.5 to 5 is usual.", metavar="S", min=0)
-    ] = 4.5,
+    ] = _CFG,
     seed: Annotated[int, typer.Option(help="Noise seed of the first picture.", metavar="N")] = 1,
-    steps: Annotated[int, typer.Option(help="Sampling steps.", metavar="N", min=2)] = 28,
+    steps: Annotated[int, typer.Option(help="Sampling steps.", metavar="N", min=2)] = _STEPS,
     count: Annotated[
         int, typer.Option(help="How many, with seeds counted up.", metavar="N", min=1)
     ] = 1,
@@ -69,6 +72,14 @@ def generate(
             sys.stderr.write(f"warning: {path} is broken: the model put out NaN or infinity\n")
         sys.stdout.write(f"{path}\n")
         sys.stdout.flush()
+
+
+def draw_one(folder: Path, prompt: str) -> Image.Image:
+    """A picture of a model at its own size, with seed 1 and this command's other defaults."""
+    pipeline = _load(folder)
+    side = pipeline.default_sample_size * pipeline.vae_scale_factor
+    drawings = _draw(pipeline, folder, prompt, [1], cfg=_CFG, steps=_STEPS, canvas=(side, side))
+    return next(iter(drawings)).image
 
 
 def _canvas(text: str | None) -> tuple[int, int] | None:

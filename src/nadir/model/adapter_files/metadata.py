@@ -29,7 +29,7 @@ def adapter_metadata(facts: AdapterFacts) -> dict[str, str]:
         "ss_network_dim": str(facts.rank),
         "ss_network_alpha": f"{facts.alpha:g}",
         **_network(facts),
-        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": _ARCHITECTURE,
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.title": _title(facts),

@@ -102,7 +102,13 @@ def noise_of_scheduler(config: Mapping[str, Any], *, where: str) -> dict[str, An
             f"a number of the scheduler is not one ({error})", where=where, fix="get the file again"
         ) from error
     if settings["zero_terminal_snr"] and settings["prediction"] == "epsilon":
-        raise _foreign("epsilon-prediction with rescale_betas_zero_snr, which has no answer", where)
+        raise NadirError(
+            "the scheduler asks for epsilon-prediction with rescale_betas_zero_snr, but at a "
+            "signal of zero epsilon says nothing of the picture",
+            where=where,
+            fix="OneTrainer writes this of a model that predicts v: if it is one, set "
+            "prediction_type to v_prediction there; else rescale_betas_zero_snr to false",
+        )
     return settings
 
 

@@ -19,6 +19,7 @@ from nadir.model.recognition.programs import (
     file_treatments,
     folder_treatments,
 )
+from nadir.model.single_file.modelspec import other_sizes
 from nadir.model.single_file.noise import own_metadata, single_file_noise
 
 if TYPE_CHECKING:
@@ -37,8 +38,12 @@ _SAID = {
     "ss_base_model_version": "base",
     "ss_steps": "steps",
     "modelspec.usage_hint": "hint",
+    "modelspec.author": "author",
+    "modelspec.description": "description",
+    "modelspec.tags": "tags",
 }
 """Entries of the header that people ask for, by what they are called here."""
+_LONGEST_YAML = 100_000  # characters; what is longer configures something else
 _PROCESS_KEYS = (
     "modelspec.prediction_type",
     "modelspec.predict_key",
@@ -103,6 +108,7 @@ def _of_file(path: Path, opened: Any) -> Description:
     slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
     shapes = {name: part.get_shape() for name, part in slices.items()}
     noise, fault, other = None, "", None
+    configs: dict[str, Any] = {}
     try:
         configs = own_metadata(path, metadata).get("configs") or {}
         other = kind_of(shapes, configs.get("unet", {}))
@@ -116,10 +122,34 @@ def _of_file(path: Path, opened: Any) -> Description:
         size=_size(slices),
         noise=noise,
         marks=marks or ["none; SDXL base's own process is meant then"] * (not other),
-        said={name: metadata[key] for key, name in _SAID.items() if metadata.get(key)},
-        treatments=[] if other else file_treatments(shapes, metadata),
+        said={name: metadata[key] for key, name in _SAID.items() if metadata.get(key)}
+        | _to_know(metadata, configs, is_whole=not other),
+        treatments=[] if other else file_treatments(shapes, metadata, beside=_beside(path)),
         fault=fault,
     )
+
+
+def _to_know(
+    metadata: dict[str, str], configs: dict[str, Any], *, is_whole: bool
+) -> dict[str, str]:
+    """What a user must know before the table of programs is true of the file."""
+    if is_whole:
+        size = other_sizes(configs) if configs else None
+        return {"opened by": f"Nadir alone, since {size}"} if size else {}
+    v, zero = (metadata.get(key) == "True" for key in _PROCESS_KEYS[-2:])
+    if metadata.get(_PROCESS_KEYS[-2]) not in ("True", "False"):
+        return {}
+    process = ("v" if v else "epsilon") + ", zero terminal SNR" * zero
+    return {"made for": f"a base of {process}, by whose marks programs sample it"}
+
+
+def _beside(path: Path) -> str:
+    """Text of the `.yaml` of a file's name; "" where there is none that can be read."""
+    place = path.with_suffix(".yaml")
+    try:
+        return place.read_text(encoding="utf-8")[:_LONGEST_YAML] if place.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _size(slices: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nadir.diffusion.sdxl import CHUNK_TOKENS
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from nadir.model.checkpoint.info import CheckpointInfo
 
 _ARCHITECTURE = "stable-diffusion-xl-v1-base"
+_SEPARATOR = ", "
 # What other programs recognise an SDXL by.
 _SIZES = {
     "unet": ("block_out_channels", "transformer_layers_per_block", "cross_attention_dim"),
@@ -20,6 +22,45 @@ _SIZES = {
     "text_encoder": ("hidden_size", "num_hidden_layers", "vocab_size"),
     "text_encoder_2": ("hidden_size", "num_hidden_layers", "vocab_size"),
 }
+
+
+@dataclass(frozen=True)
+class Words:
+    """What its maker says of a model; None is left to Nadir or left out.
+
+    Attributes:
+        title: Unique, as ModelSpec wants it.
+        description: In place of Nadir's sentence.
+        author: A name or an address.
+        licence: Its name, its address or its text.
+        tags: Words to find it by.
+        origin: A sentence on where it comes from, added to the description.
+        thumbnail: A small picture as a `data:` address.
+        date: ISO 8601.
+    """
+
+    title: str | None = None
+    description: str | None = None
+    author: str | None = None
+    licence: str | None = None
+    tags: tuple[str, ...] = ()
+    origin: str | None = None
+    thumbnail: str | None = None
+    date: str | None = None
+
+    def entries(self, *, title: str, description: str, tags: tuple[str, ...]) -> dict[str, str]:
+        """Entries of the header; the arguments stand where nothing is said."""
+        sentences = (self.description or description, self.origin)
+        said = {
+            "title": self.title or title,
+            "description": " ".join(sentence for sentence in sentences if sentence),
+            "author": self.author,
+            "license": self.licence,
+            "tags": _SEPARATOR.join(self.tags or tags),
+            "thumbnail": self.thumbnail,
+            "date": self.date,
+        }
+        return {f"modelspec.{name}": text for name, text in said.items() if text}
 
 
 def other_sizes(configs: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -38,7 +79,11 @@ def other_sizes(configs: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def modelspec_entries(
-    info: CheckpointInfo, configs: Mapping[str, Mapping[str, Any]], *, mark: str
+    info: CheckpointInfo,
+    configs: Mapping[str, Mapping[str, Any]],
+    *,
+    mark: str,
+    words: Words | None = None,
 ) -> dict[str, str]:
     """Entries of the header's metadata, those for every image model and how to ask this one.
 
@@ -46,13 +91,17 @@ def modelspec_entries(
         info: What the checkpoint says about how it must be sampled.
         configs: Configurations of `unet`, `vae`, `text_encoder` and `text_encoder_2`.
         mark: A hash that no other model has; for the title, which ModelSpec wants unique.
+        words: What its maker says.
     """
-    side = _side_px(configs)
+    side = side_px(configs)
     # ComfyUI's own name for it is predict_key.
     key = "epsilon" if info.noise["prediction"] == "epsilon" else "v"
-    process = f"{key}-prediction"
-    if info.noise["zero_terminal_snr"]:
-        process += ", zero terminal SNR"
+    process = (f"{key}-prediction", *(["zero terminal SNR"] * info.noise["zero_terminal_snr"]))
+    said = (words or Words()).entries(
+        title=_title(info, mark),
+        description=f"An SDXL fine-tuned with Nadir ({_SEPARATOR.join(process)}).",
+        tags=process,
+    )
     return {
         "modelspec.sai_model_spec": "1.0.1",
         # Programs go by the tensors; who reads this must not take a small model for an SDXL.
@@ -60,12 +109,11 @@ def modelspec_entries(
         if other_sizes(configs)
         else _ARCHITECTURE,
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
-        "modelspec.title": _title(info, mark),
-        "modelspec.description": f"An SDXL fine-tuned with Nadir ({process}).",
+        **said,
         "modelspec.resolution": f"{side}x{side}",
         **_prediction_type(info, key),
         "modelspec.predict_key": key,
-        "modelspec.usage_hint": " ".join(_hints(info, side)),
+        "modelspec.usage_hint": " ".join(usage_hints(info, side)),
     }
 
 
@@ -83,7 +131,7 @@ def _title(info: CheckpointInfo, mark: str) -> str:
     return f"Nadir checkpoint {mark[:12]}{steps}"
 
 
-def _hints(info: CheckpointInfo, side: int) -> Iterable[str]:
+def usage_hints(info: CheckpointInfo, side: int) -> Iterable[str]:
     """How people must ask the model in other programs."""
     caption = info.training.get("caption")
     if caption:
@@ -112,7 +160,8 @@ def _hints(info: CheckpointInfo, side: int) -> Iterable[str]:
     yield f"Made for canvases of about {side}x{side} pixels."
 
 
-def _side_px(configs: Mapping[str, Mapping[str, Any]]) -> int:
+def side_px(configs: Mapping[str, Mapping[str, Any]]) -> int:
+    """The side of the square that a model is made for, in pixels."""
     factor: int = 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
     return int(configs["unet"]["sample_size"]) * factor
 

@@ -18,7 +18,7 @@ from nadir.ground.errors import NadirError
 from nadir.model.checkpoint.info import check_schedule
 from nadir.model.checkpoint.scheduler import STOCK_NOISE
 from nadir.model.recognition.noise_table import settings_of_table
-from nadir.model.single_file.writing import (
+from nadir.model.single_file.marks import (
     METADATA_KEY,
     V_MARKER,
     ZERO_SNR_MARKER,
@@ -34,10 +34,13 @@ _PREDICTIONS = {
     "v_pred": "v",
     "v_prediction": "v",
     "velocity": "v",
+    "v_zsnr": "v",
     "eps": "epsilon",
     "epsilon": "epsilon",
 }
-_PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")
+# The last is SwarmUI's, which writes it when a user edits a model there.
+_PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key", "prediction_type")
+_ZERO_ENDING = "zsnr"  # of SwarmUI's value `v-zsnr`, for which ModelSpec has no word
 _KOHYA_V, _KOHYA_ZERO = "ss_v_parameterization", "ss_zero_terminal_snr"
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _EDM = "edm_"
@@ -179,6 +182,8 @@ def _claims(file: Path, opened: Any, metadata: dict[str, str], names: set[str]) 
     if ZERO_SNR_MARKER in names:
         yield _Claim(f"the tensor `{ZERO_SNR_MARKER}`", "zero_terminal_snr", value=True)
     for key in _PREDICTION_KEYS:
+        if metadata.get(key, "").strip().lower().endswith(_ZERO_ENDING):
+            yield _Claim(f"the metadata `{key}`", "zero_terminal_snr", value=True)
         if metadata.get(key, "").strip():
             yield _Claim(f"the metadata `{key}`", "prediction", _prediction(file, key, metadata))
     for key, setting in ((_KOHYA_V, "prediction"), (_KOHYA_ZERO, "zero_terminal_snr")):

@@ -25,6 +25,7 @@ _TYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
     torch.int64: "I64",
+    torch.float8_e4m3fn: "F8_E4M3",
 }
 _ALIGNMENT = 8
 
@@ -51,7 +52,9 @@ def write_safetensors(
     entries = dict(metadata) | ({hash_key: _hash_text("0" * 64)} if hash_key else {})
     header: dict[str, object] = {"__metadata__": dict(sorted(entries.items()))}
     offset, shapes = 0, tensors if like is None else like
-    for name in sorted(shapes):
+    # Wide types first: readers take a tensor in place, which must lie at a multiple of its width.
+    names = sorted(shapes, key=lambda name: (-shapes[name].element_size(), name))
+    for name in names:
         tensor = shapes[name]
         end = offset + tensor.numel() * tensor.element_size()
         header[name] = {
@@ -65,7 +68,7 @@ def write_safetensors(
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         digest = hashlib.sha256()
-        for name in sorted(tensors):
+        for name in names:
             tensor = tensors[name].detach().cpu().contiguous()
             data = tensor.reshape(-1).view(torch.uint8).numpy().data
             file.write(data)

@@ -9,6 +9,7 @@ convolutions, which makes the fixed factor exact.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +25,10 @@ from nadir.model.sdxl.hashing import unet_hash
 from nadir.model.sdxl.networks import CLIP_VOCABULARY, load_text, load_unet, load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 from nadir.model.sdxl.tokenizer_json import tokenizer_to_json
-from nadir.model.single_file.modelspec import modelspec_entries, other_sizes
+from nadir.model.single_file.marks import METADATA_KEY, noise_markers
+from nadir.model.single_file.modelspec import Words, modelspec_entries, other_sizes
 from nadir.model.single_file.safetensors_writer import write_safetensors
+from nadir.model.single_file.scaled_fp8 import scaled_linear_layers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,12 +39,17 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.ldm_layout import Tensors
     from nadir.model.sdxl.text import TextEncoder
 
-V_MARKER, ZERO_SNR_MARKER = "v_pred", "ztsnr"
-METADATA_KEY = "nadir"
+FP8 = "fp8"
+"""The precision in which the U-Net's linear layers have 8 bits and a scale, the rest fp16."""
 
 
 def export_single_file(
-    folder: Path, file: Path, *, precision: str = "fp16", date: str | None = None
+    folder: Path,
+    file: Path,
+    *,
+    precision: str = "fp16",
+    date: str | None = None,
+    words: Words | None = None,
 ) -> str | None:
     """Write a checkpoint as a single file in the LDM layout.
 
@@ -51,9 +59,11 @@ def export_single_file(
     Args:
         folder: A checkpoint, or any SDXL in diffusers' layout.
         file: The `.safetensors` file to write.
-        precision: `fp32`, `fp16` or `bf16`; of all weights.
+        precision: `fp32`, `fp16` or `bf16`, of all weights; or `fp8`: float8_e4m3fn with a scale
+            for each of the U-Net's linear layers, which only ComfyUI and Nadir read, the rest fp16.
         date: ISO 8601, for the metadata; None leaves it out, so that equal models give equal
             bytes on any day.
+        words: What its maker says of it, in the metadata.
 
     Returns:
         The first size that is not SDXL's, in words, for which other programs will not open the
@@ -66,7 +76,7 @@ def export_single_file(
     info = folder_info(folder)
     _require_sayable(info.noise, str(folder))
     require_plain(folder)
-    dtype = DTYPES[precision]
+    dtype = DTYPES["fp16" if precision == FP8 else precision]
     unet, vae = load_unet(folder, dtype=dtype), load_vae(folder)
     text = load_text(folder, dtype=dtype)
     # Not the training's: a published VAE has that folded in already.
@@ -74,13 +84,14 @@ def export_single_file(
     tensors = _tensors(unet, vae, text)
     cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     _require_finite(cast, precision, str(folder))
+    if precision == FP8:
+        cast = scaled_linear_layers(cast)
     # Tensors of no elements: only their names are looked at.
     cast |= {name: torch.zeros(0) for name in noise_markers(info.noise)}
     configs = {"unet": unet.config, "vae": vae.config} | _text_configs(text)
     mark = str(info.training.get("fingerprint") or unet_hash(unet))
-    metadata = _metadata(info, configs, text, mark)
-    if date:
-        metadata["modelspec.date"] = date
+    said = words or Words()
+    metadata = _metadata(info, configs, text, mark, replace(said, date=date or said.date))
     write_safetensors(file, cast, metadata, hash_key="modelspec.hash_sha256")
     return other_sizes({name: _plain(config) for name, config in configs.items()})
 
@@ -95,13 +106,6 @@ def _require_sayable(noise: dict[str, Any], where: str) -> None:
             fix="use the checkpoint folder with diffusers, or train with noise.prediction: v, "
             "noise.sigma_shift: 1.0 and SDXL's betas",
         )
-
-
-def noise_markers(noise: dict[str, Any]) -> list[str]:
-    """Names of the empty tensors by which other programs know a noise process."""
-    if noise["prediction"] != "v":
-        return []
-    return [V_MARKER, ZERO_SNR_MARKER] if noise["zero_terminal_snr"] else [V_MARKER]
 
 
 def _tensors(unet: UNet2DConditionModel, vae: AutoencoderKL, text: TextEncoder) -> Tensors:
@@ -147,7 +151,7 @@ def _text_configs(text: TextEncoder) -> dict[str, Any]:
 
 
 def _metadata(
-    info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder, mark: str
+    info: CheckpointInfo, configs: dict[str, Any], text: TextEncoder, mark: str, words: Words
 ) -> dict[str, str]:
     """Modelspec's entries, and what Nadir needs besides the tensors."""
     plain = {name: _plain(config) for name, config in configs.items()}
@@ -161,7 +165,7 @@ def _metadata(
     if len(text.tokenizer) != CLIP_VOCABULARY:
         # Not CLIP's own vocabulary, so the file must bring it.
         own["tokenizers"] = [tokenizer_to_json(t) for t in (text.tokenizer, text.tokenizer_2)]
-    entries = modelspec_entries(info, plain, mark=mark)
+    entries = modelspec_entries(info, plain, mark=mark, words=words)
     return {"format": "pt", **entries, METADATA_KEY: json.dumps(own, sort_keys=True)}
 
 
