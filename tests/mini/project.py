@@ -68,7 +68,10 @@ def make_project(root: Path) -> MiniProject:
     root.mkdir(parents=True, exist_ok=True)
     for name in ("steps.py", "dvc.yaml"):
         shutil.copy(HERE / name, root / name)
-    shutil.copy(REPOSITORY / "presets" / "tiny.yaml", root / "params.yaml")
+    text = (REPOSITORY / "presets" / "tiny.yaml").read_text(encoding="utf-8")
+    # Its weights are a number, and draw nothing.
+    text = text.replace("smoke_pictures: 2 ", "smoke_pictures: 0 ")
+    (root / "params.yaml").write_text(text, encoding="utf-8")
     (root / "source.txt").write_text("pictures", encoding="utf-8")
     (root / "code.py").write_text("# code that training depends on\n", encoding="utf-8")
     (root / ".gitignore").write_text("/data\n/models\n/reports\n/work\n", encoding="utf-8")
@@ -98,7 +101,7 @@ def template() -> Path:
 
 
 @functools.cache
-def _trained_template() -> Path:
+def trained_template() -> Path:
     """The project after `dvc repro` without a tracker."""
     made = MiniProject(template().with_name("trained"))
     shutil.copytree(template(), made.root)
@@ -111,7 +114,7 @@ def _trained_template() -> Path:
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniProject:
     """The miniature project after a training that no tracker saw; the current folder."""
-    return _copy(_trained_template(), tmp_path, monkeypatch)
+    return _copy(trained_template(), tmp_path, monkeypatch)
 
 
 @pytest.fixture
