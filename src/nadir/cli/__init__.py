@@ -19,7 +19,7 @@ from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
 from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.lineage import lineage
-from nadir.cli.model.promote import promote
+from nadir.cli.model.promote import approve, promote, rollback
 from nadir.cli.model.registry import app as registry_app
 from nadir.cli.params import app as params_app
 from nadir.cli.plan import plan
@@ -63,6 +63,8 @@ app.command(help=_help(status))(status)
 app.command(help=_help(generate))(generate)
 app.command(help=_help(evaluate))(evaluate)
 app.command(help=_help(promote))(promote)
+app.command(help=_help(approve))(approve)
+app.command(help=_help(rollback))(rollback)
 app.command(help=_help(lineage))(lineage)
 app.command(help=_help(export))(export)
 app.command("inspect", help=_help(inspect_model))(inspect_model)
