@@ -139,12 +139,19 @@ def test_what_the_gate_refuses_is_in_the_log_once_with_its_reason(
     assert log()["moves"][0]["to"] == "1"
 
 
-def test_a_version_that_does_not_draw_is_taken_back_by_itself(
-    client: MlflowClient, project: MiniProject
+def test_a_version_that_does_not_draw_is_taken_back_by_itself_also_after_a_kill(
+    client: MlflowClient, project: MiniProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(*_arguments: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
     project.set("smoke_pictures: 0", "smoke_pictures: 1")
     before = alias_table(client, "nadir")
-    told = nadir("promote")
+    with monkeypatch.context() as patch:
+        patch.setattr(operation, "run_group", killed)
+        assert CliRunner().invoke(app, ["promote"]).exit_code != 0
+    assert alias_table(client, "nadir")["champion"] == "2", "live, and not drawn by yet"
+    told = nadir("promote", "--version", "2")
     assert "the champion is version 1 again: pictures of version 2 failed: " in told
     assert alias_table(client, "nadir") == before, "and is the challenger again"
     found = log()

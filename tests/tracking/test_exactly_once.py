@@ -25,9 +25,12 @@ from tests.support.servers import free_port, running
 
 from nadir.data.gate.accepted_profile import read_reference
 from nadir.ground.errors import NadirError
+from nadir.pipeline.promoting.approving import answer, consider
+from nadir.pipeline.promoting.operation import promote_and_draw
 from nadir.pipeline.promotion import promote
 from nadir.pipeline.registering import Registering
 from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
+from nadir.tracking.registry.decisions import read_decisions
 from nadir.tracking.registry.move_log import read_log
 from nadir.tracking.registry.versions import PENDING_TAG, alias_table, only_version
 from nadir.tracking.store import lock
@@ -170,6 +173,7 @@ def begin_registration(place: Place) -> str:
 
 def begin_promotion(place: Place) -> str:
     """Version 1 is live, version 2 was judged better, version 3 was not judged."""
+    (place.root / "reference/dataset.json").unlink(missing_ok=True)
     client, name = connect(place.root), place.another_model()
     run = client.create_run(experiment_id(client, place.root), tags={"nadir.gate": "promote"})
     client.log_text(run.info.run_id, json.dumps(PROFILE), "profile.json")
@@ -189,12 +193,18 @@ def check_promoted(client: MlflowClient, name: str, why: object) -> None:
     log = read_log(client, name)
     assert [(m.how, m.versions, m.state) for m in log.moves] == [("promote", ("1", "2"), "done")]
     assert (log.fault, log.unended) == ("", frozenset()), why
+    said = read_decisions(client, name)
+    assert [(one.what, one.version) for one in said] == [("approved", 2), ("asked", 2)], why
     assert read_reference(Path.cwd()) == PROFILE, why
     assert versions(client, f"{name}.lock") == [], why
 
 
-def promote_challenger() -> str:
-    return promote_one(2)
+def approve_challenger() -> str:
+    """Ask for an approval, give it, promote."""
+    found = consider(Path.cwd(), version=2, policy="approve")
+    if found.request is not None:
+        answer(Path.cwd(), found.request, approve=True, reason="yes")
+    return promote_and_draw(Path.cwd(), version=2, say=print).text
 
 
 def promote_one(number: int) -> str:
@@ -225,11 +235,11 @@ def test_a_promotion_that_is_killed_before_a_step_is_completed_by_the_next(
     place: Place, every: int
 ) -> None:
     seen = kill_everywhere(
-        place, lambda: begin_promotion(place), promote_challenger, check_promoted, every
+        place, lambda: begin_promotion(place), approve_challenger, check_promoted, every
     )
     assert "delete_registered_model_alias" in seen
     if every == 1:
-        record(place, "promote", seen)
+        record(place, "ask, approve, promote", seen)
 
 
 def another_machine(place: Place, tmp_path: Path) -> Path:

@@ -17,7 +17,7 @@ from nadir.tracking.lock_file import read_lock
 from nadir.tracking.registry.all_versions import tag_version
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.registry.settled import note_settled, settled
-from nadir.tracking.registry.versions import CHALLENGER
+from nadir.tracking.registry.versions import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,9 +98,11 @@ class Registering:
         return self.registration
 
     def news(self) -> dict[str, Any] | None:
-        """Arguments of Prefect's `emit_event` for a new challenger; None where it was announced."""
+        """Arguments of Prefect's `emit_event` for a new challenger; None where there is no news."""
         version = None if self.registration is None else self.registration.version
-        if version is None or CHALLENGER not in version.aliases or ANNOUNCED_TAG in version.tags:
+        if version is None or ANNOUNCED_TAG in version.tags:
+            return None
+        if CHALLENGER not in version.aliases or CHAMPION in version.aliases:
             return None
         return challenger_event(version, self.judged)
 
