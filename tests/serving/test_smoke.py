@@ -14,11 +14,11 @@ from nadir.serving.smoke import draw_registered
 
 __all__ = ["saved"]
 BLACK = """
-import base64, io, mlflow
+import base64, io, typing, mlflow
 from PIL import Image
 
 class Black(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input: list[dict], params=None) -> list[str]:
+    def predict(self, context, model_input: list[typing.Any], params=None) -> list[str]:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, "PNG")
         return [base64.b64encode(file.getvalue()).decode() for _ in model_input]
