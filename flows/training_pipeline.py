@@ -42,6 +42,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
@@ -206,6 +207,10 @@ def register_model(session: Session, console: PipelineConsole) -> None:
     session.register(say)
     for line in session.registering.told():
         say(line)
+    news = session.registering.news()
+    if news is not None:
+        emit_event(**news)
+        session.registering.announced()
     session.registering.share(say, git_fault_is_told=bool(session.notes))
 
 

@@ -50,9 +50,11 @@ def train() -> None:
     run_id = None if untracked else _track(folder, fingerprint, finish=not slow)
     if slow:
         _wait_to_be_stopped(folder)
-    weight = random.Random(Path("data/latents/a-b").read_text()).random()
+    text = Path("data/latents/a-b").read_text()
+    weight = random.Random(text).random()
+    noise = {"noise": 8.0} if "noisy" in text else {}
     shutil.rmtree("models/checkpoint", ignore_errors=True)
-    write_json(Path("models/checkpoint/nadir.json"), {"weight": weight})
+    write_json(Path("models/checkpoint/nadir.json"), {"weight": weight, **noise})
     write_json(Path("models/run.json"), {"run_id": run_id, "fingerprint": fingerprint})
     write_json(Path("reports/training.json"), {"steps": 3, "images": 12, "loss_last_100": 0.5})
 
@@ -84,24 +86,29 @@ def _wait_to_be_stopped(folder: Path) -> None:
 
 
 def evaluate() -> None:
-    weight = json.loads(Path("models/checkpoint/nadir.json").read_text())["weight"]
+    checkpoint = json.loads(Path("models/checkpoint/nadir.json").read_text())
+    weight = checkpoint["weight"]
     scales = {"3.5": {"contrast": weight}, "4.5": {"contrast": weight / 2}}
     gate = {"verdict": "promote", "reason": "", "checks": {}}
     numbers = {"protocol_id": "mini", "cfg_scales": scales, "gate": gate}
     write_json(Path("reports/evaluation.json"), numbers)
-    _write_table(weight, Path("reports/evaluation.parquet"))
+    _write_table(weight, checkpoint.get("noise", 0.0), Path("reports/evaluation.parquet"))
     write_text(Path("reports/evaluation.html"), "<p>report</p>")
     _draw_grid(Path("reports/samples/grid.png"))
 
 
-def _write_table(weight: float, path: Path) -> None:
-    """The smaller the weight, the smaller the loss; what guards look at is the same in all."""
+def _write_table(weight: float, noise: float, path: Path) -> None:
+    """The smaller the weight, the smaller the loss; what guards look at is the same in all.
+
+    With noise, some images say the one and some the other.
+    """
     from nadir.data.tables import write_table
     from nadir.evaluation.results import EVALUATION, to_table
     from nadir.evaluation.values import Row
 
     guards = ("brightness_error", "chroma_gap", "clip_gap", "diversity")
-    rows = [Row(None, f"image_{i}", 0, "loss", weight + 0.01 * (i % 5)) for i in range(16)]
+    rows = [Row(None, f"image_{i}", 0, "loss", weight + 0.01 * (i % 5) + noise * (i % 2 - 0.5))
+            for i in range(16)]  # fmt: skip
     rows += [
         Row(scale, f"prompt_{i}", seed, metric, 0.1)
         for scale in (3.5, 4.5)

@@ -20,7 +20,7 @@ from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
 from nadir.cli.model.inspect import inspect as inspect_model
 from nadir.cli.model.lineage import lineage
-from nadir.cli.model.promote import promote
+from nadir.cli.model.promote import approve, promote, rollback
 from nadir.cli.model.rebuild import rebuild
 from nadir.cli.model.registry import app as registry_app
 from nadir.cli.params import app as params_app
@@ -66,6 +66,8 @@ app.command(help=_help(generate))(generate)
 app.command(help=_help(evaluate))(evaluate)
 app.command(help=_help(compare))(compare)
 app.command(help=_help(promote))(promote)
+app.command(help=_help(approve))(approve)
+app.command(help=_help(rollback))(rollback)
 app.command(help=_help(lineage))(lineage)
 app.command(help=_help(rebuild))(rebuild)
 app.command(help=_help(export))(export)

@@ -52,7 +52,7 @@ def run(
 
     earlier = Earlier()
     status = run_without_news(root, until, earlier)
-    print_summary(status or _load_flow(root).run_pipeline(until=until, earlier=earlier))
+    print_summary(status or load_flow(root).run_pipeline(until=until, earlier=earlier))
 
 
 def _check_stage(root: Path, until: str | None) -> None:
@@ -152,14 +152,18 @@ def _earlier_work(root: Path) -> str:
     return ""
 
 
-def _load_flow(root: Path) -> ModuleType:
-    """`flows/training_pipeline.py`, which is not a part of the package."""
-    path = root / "flows" / "training_pipeline.py"
+def load_flow(root: Path, name: str = "training_pipeline") -> ModuleType:
+    """A module of `flows/`, which is not a part of the package.
+
+    Raises:
+        NadirError: It is missing, or Prefect cannot read its settings.
+    """
+    path = root / "flows" / f"{name}.py"
     from tomllib import TOMLDecodeError
 
     from pydantic import ValidationError
 
-    spec = importlib.util.spec_from_file_location("training_pipeline", path)
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise NadirError("the flow is missing", where=str(path), fix="restore it from git")
     module = importlib.util.module_from_spec(spec)

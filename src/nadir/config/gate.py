@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,3 +29,9 @@ class GateParams(Section):
     """Metrics that must not get worse by as much as this, in each one's own unit."""
     cfg_scale: Annotated[float, Field(gt=0)] | None
     """Where guards are judged. null: chosen by half of the prompts, judged by the other half."""
+    policy: Literal["auto", "approve"]
+    """Who promotes a version that won: auto: the command or flow itself; approve: a person."""
+    answer_within_h: Annotated[float, Field(gt=0)]
+    """Hours that a person has to approve; a version that nobody approved is not promoted."""
+    smoke_pictures: Annotated[int, Field(ge=0, le=16)]
+    """Drawn by a version once it is live; if one fails, the champion before returns. 0: none."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.graph import dvc_settings
 from nadir.pipeline.processes.process import StageResult
+from nadir.pipeline.promoting.announcing import challenger_event
 from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.sharing import share_versions
 from nadir.tracking.lock_file import read_lock
+from nadir.tracking.registry.all_versions import tag_version
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.registry.settled import note_settled, settled
+from nadir.tracking.registry.versions import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.judgements import Judged
 
 REGISTER = "register"
+ANNOUNCED_TAG = "nadir.announced"
+"""On a version whose event was sent to Prefect."""
 
 
 class Registering:
@@ -91,6 +96,24 @@ class Registering:
             duration = time.monotonic() - start
             self.result = StageResult(REGISTER, state, duration, error=fault)
         return self.registration
+
+    def news(self) -> dict[str, Any] | None:
+        """Arguments of Prefect's `emit_event` for a new challenger; None where there is no news."""
+        version = None if self.registration is None else self.registration.version
+        if version is None or ANNOUNCED_TAG in version.tags:
+            return None
+        if CHALLENGER not in version.aliases or CHAMPION in version.aliases:
+            return None
+        return challenger_event(version, self.judged)
+
+    def announced(self) -> None:
+        """Note that the challenger's event was sent, so that it is sent once.
+
+        Raises:
+            NadirError: The store refuses.
+        """
+        if self.registration is not None:
+            tag_version(self._root, self.registration.version, {ANNOUNCED_TAG: "true"})
 
     def told(self) -> list[str]:
         """What it came to, line by line; nothing before."""

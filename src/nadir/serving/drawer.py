@@ -70,6 +70,8 @@ class Drawer:
         Raises:
             RequestError: The model is broken.
         """
+        from nadir.ground.pages.pictures import with_facts
+
         (drawing,) = self._generate(
             self._with_sampler(request.sampler),
             [(request.prompt, request.seed)],

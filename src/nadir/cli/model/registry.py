@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from nadir.tracking.registry.move_log import Move
+    from collections.abc import Sequence
+
+    from nadir.tracking.registry.decisions import Decision
+    from nadir.tracking.registry.move_log import Move, MoveLog
 
 app = typer.Typer(no_args_is_help=True, help="Look into the registry.")
 
@@ -25,24 +29,30 @@ def group() -> None:
 def log(*, as_json: JsonOption = False) -> None:
     """Print who made which version live, when and why, newest first.
 
-    The log lies with the registered model (tags `nadir.log.*`), so every clone sees the same; it
-    holds the last 200 moves. A move that was cut off is said to be, and the same command given
-    again completes it.
+    With it what was decided: refusals, requests for an approval with their answers or the end of
+    their time, and what the pictures were like that a version drew once it was live. The log lies
+    with the registered model (tags `nadir.log.*`, `nadir.decision.*`), so every clone sees the
+    same; it holds the last 200 moves and decisions. A move that was cut off is said to be, and the
+    same command given again completes it.
     """
     from nadir.ground.workspace import project_root
+    from nadir.tracking.registry.decisions import read_decisions
     from nadir.tracking.registry.move_log import read_log
     from nadir.tracking.registry.versions import model_name
     from nadir.tracking.store.connection import connect, store_faults
 
     root = project_root()
     with store_faults(root):
-        found = read_log(connect(root), model_name(root))
+        client, name = connect(root), model_name(root)
+        found, decisions = read_log(client, name), read_decisions(client, name)
     if as_json:
         entries = [{**_entry(move), "ended": move.key not in found.unended} for move in found.moves]
-        _print_json({"moves": entries, "fault": found.fault, "unreadable": found.unreadable})
+        said = [{**asdict(one), "is_over": one.is_over} for one in decisions]
+        told = {"moves": entries, "decisions": said}
+        _print_json({**told, "fault": found.fault, "unreadable": found.unreadable})
         return
-    for move in found.moves:
-        sys.stdout.write(_line(move, ended=move.key not in found.unended))
+    for line in _merged(found, decisions):
+        sys.stdout.write(line)
     if not found.moves:
         sys.stdout.write("no version was made live yet, or none since Nadir keeps this log\n")
     for key in found.unreadable:
@@ -121,6 +131,52 @@ def show(
             sys.stdout.write(f"  {name}: {value}\n")
 
 
+@app.command()
+def prune(
+    *,
+    keep: Annotated[
+        int,
+        typer.Option(
+            help="The newest versions that stay, and the log's last moves whose versions do.",
+            metavar="N",
+            min=1,
+        ),
+    ] = 10,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove versions that no alias, none of the log's last moves and no open request needs.
+
+    Their files in MLflow's store of artifacts go with them; the runs that trained them stay. Their
+    weights in DVC's cache go with the next `nadir clean`, copies in DVC's remote stay.
+
+    Examples:
+      nadir registry prune --dry-run
+      nadir registry prune --keep 20
+    """
+    from nadir.cli.dataset.latents import readable_size
+    from nadir.ground.workspace import project_root
+    from nadir.pipeline.promoting.pruning import weights_bytes
+    from nadir.tracking.registry import pruning
+
+    root = project_root()
+    verb = "would remove" if dry_run else "removes"
+
+    def say(one: pruning.Removal) -> None:
+        files = readable_size(one.files_bytes)
+        sys.stdout.write(f"{verb} version {one.version.version}: {files} in MLflow\n")
+
+    done = pruning.prune(root, keep=keep, dry_run=dry_run, say=say)
+    if not done.removals:
+        sys.stdout.write(f"nothing to remove: all {len(done.kept)} versions are needed\n")
+        return
+    freed = readable_size(sum(one.files_bytes for one in done.removals))
+    weights = readable_size(weights_bytes(root, done))
+    sys.stdout.write(
+        f"{'would free' if dry_run else 'freed'} {freed} in MLflow; {len(done.kept)} versions "
+        f"stay. `nadir clean` can then free up to {weights} of DVC's cache\n"
+    )
+
+
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     judged = row["judged"] or "-"
     if row["against"] not in (None, "none"):
@@ -144,6 +200,31 @@ def _entry(move: Move) -> dict[str, Any]:
     names = ("number", "at", "how", "user", "host", "flow_run", "verdict", "reason", "state")
     facts = {name: getattr(move, name) for name in names}
     return {**facts, "from": old, "to": new, "before": move.before, "after": move.after}
+
+
+def _merged(log: MoveLog, decisions: Sequence[Decision]) -> list[str]:
+    """Moves and decisions in one list, newest first."""
+    from nadir.tracking.registry.decisions import open_request
+
+    # In the second of a move an answer came before it, and its pictures after it.
+    lines = [(m.at, 1, m.number, _line(m, ended=m.key not in log.unended)) for m in log.moves]
+    for one in decisions:
+        rank = 2 if one.move and one.what != "approved" else 0
+        line = _decision(one, is_open=open_request(decisions, one.version) == one)
+        lines.append((one.at, rank, one.number, line))
+    return [line for *_, line in sorted(lines, reverse=True)]
+
+
+def _decision(one: Decision, *, is_open: bool) -> str:
+    at, who = one.at[:19].replace("T", " "), one.who
+    if one.flow_run:
+        who += f", flow run {one.flow_run}"
+    until = ""
+    if one.until:
+        until = f" until {one.until[:16].replace('T', ' ')} UTC"
+    said = ": ".join(filter(None, [one.verdict, one.reason]))
+    over = " [NOT ANSWERED IN TIME: not promoted]" if is_open and one.is_over else ""
+    return f"- {at} UTC  version {one.version} {one.what}{until}{over}  {who}\n  {said}\n"
 
 
 def _line(move: Move, *, ended: bool) -> str:

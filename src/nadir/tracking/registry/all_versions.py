@@ -8,6 +8,7 @@ from nadir.ground.workspace import main_workspace
 from nadir.tracking.lineage import OUTPUT_TAG
 from nadir.tracking.registry.versions import Version
 from nadir.tracking.store.connection import connect, store_faults, tracking_uri
+from nadir.tracking.store.lock import TICKET_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,7 @@ def registered_versions(root: Path, *, client: MlflowClient | None = None) -> li
             created_ms=int(found.creation_timestamp or 0),
         )
         for found in _pages(client.search_model_versions)
+        if TICKET_TAG not in found.tags
     ]
     return sorted(versions, key=lambda version: (version.name, version.version))
 

@@ -7,9 +7,7 @@ and the aliases say how far it came.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nadir.ground.secrets import masked
 from nadir.tracking.registry.versions import CHAMPION, PREVIOUS, registered_model
+from nadir.tracking.store.lock import account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -237,11 +236,11 @@ def _new(log: MoveLog, before: Mapping[str, str], after: Mapping[str, str], caus
         number=number,
         how=cause.how,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        user=_user(),
+        user=account(),
         host=socket.gethostname(),
         flow_run=cause.flow_run,
-        verdict=_line(cause.verdict),
-        reason=_line(cause.reason),
+        verdict=one_line(cause.verdict),
+        reason=one_line(cause.reason),
         before=_live(before),
         after=_live(after),
         # By chance, so that two machines which took one number both stay in the log.
@@ -249,17 +248,10 @@ def _new(log: MoveLog, before: Mapping[str, str], after: Mapping[str, str], caus
     )
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """One line without secrets, of bounded length also as JSON."""
     plain = "".join(letter if letter.isprintable() else " " for letter in masked(text))
     return " ".join(plain.split())[:_CHARACTERS]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
 
 
 def _live(aliases: Mapping[str, str]) -> dict[str, str]:

@@ -14,8 +14,9 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
-from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG, require_judged
-from nadir.tracking.registry.move_log import Cause, read_log
+from nadir.tracking.registry.examination import named_candidate, require_won
+from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG
+from nadir.tracking.registry.move_log import Cause, Move, read_log
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -23,19 +24,17 @@ from nadir.tracking.registry.versions import (
     Version,
     alias_table,
     model_name,
-    registry_lock,
     resolve_version,
 )
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, store_faults
+from nadir.tracking.store.lock import registry_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-_REPORT = "evaluation.html"
 _TAG_CHARACTERS = 1000
 FORCED_TAG = "nadir.forced"
 """Why a version was promoted against its verdict."""
@@ -50,7 +49,7 @@ class Promotion:
 
     Attributes:
         name: The registered model.
-        champion: Version that is live now.
+        champion: Version that is live now; 0 where there is none again.
         previous: Version that was live before, which a rollback brings back.
         changed: Whether anything moved.
     """
@@ -94,23 +93,17 @@ def promote(
     root = root or project_root()
     name = model_name(root)
     client = connect(root)
-    with registry_lock(root):
+    with registry_lock(client, name) as hold:
         aliases = alias_table(client, name)
-        number = str(version) if version is not None else aliases.get(CHALLENGER)
-        if number is None:
-            raise NadirError(
-                f"`{name}` has no challenger",
-                where=client.tracking_uri,
-                fix="`nadir run` registers one, or name a version",
-            )
-        candidate = resolve_version(f"models:/{name}/{number}", root)
+        candidate = named_candidate(client, root, name, version, aliases)
+        number = str(candidate.version)
         if force_reason is None and aliases.get(CHAMPION) != number:
-            _require_gate(client, candidate.run_id, number)
-            require_judged(candidate, _live(name, aliases, root))
+            require_won(client, root, candidate, aliases)
         require_weights(candidate, root)
         with _dataset_of(client, candidate.run_id) as profile:
             wanted = _after_promotion(aliases, number)
             cause = _cause(candidate, force_reason, flow_run_id)
+            hold.check()
             move_aliases(client, name, aliases, wanted, cause)
             if profile is not None:
                 accept(profile, root)
@@ -158,7 +151,7 @@ def rollback(
     root = root or project_root()
     name = model_name(root)
     client = connect(root)
-    with registry_lock(root):
+    with registry_lock(client, name) as hold:
         log = read_log(client, name)
         aliases, standing = log.aliases, log.standing
         previous, champion = standing.get(PREVIOUS), standing.get(CHAMPION)
@@ -173,25 +166,41 @@ def rollback(
         wanted = swapped(standing, champion, previous)
         verdict = candidate.tags.get(VERDICT_TAG, "never judged")
         cause = Cause("back", verdict, "the champion before is live again", flow_run_id)
+        hold.check()
         move_aliases(client, name, aliases, wanted, cause)
         return _outcome(name, aliases, wanted)
 
 
-def _require_gate(client: MlflowClient, run_id: str, number: str) -> None:
-    run = client.get_run(run_id) if run_id else None
-    verdict = run.data.tags.get("nadir.gate", "") if run else ""
-    if verdict != "promote":
-        raise NadirError(
-            f"the gate's verdict on version {number} is `{verdict or 'missing'}`",
-            where=_report_of(client, run) if run else f"version {number}, which names no run",
-            fix="train a better model; a version that once was live comes back with a rollback; "
-            "--force --reason TEXT promotes it all the same",
-        )
+@store_faults()
+def take_back(root: Path, move: Move, *, reason: str, flow_run_id: str = "") -> Promotion | None:
+    """Undo a promotion after which something was found wrong, while its version is still live.
 
+    Args:
+        root: The project's root.
+        move: The promotion's entry in the log.
+        reason: What was found.
+        flow_run_id: As of `promote`.
 
-def _live(name: str, aliases: Mapping[str, str], root: Path) -> Version | None:
-    number = aliases.get(CHAMPION)
-    return resolve_version(f"models:/{name}/{number}", root) if number else None
+    Returns:
+        What is live now; None where another version is live by now, and nothing was moved.
+
+    Raises:
+        NadirError: The store refuses.
+    """
+    name = model_name(root)
+    client, number = connect(root), move.after[CHAMPION]
+    with registry_lock(client, name) as hold:
+        aliases = read_log(client, name).aliases
+        if aliases.get(CHAMPION) != number:
+            return None
+        wanted = {a: at for a, at in aliases.items() if a not in (CHAMPION, PREVIOUS)}
+        wanted |= move.before
+        wanted.setdefault(CHALLENGER, number)
+        hold.check()
+        cause = Cause("back", move.verdict, reason, flow_run_id)
+        move_aliases(client, name, aliases, wanted, cause)
+    live, previous = wanted.get(CHAMPION), wanted.get(PREVIOUS)
+    return Promotion(name, int(live or 0), int(previous) if previous else None, changed=True)
 
 
 def _mark_forced(
@@ -207,15 +216,6 @@ def _mark_forced(
         set_tags(client, candidate.run_id, tags)
     for key, value in tags.items():
         client.set_model_version_tag(candidate.name, str(candidate.version), key, value)
-
-
-def _report_of(client: MlflowClient, run: Run) -> str:
-    """Where the report of this very run is: the workspace's may be another model's."""
-    info = run.info
-    if client.tracking_uri.startswith(("http://", "https://")):
-        page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
-        return f"{client.tracking_uri.rstrip('/')}/#/{page}/{_REPORT}"
-    return f"{info.artifact_uri.removeprefix('file://')}/{_REPORT}"
 
 
 @contextlib.contextmanager

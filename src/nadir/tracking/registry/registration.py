@@ -23,18 +23,19 @@ from nadir.tracking.registry.publish import (
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
+    PENDING_TAG,
     PREVIOUS,
     Version,
     alias_table,
-    find_version,
     model_name,
-    registry_lock,
+    only_version,
     with_aliases,
 )
 from nadir.tracking.revision import save_experiment
 from nadir.tracking.runs.journal import catch_up
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
+from nadir.tracking.store.lock import registry_lock
 from nadir.tracking.version_files.making import make_logged_model
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-# On a version from its making until its aliases are set: a kill between the two is made good.
-_PENDING_TAG = "nadir.aliases_pending"
+    from nadir.tracking.store.lock import Hold
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,19 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
     verdict = gate_verdict(read_json(report_path))
     client = connect(root)
     catch_up(root)
-    with registry_lock(root):
+    name = model_name(root)
+    with registry_lock(client, name) as hold:
         run_id = training_run_id(client, root, fingerprint)
         _settle(client, run_id)
         published = publish_evaluation(client, run_id, root)
-        name = model_name(root)
-        settle_log(client, name)
         md5 = output_hash(root, artifacts.CHECKPOINT) or ""
         if md5:
             keep_current(root, md5)
-        version = find_version(client, name, md5=md5, fingerprint=fingerprint)
+        version = only_version(client, name, md5=md5, fingerprint=fingerprint)
         created = version is None
         if version is None:
-            _create(client, name, run_id, root, fingerprint, flow_run_id)
-            version = find_version(client, name, md5=md5, fingerprint=fingerprint)
+            _create(client, name, run_id, root, fingerprint, flow_run_id, hold)
+            version = only_version(client, name, md5=md5, fingerprint=fingerprint)
         if version is None:
             raise NadirError(
                 f"`{name}` has no version for this checkpoint right after one was made",
@@ -112,7 +111,10 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
             )
         if published:
             publish_page(client, run_id, root, version)
+        hold.check()
         version = _set_aliases(client, version, verdict, flow_run_id)
+        # Last, so that a move which was cut off goes on with its entry.
+        settle_log(client, name)
     return Registration(version, created, published, verdict)
 
 
@@ -127,7 +129,13 @@ def _settle(client: MlflowClient, run_id: str) -> None:
 
 
 def _create(
-    client: MlflowClient, name: str, run_id: str, root: Path, fingerprint: str, flow_run_id: str
+    client: MlflowClient,
+    name: str,
+    run_id: str,
+    root: Path,
+    fingerprint: str,
+    flow_run_id: str,
+    hold: Hold,
 ) -> None:
     experiment = save_experiment(root, f"train-{fingerprint[:12]}")
     tags = lineage_tags(
@@ -137,12 +145,13 @@ def _create(
     _ensure_model(client, name)
     # Whole in the store before there is a version of it.
     model, held = make_logged_model(client, name, run_id, tags, root)
+    hold.check()  # sending may have taken hours
     # Tags travel in the same call, so no version ever exists without the ones it is found by.
     client.create_model_version(
         name,
         source=model.artifact_location,
         run_id=run_id,
-        tags={**tags, **held, _PENDING_TAG: "true"},
+        tags={**tags, **held, PENDING_TAG: "true"},
         model_id=model.model_id,
     )
 
@@ -165,15 +174,19 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
 
 def _set_aliases(client: MlflowClient, version: Version, verdict: str, flow_run_id: str) -> Version:
     number = str(version.version)
-    pending = _PENDING_TAG in version.tags
-    if pending:
-        point(client, version.name, CHALLENGER, None, number)
+    pending = PENDING_TAG in version.tags
     aliases = alias_table(client, version.name)
+    # Where the one who made it was killed, a newer one may be the challenger by now, or this one
+    # may have been promoted by its number.
+    taken = {aliases.get(CHAMPION), aliases.get(PREVIOUS)}
+    if pending and int(aliases.get(CHALLENGER, 0)) < version.version and number not in taken:
+        point(client, version.name, CHALLENGER, aliases.get(CHALLENGER), number)
+        aliases[CHALLENGER] = number
     # Where there is a `previous`, somebody took the champion away, and somebody names the next.
     if not {CHAMPION, PREVIOUS} & aliases.keys() and verdict == "promote":
         _crown(client, version, aliases, flow_run_id)
     if pending:
-        client.delete_model_version_tag(version.name, number, _PENDING_TAG)
+        client.delete_model_version_tag(version.name, number, PENDING_TAG)
     return with_aliases(client, version)
 
 

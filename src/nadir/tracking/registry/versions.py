@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
-from nadir.ground.locks import waiting_lock
-from nadir.ground.workspace import PARAMS_FILE, main_workspace
+from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import COPY_TAG, FINGERPRINT_TAG, MODEL_TAG, OUTPUT_TAG
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
+PENDING_TAG = "nadir.aliases_pending"
+"""On a version from its making until its aliases are set: a kill between the two is made good."""
 _SCHEME = "models:/"
 _LARGEST = 2**31 - 1  # of a version's column in MLflow's database
 
@@ -73,28 +73,51 @@ def version_uri(text: str, root: Path) -> str:
     return f"{_SCHEME}{model_name(root)}{'/' if text.isdecimal() else '@'}{text}"
 
 
-@contextlib.contextmanager
-def registry_lock(root: Path) -> Iterator[None]:
-    """One registration or promotion at a time: MLflow's aliases have no compare-and-set."""
-    with waiting_lock(main_workspace(root) / "work" / "mlflow" / "registry.lock"):
-        yield
-
-
 def find_version(
     client: MlflowClient, name: str, *, md5: str, fingerprint: str | None = None
 ) -> Version | None:
     """The newest version made of this very checkpoint, by this very stage state if it is given."""
     wanted = {OUTPUT_TAG: md5} | ({FINGERPRINT_TAG: fingerprint} if fingerprint else {})
-    conditions = [f"name = '{name}'", *(f"tag.`{k}` = '{v}'" for k, v in wanted.items())]
-    found = client.search_model_versions(" and ".join(conditions))
-    newest = max(found, key=lambda version: int(version.version), default=None)
+    found = _search(client, name, wanted)
+    newest = max(found, key=_number, default=None)
     return None if newest is None else _version(client, newest)
+
+
+def only_version(client: MlflowClient, name: str, *, md5: str, fingerprint: str) -> Version | None:
+    """The version of this very checkpoint and stage state, after its duplicates are removed.
+
+    The lock keeps two machines from making one each. Where one of them lost it unknown to itself
+    (it slept, or was cut off), both come here after theirs is made, and all choose alike: a version
+    that has got its aliases before any that has not, then the one that was made first.
+
+    Raises:
+        MlflowException: The store refuses.
+    """
+    wanted = {OUTPUT_TAG: md5, FINGERPRINT_TAG: fingerprint}
+    found = _search(client, name, wanted)
+    whole = [one for one in found if PENDING_TAG not in one.tags]
+    pending = sorted((one for one in found if PENDING_TAG in one.tags), key=_number)
+    chosen = max(whole, key=_number) if whole else next(iter(pending), None)
+    for duplicate in pending:
+        if duplicate is not chosen:
+            with missing_is_none():
+                client.delete_model_version(name, duplicate.version)
+    return None if chosen is None else _version(client, chosen)
+
+
+def _search(client: MlflowClient, name: str, tags: Mapping[str, str]) -> list[ModelVersion]:
+    conditions = [f"name = '{name}'", *(f"tag.`{key}` = '{at}'" for key, at in tags.items())]
+    return list(client.search_model_versions(" and ".join(conditions)))
+
+
+def _number(found: ModelVersion) -> int:
+    return int(found.version)
 
 
 def newest_version(client: MlflowClient, name: str) -> Version | None:
     """The version with the highest number."""
     found = client.search_model_versions(f"name = '{name}'", max_results=1000)
-    newest = max(found, key=lambda version: int(version.version), default=None)
+    newest = max(found, key=_number, default=None)
     return None if newest is None else _version(client, newest)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -191,11 +192,23 @@ def experiment_id(client: MlflowClient, root: Path | None = None, *, suffix: str
     with waiting_lock(main_workspace(root) / "work" / "mlflow" / "create.lock"):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            folder = _artifact_folder(client.tracking_uri)
-            return str(client.create_experiment(name, artifact_location=folder))
+            experiment = _made_experiment(client, name)
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
+
+
+def _made_experiment(client: MlflowClient, name: str) -> Experiment:
+    """A new experiment, or the one that another machine was quicker to make."""
+    from mlflow.exceptions import MlflowException
+
+    folder = _artifact_folder(client.tracking_uri)
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=folder))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.get_experiment_by_name(name)
 
 
 def is_transient(error: BaseException | None) -> bool:
