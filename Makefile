@@ -72,6 +72,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.busy_machine
 	$(BIN)/python -m bench.evaluation
 	$(BIN)/python -m bench.step_overhead
+	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.quality
 
 lint: $(STAMP) ## Style, types and the order of the rooms
