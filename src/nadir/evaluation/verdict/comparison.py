@@ -55,7 +55,8 @@ def criterion_of(
     """How a metric is compared; None of one whose values are good only beside a target."""
     if metric.direction == "target":
         return None
-    unit: Literal["prompt", "seed"] = "seed" if "targets" in metric.needs else "prompt"
+    is_fixed = metric.fixed_prompts or "targets" in metric.needs
+    unit: Literal["prompt", "seed"] = "seed" if is_fixed else "prompt"
     return Criterion(name or metric.name, role, metric.direction, margin, unit, metric.title)
 
 
