@@ -301,6 +301,8 @@ def test_a_guard_of_every_part_judges_the_parts_that_enough_prompts_ask_for(cfg_
     }
     assert found.verdict == "reject"
     assert "diversity_class_artist" in found.reason
+    titles = [line.criterion.title for line in found.lines[1:]]
+    assert titles == ["Diversity: class artist", "Diversity: class general"]
     shown = {line.criterion.metric for line in by_scale(model(), model(), every, METRICS)}
     assert shown == {"diversity_class_artist", "diversity_class_general"}
 

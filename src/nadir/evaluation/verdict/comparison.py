@@ -57,7 +57,9 @@ def criterion_of(
         return None
     is_fixed = metric.fixed_prompts or "targets" in metric.needs
     unit: Literal["prompt", "seed"] = "seed" if is_fixed else "prompt"
-    return Criterion(name or metric.name, role, metric.direction, margin, unit, metric.title)
+    part = name.removeprefix(metric.name).strip("_").replace("_", " ")
+    title = f"{metric.title}: {part}" if part else metric.title
+    return Criterion(name or metric.name, role, metric.direction, margin, unit, title)
 
 
 def paired_difference(

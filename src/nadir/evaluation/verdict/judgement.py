@@ -182,7 +182,10 @@ def spelt_out(
             for table in tables
         ]
         names = {str(name) for part in prompts for name in part[part >= fewest].index}
-        found += [replace(guard, metric=name) for name in sorted(names)]
+        found += [
+            replace(guard, metric=name, title=guard.title.replace("*", name.removeprefix(prefix)))
+            for name in sorted(names)
+        ]
     return found
 
 
