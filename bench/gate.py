@@ -20,7 +20,7 @@ from nadir.config.gate import GateParams
 from nadir.config.reader import read_section
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.verdict.intervals import bootstrap_mean
-from nadir.evaluation.verdict.judgement import judge
+from nadir.evaluation.verdict.judgement import EVERY, judge
 
 SHAPES = ("normal", "skewed", "heavy tails")
 COUNTS = (4, 8, 16, 32, 64)
@@ -113,7 +113,11 @@ def same_model(files: list[Path], repetitions: int) -> None:
     params = read_section("gate", GateParams, Path("params.yaml"))
     wanted = {params.primary.metric, *params.guards}
     tables = [pd.read_parquet(file) for file in files]
-    tables = [one[one["metric"].isin(wanted)].assign(protocol_id="p") for one in tables]
+    parts = tuple(name.removesuffix("*") for name in wanted if name.endswith(EVERY))
+    tables = [
+        one[one["metric"].isin(wanted) | one["metric"].str.startswith(parts)] for one in tables
+    ]
+    tables = [one.assign(protocol_id="p") for one in tables]
     rng, verdicts, lines = np.random.default_rng(2), [], {}
     for _ in range(repetitions):
         found = judge(*dealt(tables, rng), params, METRICS, resamples=499)

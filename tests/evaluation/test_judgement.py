@@ -256,7 +256,8 @@ def test_intervals_within_fixed_prompts_ignore_what_these_differ_by():
 def test_the_shipped_guards_name_metrics_that_can_be_compared(root):
     for file in (root / "params.yaml", *(root / "presets").glob("*.yaml")):
         _, guards = criteria(read_section("gate", GateParams, file), METRICS)
-        assert {"tag_recall_rare", "memorisation", "detail_gap"} <= {one.metric for one in guards}
+        named = {"tag_recall_rare", "tag_recall_class_*", "colour_binding"}
+        assert named | {"memorisation", "detail_gap"} <= {one.metric for one in guards}
 
 
 def test_parameters_that_name_no_comparable_metric_are_refused_by_name():
@@ -271,6 +272,46 @@ def test_parameters_that_name_no_comparable_metric_are_refused_by_name():
 def test_a_part_of_a_metric_is_compared_as_the_metric_is():
     part = PARAMS.model_copy(update={"guards": {"diversity_rare": 0.1}})
     assert criteria(part, METRICS)[1][0].direction == "higher"
+
+
+@pytest.mark.parametrize("cfg_scale", [None, 4.5])
+def test_a_guard_of_every_part_judges_the_parts_that_enough_prompts_ask_for(cfg_scale):
+    """A class that few prompts ask for leaves nothing open; one that is forgotten is named."""
+    rng = np.random.default_rng(8)
+    names = {"diversity_class_artist": 16, "diversity_class_general": 16, "diversity_class_meta": 3}
+    guards = {"diversity_class_*": 0.1}
+    every = PARAMS.model_copy(update={"guards": guards, "cfg_scale": cfg_scale})
+
+    def model(forgotten=""):
+        losses = [(None, f"image_{i}", 0, "loss", 0.3 - 0.1 * bool(forgotten)) for i in range(16)]
+        rows = [
+            (scale, f"p{prompt}", seed, name, (name != forgotten) * 0.5 + rng.normal(0, 0.02))
+            for name, prompts in names.items()
+            for scale in SCALES
+            for prompt in range(prompts)
+            for seed in range(3)
+        ]
+        columns = ["cfg_scale", "prompt_id", "seed", "metric", "value"]
+        frame = pd.DataFrame([*losses, *rows], columns=columns)
+        return frame.assign(protocol_id="p", checkpoint="c").astype({"cfg_scale": "float64"})
+
+    found = judge(model(), model("diversity_class_artist"), every, METRICS, resamples=400)
+    assert states(found) == {
+        "loss": "pass",
+        "diversity_class_artist": "fail",
+        "diversity_class_general": "pass",
+    }
+    assert found.verdict == "reject"
+    assert "diversity_class_artist" in found.reason
+    titles = [line.criterion.title for line in found.lines[1:]]
+    assert titles == ["Diversity: class artist", "Diversity: class general"]
+    shown = {line.criterion.metric for line in by_scale(model(), model(), every, METRICS)}
+    assert shown == {"diversity_class_artist", "diversity_class_general"}
+
+
+def test_where_the_prompts_are_the_question_their_seeds_are_exchanged():
+    params = PARAMS.model_copy(update={"guards": {"colour_binding": 0.3, "tag_recall": 0.1}})
+    assert [guard.unit for guard in criteria(params, METRICS)[1]] == ["seed", "prompt"]
 
 
 def test_different_protocols_are_never_compared():

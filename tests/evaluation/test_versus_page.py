@@ -67,7 +67,13 @@ def pages(tmp_path_factory, tables, pipeline, checkpoint, small_params, holdout)
     gains = improvements(*tables, METRICS, cfg_scale=5.5)
     evaluation = evaluated(pipeline, checkpoint, small_params, holdout)
     texts = {
-        "judgement": render_judgement(judgement, labels, params=GATE, **shown),
+        "judgement": render_judgement(
+            judgement,
+            labels,
+            params=GATE,
+            origins=[{"Code": "commit a", "Data": "md5 d"}, {"Code": HOSTILE, "Data": "md5 d"}],
+            **shown,
+        ),
         "comparison": render_comparison(gains, (HOSTILE, "two"), cfg_scale=5.5, **shown),
         "evaluation": render_report(evaluation, small_params, checkpoint="c", training={}),
     }
@@ -253,6 +259,13 @@ def test_a_scale_where_colours_burn_is_not_usable(tables, pages):
     assert "challenger <strong>3.5</strong>" in text
     assert re.search(r"champion <strong>3.5, 5.5, 7.5</strong>", text)
     assert "over tag recall" in text
+
+
+def test_the_making_of_both_is_set_side_by_side_and_what_differs_stands_out(pages):
+    text = (pages / "judgement.html").read_text(encoding="utf-8")
+    (table,) = re.findall(r'<table class="origins">.*?</table>', text, re.DOTALL)
+    assert '<td class="mono"><strong>commit a</strong></td>' in table
+    assert table.count('<td class="mono">md5 d</td>') == 2
 
 
 def test_what_users_wrote_is_escaped(pages):

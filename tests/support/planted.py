@@ -97,6 +97,14 @@ class Reals:
         return PictureSet([str(i) for i in range(len(images))], tags, thumbnails(images))
 
 
+class Numbers(dict):
+    """Numbers by name, and the rows of the evaluation table behind them."""
+
+    def __init__(self, numbers, rows):
+        super().__init__(numbers)
+        self.rows = rows
+
+
 def measured(reals, params, *, change=lambda image: image, content=None, bind=lambda a, b: (a, b)):
     """Numbers at one scale of a model with a fault.
 
@@ -134,7 +142,8 @@ def measured(reals, params, *, change=lambda image: image, content=None, bind=la
         tags = (*bind(*prompt.colours), "1girl", "portrait")
         images = [picture(f"{prompt.id} {seed}", tags)[0] for seed in _SEEDS]
         _show(found, prompt, [change(image) for image in images])
-    return summarise(metrics, [CFG], to_frame(found.rows))[scale_key(CFG)]
+    rows = to_frame(found.rows)
+    return Numbers(summarise(metrics, [CFG], rows)[scale_key(CFG)], rows)
 
 
 def _show(found, prompt, images):

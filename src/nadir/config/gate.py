@@ -9,6 +9,7 @@ from pydantic import Field
 from nadir.config.base import Section
 
 MetricName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+GuardName = Annotated[str, Field(pattern=r"^[a-z0-9_]+(_\*)?$")]
 
 
 class PrimaryParams(Section):
@@ -25,8 +26,9 @@ class GateParams(Section):
 
     primary: PrimaryParams
     """The metric that decides, and how much worse is not yet worse."""
-    guards: dict[MetricName, Annotated[float, Field(gt=0)]]
-    """Metrics that must not get worse by as much as this, in each one's own unit."""
+    guards: dict[GuardName, Annotated[float, Field(gt=0)]]
+    """Metrics that must not get worse by as much as this, in each one's own unit. A name that ends
+    in `_*` stands for every part of a metric that enough prompts ask for, such as each class."""
     cfg_scale: Annotated[float, Field(gt=0)] | None
     """Where guards are judged. null: chosen by half of the prompts, judged by the other half."""
     policy: Literal["auto", "approve"]

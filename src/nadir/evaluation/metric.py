@@ -54,6 +54,8 @@ class Metric:
             there is none the report says so; hooks are called all the same and find nothing to
             measure.
         section: Where the report shows its charts.
+        fixed_prompts: Whether the prompts themselves are the question, so that chance is in the
+            seeds alone: there are no other such prompts to speak of.
         level: A dashed line to read its chart by.
         limit: The gate rejects what is beyond it, at the deciding scale; None for no check.
     """
@@ -65,6 +67,7 @@ class Metric:
     meaning: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     section: ClassVar[Section] = GUIDANCE
+    fixed_prompts: ClassVar[bool] = False
     level: ClassVar[Level | None] = None
     limit: float | None = None
 

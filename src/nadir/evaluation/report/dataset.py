@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, read_table
+from nadir.data.tags.codes import tag_batches
 from nadir.ground.pages.charts import bar_chart, histogram
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from markupsafe import Markup
+    from numpy.typing import NDArray
 
 _MOST_BARS = 12
 _BRIGHTNESS_BINS = 20
@@ -48,8 +50,10 @@ def data_summary(*, manifest: Path, tags: Path, latents: Path) -> DataSummary:
     Raises:
         NadirError: A table is missing or damaged.
     """
-    columns = ["width", "height", "format", "split", "tags", "mean_luminance"]
+    columns = ["width", "height", "format", "split", "mean_luminance"]
     images = read_table(manifest, MANIFEST, columns)
+    # In batches: the tags of a large dataset are gigabytes.
+    lengths = [pc.list_value_length(lists).to_numpy() for _, lists in tag_batches(manifest, ())]
     names = read_table(tags, TAGS, ["tag", "class", "count", "rarity"])
     index = read_table(latents / "index.parquet", LATENT_INDEX, ["bucket"])
     training = images.filter(pc.equal(images["split"], "train"))
@@ -65,7 +69,9 @@ def data_summary(*, manifest: Path, tags: Path, latents: Path) -> DataSummary:
         ),
     ]
     return DataSummary(
-        _cards(images, names), _facts(images, names), [chart for chart in charts if chart]
+        _cards(images, names),
+        _facts(images, names, np.concatenate([*lengths, np.zeros(0, np.int32)])),
+        [chart for chart in charts if chart],
     )
 
 
@@ -86,13 +92,13 @@ def _cards(images: pa.Table, names: pa.Table) -> list[dict[str, str]]:
     ]
 
 
-def _facts(images: pa.Table, names: pa.Table) -> dict[str, str]:
+def _facts(images: pa.Table, names: pa.Table, lengths_N: NDArray[np.int32]) -> dict[str, str]:
     rarities = _counts(names["rarity"])
     formats = _counts(images["format"])
     facts = {
         "Sizes": _sizes(images),
         "Files": ", ".join(f"{count:,} {name}" for name, count in formats.items()),
-        "Tags of an image": _spread(pc.list_value_length(images["tags"]).to_numpy()),
+        "Tags of an image": _spread(lengths_N),
         "Tags by rarity": ", ".join(
             f"{rarities[name]:,} {name}" for name in _RARITIES if name in rarities
         ),
@@ -111,14 +117,14 @@ def _sizes(images: pa.Table) -> str:
     low, middle, high = (order[place] for place in (0, len(order) // 2, -1))
     return (
         f"{width[low]} x {height[low]} to {width[high]} x {height[high]} px, "
-        f"the middle one {width[middle]} x {height[middle]}"
+        f"{width[middle]} x {height[middle]} in the middle"
     )
 
 
-def _spread(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+def _spread(counts: NDArray[np.int32]) -> str:
     if not len(counts):
         return ""
-    return f"{counts.min()} to {counts.max()}, the middle one {np.median(counts):.0f}"
+    return f"{counts.min()} to {counts.max()}, median {np.median(counts):.0f}"
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -55,8 +55,11 @@ def criterion_of(
     """How a metric is compared; None of one whose values are good only beside a target."""
     if metric.direction == "target":
         return None
-    unit: Literal["prompt", "seed"] = "seed" if "targets" in metric.needs else "prompt"
-    return Criterion(name or metric.name, role, metric.direction, margin, unit, metric.title)
+    is_fixed = metric.fixed_prompts or "targets" in metric.needs
+    unit: Literal["prompt", "seed"] = "seed" if is_fixed else "prompt"
+    part = name.removeprefix(metric.name).strip("_").replace("_", " ")
+    title = f"{metric.title}: {part}" if part else metric.title
+    return Criterion(name or metric.name, role, metric.direction, margin, unit, title)
 
 
 def paired_difference(

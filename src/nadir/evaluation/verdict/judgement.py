@@ -8,6 +8,7 @@ scales on the numbers that are judged finds it better than it is.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from nadir.evaluation.verdict.comparison import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from nadir.evaluation.metric import Metric
     from nadir.evaluation.verdict.intervals import Interval
 
+EVERY = "_*"
+"""End of a guard that stands for every part of a metric."""
 _FEWEST = 4  # units; fewer give an interval that means nothing
 _POWER = 1 + 0.84 / 1.96  # the half width that is needed, and what chance adds in one case of five
 _TO_LOOK_AT = 2_000  # resamples of intervals that no verdict hangs on
@@ -62,6 +65,7 @@ def judge(
     require_same_protocol(champion, challenger)
     primary, guards = criteria(params, metrics)
     tables = {"champion": champion, "challenger": challenger}
+    guards = spelt_out(guards, list(tables.values()), params)
     halves = {guard: Halves.of(list(tables.values()), guard) for guard in guards}
     fixed = params.cfg_scale
     scales = {name: fixed or choose_scale(table, halves) for name, table in tables.items()}
@@ -91,6 +95,7 @@ def by_scale(
     """Every guard at every scale, both at the same: to look at, no verdict hangs on it."""
     tables = {"champion": champion, "challenger": challenger}
     _, guards = criteria(params, metrics)
+    guards = spelt_out(guards, [champion, challenger], params)
     return [
         _line(tables, guard, dict.fromkeys(tables, scale), resamples=_TO_LOOK_AT)
         for scale in _scales(challenger)
@@ -116,6 +121,7 @@ def usable_scales(
         at: The champion's scale.
     """
     _, guards = criteria(params, metrics)
+    guards = spelt_out(guards, [champion, challenger], params)
     usable: dict[str, list[float]] = {}
     for name, table in (("champion", champion), ("challenger", challenger)):
         tables = {"champion": champion, "challenger": table}
@@ -142,7 +148,8 @@ def criteria(
 ) -> tuple[Criterion, list[Criterion]]:
     """The primary and the guards that the parameters name.
 
-    A guard may name a part of a metric: `tag_recall_rare` is compared as `tag_recall` is.
+    A guard may name a part of a metric: `tag_recall_rare` is compared as `tag_recall` is. One that
+    ends in `_*` stands for several parts; `spelt_out` replaces it.
 
     Raises:
         NadirError: There is no such metric, or it has no values that are good by themselves.
@@ -152,6 +159,38 @@ def criteria(
         _criterion("primary", primary.metric, primary.margin, metrics),
         [_criterion("guards", name, margin, metrics) for name, margin in params.guards.items()],
     )
+
+
+def spelt_out(
+    guards: Sequence[Criterion], tables: Sequence[pd.DataFrame], params: GateParams
+) -> list[Criterion]:
+    """The guards with each that ends in `_*` replaced by the parts that it stands for.
+
+    Those are the parts that any of the tables has by enough prompts for a verdict. Of others
+    nobody asked by name, so too few prompts leave nothing open.
+
+    Args:
+        guards: From `criteria`.
+        tables: Rows of both.
+        params: Section `gate`.
+    """
+    fewest = _FEWEST if params.cfg_scale else 2 * _FEWEST  # half of them judge
+    found = []
+    for guard in guards:
+        if not guard.metric.endswith(EVERY):
+            found.append(guard)
+            continue
+        prefix = guard.metric.removesuffix("*")
+        prompts = [
+            table[table["metric"].str.startswith(prefix)].groupby("metric")["prompt_id"].nunique()
+            for table in tables
+        ]
+        names = {str(name) for part in prompts for name in part[part >= fewest].index}
+        found += [
+            replace(guard, metric=name, title=guard.title.replace("*", name.removeprefix(prefix)))
+            for name in sorted(names)
+        ]
+    return found
 
 
 def choose_scale(table: pd.DataFrame, guards: Mapping[Criterion, Halves]) -> float | None:

@@ -47,6 +47,7 @@ class ColourBinding(PromptMean):
     )
     needs = frozenset({"reals"})
     section = CONTENT
+    fixed_prompts = True
 
     def prepare(self, subject: Subject) -> None:
         """Find the tags of both groups; without a probe that sees them all there is no value."""
