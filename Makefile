@@ -70,6 +70,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.tag_reading
 	$(BIN)/python -m bench.shard_reading
 	$(BIN)/python -m bench.busy_machine
+	$(BIN)/python -m bench.evaluation
 	$(BIN)/python -m bench.step_overhead
 	$(BIN)/python -m bench.quality
 

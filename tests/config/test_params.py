@@ -173,14 +173,15 @@ def test_an_unknown_key_or_a_malformed_assignment_is_named(params_file: Path) ->
 
 def test_wrong_keys_are_told_together_with_what_was_meant_and_its_line(params_file: Path) -> None:
     before = params_file.read_bytes()
-    step_line = f"  steps: {read_params(params_file).train.steps}"
+    train = read_params(params_file).train
+    lines = f"  steps: {train.steps}", f"  learning_rate: {train.learning_rate}"
     with pytest.raises(NadirError) as caught:
         set_values(
             ["train.stepz=1", "learning_rate=1e-4", "steps", "train.seed=3", "x=[1"], params_file
         )
     text = str(caught.value)
     assert "4 faults, and nothing was changed" in text
-    steps, rate = (line_of(params_file, name) for name in (step_line, "  learning_rate: "))
+    steps, rate = (line_of(params_file, line) for line in lines)
     assert f"params.yaml:{steps}: no parameter `train.stepz`; did you mean train.steps?" in text
     assert (
         f"params.yaml:{rate}: no parameter `learning_rate`; did you mean train.learning_rate?"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import re
 
@@ -9,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.support.small_checkpoint import write_holdout
+from PIL import Image
+from tests.support.small_checkpoint import BUCKETS, write_holdout
 from tests.support.small_evaluation import HOSTILE, evaluated
 
 from nadir.evaluation.known_tags import known_tags, unknown_tags
@@ -180,11 +183,11 @@ def test_with_enough_real_images_the_drawn_are_compared_with_them(beside_reals):
     assert not set(beside_reals.not_run) & {"Tag recall", "Coverage"}
 
 
-def test_the_worst_tags_are_in_the_report_with_a_picture(beside_reals, params):
+def test_the_worst_tags_are_in_the_report_with_pictures_of_each(beside_reals, params):
     page = render_report(beside_reals, params, checkpoint="c0ffee", training={})
     assert '<a href="#content">Tags</a>' in page
     assert "The 2 worst tags, CFG 4.5" in page
-    assert len(re.findall(r'class="tag" src="[^"]+" alt="(?:prompt|holdout)_', page)) == 2 + SHOWN
+    assert len(re.findall(r' alt="(?:red|blue)_hair in: [^"]+, seed \d"', page)) == 2 * 4
     assert "2 tags can be judged" in page
 
 
@@ -193,8 +196,12 @@ def test_the_pictures_nearest_to_training_images_are_in_the_report_beside_them(
 ):
     page = render_report(beside_reals, params, checkpoint="c0ffee", training={})
     assert "Nearest to training images, CFG 4.5" in page
-    assert len(re.findall(r'alt="training image [0-9a-f]{12}"', page)) == SHOWN
+    for kind in ("training", "held-out"):
+        assert len(re.findall(rf'alt="{kind} image [0-9a-f]{{12}}"', page)) == SHOWN
     table = page[page.index("Nearest to training images") :]
+    shown = re.findall(r'src="data:image/webp;base64,([^"]+)" alt="training', table)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(one))).size for one in shown}
+    assert sizes <= set(BUCKETS), "as the VAE renders them, not the cells that are compared"
     ratios = [float(text) for text in re.findall(r'<td class="n">([\d.]+)</td>', table)[:SHOWN]]
     assert ratios == sorted(ratios)
 
@@ -219,7 +226,8 @@ def test_the_report_is_safe_whole_and_repeatable(evaluation, params):
     page = render_report(
         evaluation, params, checkpoint="c0ffee", training={"steps": 7, "note": HOSTILE}
     )
-    assert "<script" not in page
+    assert HOSTILE not in page
+    assert page.count("<script") == 1
     assert "http" not in page
     strips = evaluation.plan.of_kind("brightness", "ladder", "canvas")
     assert page.count("<img") == 2 * 4 * 2 + 2 * 2 + 2 * len(strips)

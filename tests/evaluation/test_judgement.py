@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -308,3 +310,15 @@ def test_a_challenger_without_any_picture_is_not_promoted():
     blind = Model(rng, loss=0.2).table(difficulty, metrics=())
     found = judge(champion, blind, PARAMS, METRICS, resamples=400)
     assert found.verdict == "inconclusive"
+
+
+def test_who_judges_loads_no_network_library():
+    script = (
+        "import sys, nadir.evaluation.metrics, nadir.evaluation.report.judgement_page\n"
+        "print(*{'torch', 'transformers', 'diffusers'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout.strip()

@@ -162,22 +162,88 @@ def test_a_page_asks_for_nothing_and_fits_any_window(pages, browser, name, look)
     assert browser.faults == []
 
 
-def test_a_picture_of_the_evaluation_grows_under_the_mouse_and_by_keys(pages, browser):
+ZOOM = "document.querySelector('dialog.zoom')"
+SHOWN = f"{ZOOM}.querySelector('img').alt"
+
+
+@pytest.fixture
+def evaluation_page(pages, browser):
     browser.look(width=1200)
     browser.open(pages / "evaluation.html")
-    browser.ask(
-        "document.querySelector('.picture').scrollIntoView({block: 'center', behavior: 'instant'})"
+    return browser
+
+
+def click(page, what):
+    page.ask(
+        f"document.querySelector('{what}').scrollIntoView({{block: 'center', behavior: 'instant'}})"
     )
-    small = box(browser, ".picture img")[2]
-    left, top, width, height = box(browser, ".picture")
-    browser.mouse("mousePressed", left + width / 2, top + height / 3)
-    browser.mouse("mouseReleased", left + width / 2, top + height / 3)
-    zoomed = "getComputedStyle(document.querySelector('.picture:focus img')).transform"
-    assert browser.ask("document.activeElement.className") == "picture"
-    assert browser.ask(zoomed) != "none"
-    browser.press("Tab")
-    assert box(browser, ".picture img")[2] < 2 * small
-    assert browser.ask("document.activeElement.className") == "picture"
+    left, top, width, height = box(page, what)
+    page.mouse("mousePressed", left + width / 2, top + height / 3)
+    page.mouse("mouseReleased", left + width / 2, top + height / 3)
+
+
+def test_a_picture_of_the_evaluation_grows_under_the_mouse(evaluation_page):
+    page = evaluation_page
+    click(page, "table.grid .picture")
+    assert page.ask(f"{ZOOM}.open")
+    left, top, width, height = box(page, "dialog.zoom img")
+    assert width > 3 * box(page, "table.grid .picture img")[2]
+    assert left >= 0
+    assert left + width <= 1200
+    assert top >= 0
+    assert top + height <= 900, "all of it is in the window"
+    assert page.ask(SHOWN) == page.ask("document.querySelector('table.grid .picture img').alt")
+    click(page, "dialog.zoom img")
+    assert not page.ask(f"{ZOOM}.open")
+
+
+def test_keys_enlarge_a_picture_and_go_on_to_its_neighbours(evaluation_page):
+    page = evaluation_page
+    page.ask("document.querySelector('table.grid td:not(.real) .picture').focus()")
+    alts = page.ask(
+        "[...document.querySelectorAll('table.grid')[0].rows].slice(1).map(row => "
+        "[...row.querySelectorAll('td:not(.real) img')].map(one => one.alt))"
+    )
+    page.press("Enter")
+    assert page.ask(SHOWN) == alts[0][0]
+    for key, row, column in (("ArrowRight", 0, 1), ("ArrowDown", 1, 1), ("ArrowLeft", 1, 0)):
+        page.press(key)
+        assert page.ask(SHOWN) == alts[row][column]
+    page.press("ArrowUp")
+    page.press("ArrowUp")
+    assert page.ask(SHOWN) == alts[0][0], "above the first row is nothing"
+    page.press("Escape")
+    assert not page.ask(f"{ZOOM}.open")
+    assert page.ask("document.activeElement.querySelector('img').alt") == alts[0][0]
+    assert page.faults == []
+
+
+def test_pictures_of_a_closed_part_are_passed_over(evaluation_page):
+    page = evaluation_page
+    page.ask("[...document.querySelectorAll('table.grid')][0].querySelectorAll('.picture')")
+    page.ask(
+        "[...document.querySelectorAll('.picture')].filter(one => one.checkVisibility()).at(-1)"
+        ".focus()"
+    )
+    page.press("Enter")
+    last = page.ask(SHOWN)
+    page.press("ArrowRight")
+    assert page.ask(SHOWN) == last
+
+
+def test_without_scripts_a_picture_grows_where_it_is(evaluation_page, pages):
+    page = evaluation_page
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.open(pages / "evaluation.html")
+        for _ in range(60):
+            page.press("Tab")
+            if page.ask("document.activeElement.className") == "picture":
+                break
+        zoomed = "getComputedStyle(document.querySelector('.picture:focus img')).transform"
+        assert page.ask(zoomed) != "none"
+    finally:
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_a_scale_where_colours_burn_is_not_usable(tables, pages):

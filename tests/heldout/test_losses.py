@@ -108,3 +108,23 @@ def test_noise_belongs_to_the_image_whatever_stands_beside_it():
     every = {(v.image, v.timestep): v.x0_mse for v in loss_values(silent, held, STOCK, "v")}
     for value in loss_values(silent, some, STOCK, "v"):
         assert value.x0_mse == pytest.approx(every[value.image, value.timestep])
+
+
+def test_levels_together_are_levels_one_by_one_in_fewer_calls():
+    held, calls = samples(3), []
+
+    def network(noisy, timesteps, hidden, pooled, time_ids):
+        calls.append(len(noisy))
+        assert len(noisy) == len(timesteps) == len(hidden) == len(pooled) == len(time_ids)
+        return noisy * torch.sin(timesteps.float())[:, None, None, None]
+
+    alone = list(loss_values(network, held, STOCK, "epsilon"))
+    assert calls == [3] * LEVELS
+    calls.clear()
+    together = list(loss_values(network, held, STOCK, "epsilon", at_once=7))
+    assert max(calls) == 6
+    assert sum(calls) == 3 * LEVELS
+    for one, other in zip(alone, together, strict=True):
+        assert (one.image, one.timestep) == (other.image, other.timestep)
+        assert one.x0_mse == pytest.approx(other.x0_mse, rel=1e-6)
+        assert one.misread_x0_mse == pytest.approx(other.misread_x0_mse, rel=1e-6)

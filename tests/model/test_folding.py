@@ -15,11 +15,18 @@ from tests.model.test_checkpoint import draw
 
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.errors import NadirError
-from nadir.ground.files import read_json, write_json
+from nadir.ground.files import file_hash, link_tree, read_json, write_json
+from nadir.model.checkpoint.decoder_weights import (
+    decoder_parameters,
+    put_decoder,
+    tuned_decoder,
+    write_decoder,
+)
 from nadir.model.checkpoint.folder_checks import load_checked
-from nadir.model.checkpoint.folding import STOCK_SCALING, write_vae
+from nadir.model.checkpoint.folding import STOCK_SCALING, publish_decoder, write_vae
 from nadir.model.fetch import fetch_base
 from nadir.model.load import LatentScaling, load_checkpoint_info, load_pipeline
+from nadir.model.sdxl.hashing import encoder_hash
 from nadir.model.sdxl.networks import load_unet, load_vae
 from nadir.model.single_file.writing import export_single_file
 from nadir.training.run import latent_scaling
@@ -165,3 +172,51 @@ def test_training_goes_on_from_a_checkpoint_where_it_ended(
     folder = write_checkpoint(Path("next"), Path("models/base"), scaling=scaling)
     load_unet(source).save_pretrained(folder / "unet")
     torch.testing.assert_close(draw(load_pipeline(folder)), draw(load_pipeline(source)))
+
+
+def test_a_fine_tuned_decoder_is_folded_exactly_and_the_encoder_stays(
+    checkpoint: Path, base: Path, tmp_path: Path
+) -> None:
+    tuned = load_vae(base)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in decoder_parameters(tuned).values():
+            weight.add_(0.01 * torch.randn(weight.shape))
+    write_decoder(tuned, tmp_path, torch.float32)
+    folder = tmp_path / "checkpoint"
+    link_tree(checkpoint, folder)
+    publish_decoder(folder, base, tuned_decoder(tmp_path))
+    before, after = load_vae(checkpoint), load_vae(folder)
+    assert encoder_hash(after) == encoder_hash(before)
+    with torch.no_grad():
+        raw_NCHW = tuned.encode(picture()).latent_dist.mean
+        normal_NCHW = after.encode(picture()).latent_dist.mean * 0.13025
+        torch.testing.assert_close(normal_NCHW, SCALING.normalise(raw_NCHW), rtol=1e-4, atol=1e-5)
+        expected = tuned.decode(SCALING.denormalise(normal_NCHW)).sample
+        found = after.decode(normal_NCHW / 0.13025).sample
+        torch.testing.assert_close(found, expected)
+        assert float((found - before.decode(normal_NCHW / 0.13025).sample).abs().mean()) > 1e-3
+    facts = read_json(folder / "nadir.json")
+    assert facts == read_json(checkpoint / "nadir.json") | {
+        "decoder": file_hash(tmp_path / "decoder.safetensors")
+    }
+    load_pipeline(folder)
+
+
+def test_without_a_fine_tuned_decoder_nothing_is_written(
+    checkpoint: Path, base: Path, tmp_path: Path
+) -> None:
+    link_tree(checkpoint, tmp_path / "checkpoint")
+    publish_decoder(tmp_path / "checkpoint", base, tuned_decoder(tmp_path))
+    files = [path for path in checkpoint.rglob("*") if path.is_file()]
+    assert all(
+        path.samefile(tmp_path / "checkpoint" / path.relative_to(checkpoint)) for path in files
+    )
+
+
+def test_the_decoder_of_another_vae_is_refused(base: Path, tmp_path: Path) -> None:
+    other = AutoencoderKL(block_out_channels=[8], norm_num_groups=4)
+    write_decoder(other, tmp_path, torch.float32)
+    with pytest.raises(NadirError, match="not one of the base model's VAE") as error:
+        put_decoder(load_vae(base), tuned_decoder(tmp_path))
+    assert "dvc repro decoder" in str(error.value)

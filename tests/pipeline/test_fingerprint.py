@@ -8,7 +8,9 @@ import pytest
 from tests.mini.project import STAGES, MiniProject
 
 from nadir.ground.errors import NadirError
+from nadir.ground.files import write_json
 from nadir.pipeline.fingerprint import entry_fingerprint, path_md5, stage_fingerprint
+from nadir.pipeline.freshness import Change, change_of_inputs
 from nadir.tracking.lock_file import output_hashes, read_lock
 
 
@@ -87,3 +89,24 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path, project: MiniProject) -> N
     entry = read_lock(project.root)["train"]
     assert entry["params"]["params.yaml"]["train"]["mixed_precision"] == "no"
     assert stage_fingerprint("train", project.root) == entry_fingerprint(entry)
+
+
+def test_the_decoder_that_a_training_is_published_with_does_not_change_it(
+    trained: MiniProject,
+) -> None:
+    def fingerprints(decoder: int) -> list[str]:
+        write_json(trained.root / "models/decoder/decoder.json", {"steps": decoder})
+        return [stage_fingerprint("train", trained.root, published=p) for p in (False, True)]
+
+    place = trained.root / "dvc.yaml"
+    text = place.read_text(encoding="utf-8")
+    place.write_text(text.replace("code.py]", "code.py, models/decoder]"), encoding="utf-8")
+    before, after = fingerprints(1), fingerprints(2)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    trained.dvc("commit", "--force", "train")
+    entry = read_lock(trained.root)["train"]
+    assert [entry_fingerprint(entry, published=p) for p in (False, True)] == after
+    assert change_of_inputs("train", trained.root, entry) is Change.NOTHING
+    fingerprints(3)
+    assert change_of_inputs("train", trained.root, entry) is Change.INPUTS

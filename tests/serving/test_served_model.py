@@ -25,18 +25,19 @@ from PIL import Image
 from tests.mini.project import make_project
 from tests.support.small_checkpoint import write_base, write_checkpoint
 
-from nadir.serving.draw_request import (
-    MOST_PICTURES,
-    DrawRequest,
-    RequestError,
-    read_requests,
-)
+from nadir.diffusion.names import SAMPLER_NAMES
+from nadir.ground.pages.pictures import KEY
+from nadir.serving.draw_request import DrawRequest, RequestError, read_requests
+from nadir.serving.limits import Limits
+from nadir.serving.metrics import METRICS_VARIABLE
 from nadir.serving.weights import PROJECT_VARIABLE
 from nadir.tracking.version_files.model_folder import save_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_GROWTH_BYTES = 16 << 20
+MOST = Limits().most_pictures
 MIXED = [
     {"prompt": prompt, "seed": seed, "steps": steps, "cfg_scale": cfg, "width": width}
     for seed, (prompt, steps, cfg, width) in enumerate(
@@ -82,11 +83,14 @@ def in_a_row(model: Any) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server(saved: Path) -> Iterator[str]:
+def metrics_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(saved: Path, metrics_port: int) -> Iterator[str]:
     """Address of MLflow's own scoring server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["-m", str(saved), "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
@@ -98,7 +102,7 @@ def server(saved: Path) -> Iterator[str]:
             stdout=out,
             stderr=out,
             start_new_session=True,
-            env=os.environ | {"PATH": programs},
+            env=os.environ | {"PATH": programs, METRICS_VARIABLE: str(metrics_port)},
         )
     try:
         _await(address, process, log)
@@ -108,6 +112,12 @@ def server(saved: Path) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 15)
         process.wait(300)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -130,6 +140,10 @@ def post(address: str, body: Any, kind: str = "application/json") -> tuple[int, 
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def opened(text: str) -> Any:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
 def drawn(answer: tuple[int, str]) -> list[str]:
@@ -157,9 +171,31 @@ def test_pictures_of_one_request_are_those_of_many(model: Any, in_a_row: list[st
 def test_a_picture_is_of_the_size_that_was_asked_for_and_differs_by_prompt(
     in_a_row: list[str],
 ) -> None:
-    sizes = [Image.open(io.BytesIO(base64.b64decode(text))).size for text in in_a_row[:4]]
-    assert [width for width, _ in sizes] == [64, 32, 96, 64]
+    sizes = [opened(text).size for text in in_a_row[:4]]
+    assert sizes == [(64, 64), (40, 88), (80, 48), (64, 64)]
     assert len(set(in_a_row)) == len(in_a_row)
+
+
+def test_a_picture_says_which_size_was_asked_for_where_another_was_drawn(in_a_row: list[str]):
+    facts = [json.loads(opened(text).text[KEY]) for text in in_a_row[1:4]]
+    assert [one.get("asked_size") for one in facts] == [[32, 64], [96, 64], None]
+    assert [one.get("drawn_size") for one in facts] == [[40, 88], [80, 48], None]
+
+
+def test_negative_prompt_and_sampler_change_the_picture_and_are_written_into_it(model: Any) -> None:
+    asked = {"prompt": "1girl", "steps": 4, "seed": 3}
+    others = [{}, {"negative_prompt": "red_hair"}, *({"sampler": name} for name in SAMPLER_NAMES)]
+    drawn_by = model.predict([asked | other for other in others])
+    facts = [json.loads(opened(text).text[KEY]) for text in drawn_by]
+    assert facts[1]["negative_prompt"] == "red_hair"
+    assert "negative_prompt" not in facts[0]
+    assert [one["sampler"] for one in facts[2:]] == list(SAMPLER_NAMES)
+    pixels = [opened(text).tobytes() for text in drawn_by]
+    assert pixels[0] == pixels[2]  # euler, unless another is asked for
+    assert len(set(pixels)) == len(pixels) - 1
+    without_guidance = [asked | {"cfg_scale": 1} | other for other in others[:2]]
+    one, two = (opened(text).tobytes() for text in model.predict(without_guidance))
+    assert one == two
 
 
 def test_mlflows_server_draws_parallel_requests_as_it_draws_them_in_a_row(
@@ -172,17 +208,63 @@ def test_mlflows_server_draws_parallel_requests_as_it_draws_them_in_a_row(
     assert together[:4] == alone
     # Another process may round otherwise, but not by more.
     for one, other in zip(together, in_a_row, strict=True):
-        pair = [np.asarray(Image.open(io.BytesIO(base64.b64decode(t))), int) for t in (one, other)]
+        pair = [np.asarray(opened(text), int) for text in (one, other)]
         assert np.abs(pair[0] - pair[1]).max() <= 1
+
+
+def measured(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    rows = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in rows}
+
+
+def test_the_server_counts_calls_pictures_and_pixels(server: str, metrics_port: int) -> None:
+    before = measured(metrics_port)
+    drawn(post(server, {"inputs": [GOOD, GOOD | {"width": 128, "height": 32}]}))
+    assert post(server, {"inputs": []})[0] == 400
+    after = measured(metrics_port)
+
+    def gain(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert gain('nadir_requests_total{status="200"}') == 1
+    assert gain('nadir_requests_total{status="400"}') == 1
+    assert gain("nadir_request_seconds_count") == 2
+    assert gain("nadir_picture_seconds_count") == 2
+    assert gain("nadir_pixels_total") == 64 * 64 + 128 * 32
+    assert after["nadir_requests_in_flight"] == after["nadir_pictures_waiting"] == 0
+
+
+def test_memory_does_not_grow_with_requests(server: str, metrics_port: int) -> None:
+    """A short form of `bench.serving`: equal pictures, and no more memory at the end."""
+    requests = [GOOD | {"seed": turn % 4} for turn in range(16)]
+
+    def ask_all() -> tuple[float, list[str]]:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda one: post(server, {"inputs": [one]}), requests))
+        return measured(metrics_port)["process_resident_memory_bytes"], [
+            drawn(answer)[0] for answer in answers
+        ]
+
+    ask_all()  # threads, arenas and caches come into being
+    before, first = ask_all()
+    after, second = ask_all()
+    assert first == second
+    assert len(set(first)) == 4
+    assert after - before < MOST_GROWTH_BYTES
 
 
 GOOD = {"prompt": "1girl", "steps": 2}
 BAD: list[tuple[Any, str]] = [
-    ([GOOD | {"width": 100_000, "height": 100_000}], "width must be a multiple of"),
-    ([GOOD | {"width": 63}], "width must be a multiple of"),
-    ([GOOD | {"height": 0}], "height must be a multiple of"),
-    ([GOOD | {"height": -64}], "height must be a multiple of"),
+    ([GOOD | {"width": 100_000, "height": 100_000}], "width must be 1 to 256 pixels, not 100000"),
+    ([GOOD | {"height": 0}], "height must be 1 to 256 pixels, not 0"),
+    ([GOOD | {"height": -64}], "height must be 1 to 256 pixels, not -64"),
     ([GOOD | {"width": 256, "height": 256}], "16,384 pixels at most, and 256 x 256 has more"),
+    ([GOOD | {"sampler": "dpm++"}], "request 1: sampler: input should be euler, euler_ancestral,"),
+    ([GOOD | {"sampler": None}], "request 1: sampler: input should be a valid string"),
+    ([GOOD | {"negative_prompt": 3}], "request 1: negative_prompt: input should be a valid string"),
+    ([GOOD | {"negative_prompt": "x" * 10_001}], "request 1: negative_prompt: string should have"),
     ([GOOD | {"width": 10**30}], "width"),
     ([GOOD | {"steps": 0}], "request 1: steps: input should be greater than or equal to 2"),
     ([GOOD | {"steps": 100_000}], "request 1: steps: input should be less than or equal to 150"),
@@ -191,16 +273,19 @@ BAD: list[tuple[Any, str]] = [
     ([GOOD | {"cfg_scale": 1e300}], "request 1: cfg_scale: input should be less than"),
     ([GOOD | {"seed": -1}], "request 1: seed: input should be greater than"),
     ([GOOD | {"seed": 1 << 63}], "request 1: seed: input should be less than"),
-    ([GOOD | {"step": 9}], "request 1: 'step' is not a key of a request; there are prompt, seed"),
+    (
+        [GOOD | {"step": 9}],
+        "request 1: 'step' is not a key of a request; there are prompt, negative_prompt",
+    ),
     ([{"steps": 9}], "request 1: prompt: field required"),
     ([GOOD | {"prompt": "x" * 10_001}], "request 1: prompt: string should have at most 10000"),
     ([GOOD | {"prompt": None}], "request 1: prompt: input should be a valid string"),
-    ([GOOD | {"prompt": "\ud800"}], "request 1: prompt"),
+    ([GOOD | {"prompt": "\ud800"}], "request 1: prompt: input should be a valid string, unable to"),
     (["1girl"], "request 1 must be an object, not str"),
     (GOOD, "the requests must be a list, not dict"),
     (None, "the requests must be a list, not NoneType"),
-    ([], f"1 to {MOST_PICTURES} requests may come at once, not 0"),
-    ([GOOD] * 1000, f"1 to {MOST_PICTURES} requests may come at once, not 1,000"),
+    ([], f"1 to {MOST} requests may come at once, not 0"),
+    ([GOOD] * 1000, f"1 to {MOST} requests may come at once, not 1,000"),
 ]
 
 
@@ -225,6 +310,9 @@ def test_what_cannot_be_drawn_is_answered_with_400_and_one_sentence(
         (b"[]", "application/json"),
         ({"instances": [GOOD]}, "application/json"),
         ({"dataframe_records": [GOOD]}, "application/json"),
+        ({"inputs": [GOOD], "params": {"steps": 9}}, "application/json"),
+        (b"[" * 100_000, "application/json"),
+        ({"inputs": [GOOD], "instances": [GOOD]}, "application/json"),
         (b"prompt\n1girl\n", "text/csv"),
         (b"prompt\n1girl\n", "text/csv; charset=latin-1"),
         (b"PAR1", "application/vnd.apache.parquet"),
@@ -286,7 +374,7 @@ def test_a_fault_of_the_server_is_told_without_its_trace(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     implementation = model.unwrap_python_model()
-    monkeypatch.setattr(implementation, "_encodings", None)
+    monkeypatch.setattr(implementation._drawer, "_encodings", None)
     with pytest.raises(RequestError, match="could not be drawn") as caught:
         model.predict([GOOD])
     assert caught.value.get_http_status_code() == 500

@@ -17,6 +17,10 @@ from tests.support.training_project import TRAIN, make_base, write_project
 
 from nadir.ground.events import read_events
 from nadir.ground.files import read_json
+from nadir.model.checkpoint.decoder_weights import write_decoder
+from nadir.model.sdxl.networks import load_vae
+from nadir.pipeline.freshness import Change, change_of_training
+from nadir.stages.train import main
 
 ENVIRONMENT = {"NADIR_TRACKING": "none", "OMP_NUM_THREADS": "1"}
 SETTINGS: dict[str, Any] = {"steps": 120, "checkpoint_every": 5, "preview_every": 0}
@@ -142,6 +146,37 @@ def test_a_finished_training_is_published_again_without_training(whole: Path) ->
     assert "parameters" not in log
     assert all(torch.equal(tensor, before[name]) for name, tensor in published(whole).items())
     assert (whole / "models/run.json").is_file()
+
+
+def publish_again(project: Path) -> None:
+    """The stage in this process, for a training that has ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("NADIR_TRACKING", "none")
+        assert change_of_training(run_folder(project)) is Change.OUTPUTS
+        main()
+
+
+def test_another_decoder_is_published_without_training_and_without_it_all_is_as_before(
+    whole: Path,
+) -> None:
+    folder = whole / "models/checkpoint"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    before = {path.relative_to(folder): path.read_bytes() for path in files}
+    tuned = load_vae(whole / "models/base")
+    tuned.decoder.conv_out.bias.data += 0.1
+    (whole / "models/decoder").mkdir()
+    write_decoder(tuned, whole / "models/decoder", torch.float32)
+    publish_again(whole)
+    changed = {name for name, text in before.items() if (folder / name).read_bytes() != text}
+    assert {str(name) for name in changed} == {
+        "nadir.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    (whole / "models/decoder/decoder.safetensors").unlink()
+    publish_again(whole)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    shutil.rmtree(whole / "models/decoder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 _START_S = 60
-_KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Tab": 9}
+_KEYS = {
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    "a": 65,
+}
 
 
 class Page:
@@ -51,7 +62,11 @@ class Page:
 
     def open(self, file: Path) -> None:
         """Show a file and wait until all of it is there."""
-        self.call("Page.navigate", url=file.as_uri())
+        self.visit(file.as_uri())
+
+    def visit(self, address: str) -> None:
+        """Show an address and wait until all of it is there."""
+        self.call("Page.navigate", url=address)
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._note(json.loads(self._socket.recv(timeout=_START_S)))
         self._events.clear()
@@ -72,9 +87,21 @@ class Page:
         media = "print" if paper else "screen"
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
-    def press(self, key: str) -> None:
+    def wait(self, expression: str) -> None:
+        """Wait until an expression is true in the page."""
+        end = time.monotonic() + _START_S
+        while not self.ask(expression):
+            assert time.monotonic() < end, f"never true: {expression}"
+            time.sleep(0.02)
+
+    def type(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str, *, control: bool = False) -> None:
         """Press a key."""
         named = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        named["modifiers"] = 2 if control else 0
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, **named)
 

@@ -57,7 +57,7 @@ def evaluated(
             "latents": holdout / "latents",
         }
         parts = [load_thumbnails(**files, split=s, limit=100) for s in ("holdout", "train")]
-        real = RealLatents(*parts, tag_rarity(files["tags"]))
+        real = RealLatents(*parts, tag_rarity(files["tags"]), files["latents"])
         images = load_heldout(
             **files,
             captions=PromptFormat.of({}).captions,

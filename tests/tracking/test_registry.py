@@ -12,12 +12,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from tests.mini.project import MiniProject
 
+from nadir.evaluation.report.lineage import REGISTRATION
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json, write_json
 from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.promotion import promote
 from nadir.pipeline.storage.cache import materialise, resolve_model
 from nadir.tracking.lock_file import output_hashes, read_lock
+from nadir.tracking.registry import registration
 from nadir.tracking.registry.registration import Registration, register
 from nadir.tracking.registry.versions import alias_table, resolve_version
 from nadir.tracking.store.connection import connect, is_transient
@@ -64,9 +66,59 @@ def test_the_evaluation_is_on_the_run_that_trained(trained: MiniProject) -> None
     metrics = client.get_run(run_id).data.metrics
     report = read_json(trained.root / "reports/evaluation.json")
     assert metrics["cfg_4.5.contrast"] == report["cfg_scales"]["4.5"]["contrast"]
+    scales = report["cfg_scales"]
+    points = client.get_metric_history(run_id, "by_cfg.contrast")
+    assert {point.step: point.value for point in points} == {
+        round(100 * float(scale)): numbers["contrast"] for scale, numbers in scales.items()
+    }, "CFG, in hundredths, is the axis"
     names = {file.path for file in client.list_artifacts(run_id)}
     assert {"evaluation.html", "samples"} <= names
     assert not registered(trained).published, "once per evaluation"
+
+
+def test_the_page_on_the_run_names_version_commit_parameters_and_data(
+    trained: MiniProject, tmp_path: Path
+) -> None:
+    """The project's own page is DVC's, and stays as the stage wrote it."""
+    page = trained.root / "reports/evaluation.html"
+    page.unlink()
+    page.write_text(f"<table>{REGISTRATION}</table>")
+    done = registered(trained)
+    client = connect(trained.root)
+    text = Path(
+        client.download_artifacts(done.version.run_id, page.name, str(tmp_path))
+    ).read_text()
+    tags = done.version.tags
+    for found in (
+        f"{done.version.name} {done.version.version}",
+        done.version.run_id,
+        f"commit {tags['git.commit']}",
+        tags["params.sha256"],
+        tags["data.md5"],
+        tags["dvc.stage_fingerprint"],
+        "params.yaml train",
+    ):
+        assert found in text
+    assert page.read_text() == f"<table>{REGISTRATION}</table>"
+
+
+def test_a_kill_before_the_page_is_on_the_run_publishes_all_of_it_next_time(
+    trained: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(registration, "publish_page", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            registered(trained)
+    done = registered(trained)
+    assert not done.created, "the version was there"
+    assert done.published
+    names = {file.path for file in connect(trained.root).list_artifacts(done.version.run_id)}
+    assert "evaluation.html" in names
+    assert not registered(trained).published
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_another_verdict_on_the_same_pictures_replaces_the_one_on_the_run(

@@ -72,6 +72,31 @@ def test_the_csv_has_images_and_loss_for_the_plot(tmp_path: Path) -> None:
     assert len(lines) == 21
 
 
+def test_errors_by_band_are_means_over_samples_and_survive_a_resume(tmp_path: Path) -> None:
+    """A band without a sample in a row has no number there, which is not 0."""
+    found = {}
+    for name, stops in (("whole", []), ("parts", [3])):
+        history = history_of(80, batch_size=4)
+        for step in range(1, 9):
+            by_band = ([0.5 * step, 0.0, 1.0], [1.0, 0.0, 3.0])
+            means = history.add(step, loss=1, unweighted=1, gradient_norm=1, by_band=by_band)
+            if step in stops:
+                state = json.loads(json.dumps(history.state()))
+                history = history_of(80, batch_size=4)
+                history.load(state)
+        found[name] = means
+        history.write_csv(tmp_path / name)
+    assert found["whole"] == found["parts"]
+    assert found["whole"] is not None
+    assert found["whole"]["training_low_sigma"] == pytest.approx(0.5 * (5 + 6 + 7 + 8) / 4)
+    assert found["whole"]["training_high_sigma"] == pytest.approx(1 / 3)
+    assert "training_mid_sigma" not in found["whole"]
+    header, *rows = (tmp_path / "whole").read_text().splitlines()
+    assert header.endswith("unweighted_loss,training_low_sigma,training_high_sigma")
+    assert rows[1].endswith(",3.25,0.333333")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+
+
 def test_images_are_those_of_batches_of_different_sizes() -> None:
     history = History(steps=2, images_before=[0, 8, 20].__getitem__)
     fill(history, 1, 2)

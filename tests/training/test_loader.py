@@ -108,6 +108,7 @@ def test_the_canvas_is_the_largest_bucket_and_the_typical_original_the_median(
     largest = max(samples.buckets, key=len)
     assert samples.canvas == tuple(samples.time_ids_N6[largest[0], 4:])
     assert samples.canvas in [(height, width) for width, height in BUCKETS]
+    assert samples.canvases == sorted(BUCKETS)
     assert samples.typical_original[1] == 300
 
 

@@ -61,6 +61,19 @@ def test_a_perfect_network_has_no_loss_and_one_off_by_one_has_loss_one(predictio
     assert result.unweighted == pytest.approx(1.0, abs=1e-5)
 
 
+def test_errors_are_told_apart_by_band_of_sigma() -> None:
+    """Sigma 0.04, 1.6 and infinity: one sample of low noise, one of middle, two of high."""
+    noise = noise_params()
+    batch = make_batch([0, 500, 998, 999])
+    wanted = off_by_one(noise, batch)()
+    error_B = torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None, None, None]
+    result = make_objective(noise)(lambda *_: wanted - 1 + error_B, batch)
+    sums, counts = result.bands_23.tolist()
+    assert sums == pytest.approx([1, 4, 9 + 25], rel=1e-4)
+    assert counts == [1, 1, 2]
+    assert sum(sums) / sum(counts) == pytest.approx(float(result.unweighted))
+
+
 def test_at_the_terminal_step_the_network_sees_pure_noise_and_learns_minus_the_image() -> None:
     batch = make_batch([999])
     seen: dict[str, torch.Tensor] = {}

@@ -9,6 +9,7 @@ import torch
 from PIL.Image import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
+from tests.support.training_project import BUCKETS
 
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
@@ -24,6 +25,7 @@ from nadir.training.stop_request import StopRequest
 from nadir.training.train_step import TrainStep
 from nadir.training.trainable import FullUNet, make_trainable
 from nadir.training.trainer import Trainer
+from nadir.training.validation.levels import BANDS
 
 FINGERPRINT = "f" * 64
 QUIET = {"preview_every": 0, "validation": {"every": 0, "images": 6, "levels": 1}}
@@ -109,6 +111,7 @@ def test_training_leaves_a_checkpoint_metrics_and_a_loss_curve(
     assert info.training["images"] == 48
     assert info.training["fingerprint"] == FINGERPRINT
     assert info.training["original_size"][1] == 300
+    assert info.training["buckets"] == [list(size) for size in sorted(BUCKETS)]
     assert info.training["aliases"] == {"redhead": "red_hair"}
     metrics = read_json(output / "training.json")
     own = {name for name in metrics if not name.startswith("heldout_")}
@@ -147,13 +150,19 @@ def test_the_tracker_hears_of_facts_metrics_and_previews_from_step_zero(
     assert [(step, images) for step, images, _ in recorder.steps] == [
         (step, 4 * step) for step in range(1, 13)
     ]
-    assert recorder.steps[0][2].keys() == {
+    bands = {f"training_{band}" for band in BANDS}
+    assert recorder.steps[0][2].keys() - bands == {
         "loss",
         "unweighted_loss",
         "gradient_norm",
         "learning_rate",
         "images_per_second",
     }
+    assert bands <= {name for *_, metrics in recorder.steps for name in metrics}
+    for *_, metrics in recorder.steps:  # four samples a step, and a row for each step
+        errors = [metrics[band] for band in bands & metrics.keys()]
+        assert min(errors) <= metrics["unweighted_loss"] * (1 + 1e-5)
+        assert max(errors) >= metrics["unweighted_loss"] * (1 - 1e-5)
     assert [step for step, *_ in recorder.previews] == [0, 6, 12]
     assert {image.size for *_, image in recorder.previews} <= {(32, 32), (40, 24)}
 

@@ -14,6 +14,7 @@ from nadir.cli.dataset.captions import captions
 from nadir.cli.dataset.data import app as data_app
 from nadir.cli.dataset.latents import app as latents_app
 from nadir.cli.dataset.sample_data import sample_data
+from nadir.cli.model.compare import compare
 from nadir.cli.model.evaluate import evaluate
 from nadir.cli.model.export import export
 from nadir.cli.model.generate import generate
@@ -62,6 +63,7 @@ app.command(help=_help(run))(run)
 app.command(help=_help(status))(status)
 app.command(help=_help(generate))(generate)
 app.command(help=_help(evaluate))(evaluate)
+app.command(help=_help(compare))(compare)
 app.command(help=_help(promote))(promote)
 app.command(help=_help(lineage))(lineage)
 app.command(help=_help(export))(export)

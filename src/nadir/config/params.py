@@ -11,6 +11,7 @@ from nadir.config.base import Section
 from nadir.config.base_model import BaseModelParams
 from nadir.config.bucket import BucketParams
 from nadir.config.compute import ComputeParams
+from nadir.config.decoder import DecoderParams
 from nadir.config.encode import EncodeParams
 from nadir.config.evaluate import EvaluateParams
 from nadir.config.gate import GateParams
@@ -36,6 +37,7 @@ class Params(Section):
     base_model: BaseModelParams
     encode: EncodeParams
     latent_statistics: LatentStatisticsParams
+    decoder: DecoderParams
     noise: NoiseParams
     train: TrainParams
     evaluate: EvaluateParams

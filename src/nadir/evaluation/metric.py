@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from nadir.evaluation.gate import at_least, at_most
 from nadir.evaluation.report.figures import numbers_by_scale, prompt_means_by_scale, scale_chart
 from nadir.evaluation.report.sections import GUIDANCE
@@ -18,7 +20,6 @@ from nadir.ground.pages.charts import Level
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from markupsafe import Markup
     from numpy.typing import NDArray
 
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from nadir.evaluation.values import Drawn, ScaleValues
     from nadir.evaluation.verdict.comparison import Direction
 
+Ends = tuple[float, float]
+"""Lower and upper end."""
 Need = Literal["holdout", "references", "targets", "seeds", "reals"]
+
+
+_FEWEST_REAL = 8  # held-out images, of which the middle 90 % mean something
 
 
 class Metric:
@@ -98,6 +104,14 @@ class Metric:
         size = abs(value) if value is not None and self.direction == "zero" else value
         return at_most(self.name, size, limit, self.meaning)
 
+    def interval(self, evaluation: Evaluation) -> Ends | None:  # noqa: ARG002 - a hook
+        """95 % interval of the number that the gate checks; None where it has none."""
+        return None
+
+    def usual(self) -> Ends | None:
+        """Between what numbers a scale is usable: those that real images themselves have."""
+        return None
+
     def columns(self) -> dict[str, str]:
         """Titles of the numbers that `of_scale` gives, by name."""
         return {self.name: self.title}
@@ -147,6 +161,14 @@ class Gap(PromptMean):
     def see_reference(self, prompt_id: str, image_CHW: NDArray[np.float32]) -> None:
         """Keep the value of the real image."""
         self._real[prompt_id] = float(self.value(image_CHW[None])[0])
+
+    def usual(self) -> Ends | None:
+        """Where the middle 90 % of the held-out images are, as gaps to their mean; None of few."""
+        real = np.array(list(self._real.values()), dtype=np.float64)
+        if len(real) < _FEWEST_REAL:
+            return None
+        low, high = np.quantile(real - real.mean(), [0.05, 0.95])
+        return float(low), float(high)
 
     def see(self, drawn: Drawn) -> NDArray[np.float64]:
         """The gap of each image."""

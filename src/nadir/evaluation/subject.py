@@ -20,13 +20,13 @@ from nadir.evaluation.reals.pictures import (
     PictureSet,
     RealPictures,
 )
-from nadir.heldout.images import loss_batches, unet_function
+from nadir.heldout.images import latents_of, loss_batches, unet_function
 from nadir.heldout.losses import loss_values
 from nadir.heldout.thumbnails import load_thumbnails, tag_rarity
 from nadir.sampling.decode import decode, pixel_array
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from diffusers import StableDiffusionXLPipeline
@@ -54,11 +54,13 @@ class RealLatents:
         held_out: Of images that training never saw, in the order of `Subject.holdout`.
         training: Of images it was shown.
         rarity: `head`, `mid` or `tail` of each tag.
+        folder: `data/latents`, where they lie whole; None where they cannot be looked up.
     """
 
     held_out: LatentThumbnails
     training: LatentThumbnails
     rarity: Mapping[Tag, str]
+    folder: Path | None = None
 
     @classmethod
     def load(cls, *, manifest: Path, tags: Path, latents: Path) -> RealLatents:
@@ -74,6 +76,7 @@ class RealLatents:
             held_out=load_thumbnails(**files, split="holdout", limit=MOST_HELD_OUT),
             training=load_thumbnails(**files, split="train", limit=MOST_TRAINING),
             rarity=tag_rarity(tags),
+            folder=latents,
         )
 
 
@@ -139,7 +142,13 @@ class Subject:
             value
             for batch in batches
             for value in loss_values(
-                unet, batch, sampler.schedule, sampler.prediction, noise=noise, unit_C=unit_C
+                unet,
+                batch,
+                sampler.schedule,
+                sampler.prediction,
+                noise=noise,
+                unit_C=unit_C,
+                at_once=self.params.batch_size,
             )
         ]
 
@@ -172,5 +181,15 @@ class Subject:
 
     def pixels(self, image: HeldOutImage) -> NDArray[np.float32]:
         """A held-out image [3, H, W] in 0-1 through the VAE, which bounds what can be drawn."""
-        latents_NCHW = self.scaling.normalise(image.latents_CHW[None])
+        return self._rendered(image.latents_CHW)
+
+    def real_pixels(self, hashes: Collection[str]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Real images by sha256 as `pixels` has them, one after the other: they are large."""
+        if self.real_latents is None or self.real_latents.folder is None:
+            return
+        for sha256, latents_CHW in latents_of(self.real_latents.folder, hashes).items():
+            yield sha256, self._rendered(latents_CHW)
+
+    def _rendered(self, latents_CHW: torch.Tensor) -> NDArray[np.float32]:
+        latents_NCHW = self.scaling.normalise(latents_CHW[None])
         return pixel_array(decode(self.pipeline, latents_NCHW.to(self.pipeline.unet.device))[0])

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nadir.evaluation.reals.colours import thumbnails
-from nadir.evaluation.reals.features import Features, features
-
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
     from nadir.evaluation.protocol import EvalPrompt
+    from nadir.evaluation.reals.features import Features
 
 CheckpointNumber = float | dict[str, float]
 """One number, or several by name."""
@@ -54,11 +52,15 @@ class Drawn:
     @cached_property
     def thumbs(self) -> NDArray[np.float32]:
         """Thumbnails [N, 3, SIDE, SIDE] of the images; made once for all metrics."""
+        from nadir.evaluation.reals.colours import thumbnails
+
         return thumbnails(self.images_NCHW)
 
     @cached_property
     def features(self) -> Features:
         """Features of the images; computed once for all metrics."""
+        from nadir.evaluation.reals.features import features
+
         return features(self.thumbs)
 
 

@@ -73,6 +73,10 @@ LATENTS = Path("data/latents")
 LATENT_STATISTICS = Path("data/latent_statistics.json")
 """Mean and standard deviation of each latent channel."""
 
+# decoder
+DECODER = Path("models/decoder")
+"""The VAE's fine-tuned decoder; only a note where it was not trained."""
+
 # train
 CHECKPOINT = Path("models/checkpoint")
 """The trained model, a diffusers folder."""

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     WEIGHTS = 6
     AVERAGE = 7
     GRADIENTS = 8
+    CROP = 9
 
 
 def fraction_of(text: str) -> float:

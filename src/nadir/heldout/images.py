@@ -20,7 +20,7 @@ from nadir.heldout.losses import HeldOut
 from nadir.model.sdxl.calling import TIME_IDS, call_unet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -106,11 +106,32 @@ def chosen_rows(
     """
     splits = read_table(manifest, MANIFEST, ["sha256", "split"])
     wanted = splits.filter(pc.equal(splits["split"], split))["sha256"].to_pylist()
+    return _largest(reader, wanted).head(limit)
+
+
+def latents_of(latents: Path, hashes: Collection[str]) -> dict[str, torch.Tensor]:
+    """Latents [C, h, w] of some images by sha256, float32, unnormalised.
+
+    Of an image at several resolutions the largest counts.
+
+    Args:
+        latents: Folder `data/latents`; only the rows of these images are read.
+        hashes: Of the images; those without a latent are left out.
+    """
+    reader = LatentReader(latents)
+    rows = _largest(reader, hashes)
+    return {
+        str(sha256): reader.rows([position])[0].float()
+        for position, sha256 in zip(rows.index, rows["sha256"], strict=True)
+    }
+
+
+def _largest(reader: LatentReader, hashes: Collection[str]) -> pd.DataFrame:
     index = reader.index.reset_index(drop=True)
     index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
-    chosen = index[index["sha256"].isin(wanted)].sort_values(["sha256", "area_px"])
-    first: pd.DataFrame = chosen.drop_duplicates("sha256", keep="last").head(limit)
-    return first
+    chosen = index[index["sha256"].isin(hashes)].sort_values(["sha256", "area_px"])
+    largest: pd.DataFrame = chosen.drop_duplicates("sha256", keep="last")
+    return largest
 
 
 def tags_of(

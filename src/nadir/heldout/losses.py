@@ -77,6 +77,7 @@ def loss_values(
     *,
     noise: int = 0,
     unit_C: torch.Tensor | None = None,
+    at_once: int = 0,
 ) -> Iterator[LossValue]:
     """Errors of the samples at several noise levels; noise depends on the image and `noise` alone.
 
@@ -88,30 +89,48 @@ def loss_values(
         timesteps: Whole or fractional; `loss_timesteps` when None.
         noise: Which noise each image gets.
         unit_C: Factor that turns each channel of normalised latents into the unit of errors.
+        at_once: Most inputs of one call of the network, if that is more than the samples: few
+            images at several noise levels together cost less than level by level.
     """
     device = samples.latents_BCHW.device
     clean_BCHW = samples.latents_BCHW
     _, channels, height, width = clean_BCHW.shape
     shape = (channels, height, width)
     noise_BCHW = torch.stack([start_noise(name, noise, shape) for name in samples.ids]).to(device)
-    for timestep in loss_timesteps(schedule) if timesteps is None else timesteps:
-        alpha = _alphas_cumprod(schedule, timestep)
-        alphas_B = alpha.expand(len(clean_BCHW))
-        noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, alphas_B)
-        timesteps_B = torch.full((len(clean_BCHW),), timestep, device=device)
-        output_BCHW = unet(
-            noisy_BCHW, timesteps_B, samples.hidden_BSD, samples.pooled_BP, samples.time_ids_B6
-        )
-        declared_B = _x0_mse(prediction, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B, unit_C)
-        other = "epsilon" if prediction != "epsilon" else "v"
-        misread_B = (
-            None
-            if other == "epsilon" and alpha == 0
-            else _x0_mse(other, output_BCHW, noisy_BCHW, clean_BCHW, alphas_B, unit_C)
-        )
-        for index, name in enumerate(samples.ids):
-            misread = None if misread_B is None else misread_B[index]
-            yield LossValue(name, timestep, declared_B[index], misread)
+    levels = list(loss_timesteps(schedule) if timesteps is None else timesteps)
+    many = max(at_once // len(clean_BCHW), 1)
+    for start in range(0, len(levels), many):
+        part = levels[start : start + many]
+        alphas = [_alphas_cumprod(schedule, timestep).expand(len(clean_BCHW)) for timestep in part]
+        noisy = [add_noise(clean_BCHW, noise_BCHW, alphas_B) for alphas_B in alphas]
+        outputs = _outputs(unet, samples, part, noisy)
+        for timestep, alphas_B, noisy_BCHW, output_BCHW in zip(
+            part, alphas, noisy, outputs, strict=True
+        ):
+            pair = (output_BCHW, noisy_BCHW, clean_BCHW, alphas_B, unit_C)
+            other = "epsilon" if prediction != "epsilon" else "v"
+            undefined = other == "epsilon" and bool(alphas_B[0] == 0)
+            misread_B = None if undefined else _x0_mse(other, *pair)
+            for index, error in enumerate(_x0_mse(prediction, *pair)):
+                misread = None if misread_B is None else misread_B[index]
+                yield LossValue(samples.ids[index], timestep, error, misread)
+
+
+def _outputs(
+    unet: UNet, samples: HeldOut, timesteps: Sequence[float], noisy: Sequence[torch.Tensor]
+) -> Sequence[torch.Tensor]:
+    """What the network makes of the samples at each timestep, in one call."""
+    count, times = len(samples.ids), len(timesteps)
+    device = samples.latents_BCHW.device
+    timesteps_N = torch.cat([torch.full((count,), one, device=device) for one in timesteps])
+    output_NCHW = unet(
+        torch.cat(list(noisy)),
+        timesteps_N,
+        samples.hidden_BSD.repeat(times, 1, 1),
+        samples.pooled_BP.repeat(times, 1),
+        samples.time_ids_B6.repeat(times, 1),
+    )
+    return torch.split(output_NCHW, count)
 
 
 def _alphas_cumprod(schedule: NoiseSchedule, timestep: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ import json
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import canonical_hash, file_hash
 from nadir.ground.workspace import PARAMS_FILE
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 # Of `train`: whether to stop, and how its state gets to the disk.
 _SHAPELESS = {"stop_on", "checkpoint_in_background"}
+# What a finished training is published with: another one needs no training.
+_PUBLISHED_WITH = {str(artifacts.DECODER)}
 
 
-def stage_fingerprint(stage: str, root: Path) -> str:
+def stage_fingerprint(stage: str, root: Path, *, published: bool = False) -> str:
     """sha256 over a stage's command, the md5 of each dependency and its parameters.
 
     It is computed from the stages before it (their outputs in `dvc.lock`), the listed code and
@@ -29,6 +32,8 @@ def stage_fingerprint(stage: str, root: Path) -> str:
     Args:
         stage: Name of a stage in `dvc.yaml`.
         root: The project's root.
+        published: Whether what a finished training is only published with, the VAE's fine-tuned
+            decoder, counts as well.
 
     Raises:
         NadirError: No such stage, a missing dependency or parameter.
@@ -37,13 +42,13 @@ def stage_fingerprint(stage: str, root: Path) -> str:
     outputs = output_hashes(read_lock(root))
     deps = {path: outputs.get(path) or path_md5(root / path) for path in definition.get("deps", [])}
     params = _params(definition.get("params", []), root, stage)
-    return _hash(definition["cmd"], deps, params)
+    return _hash(definition["cmd"], deps, params, published=published)
 
 
-def entry_fingerprint(entry: dict[str, Any]) -> str:
+def entry_fingerprint(entry: dict[str, Any], *, published: bool = False) -> str:
     """The same hash, from a stage's entry in `dvc.lock`."""
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    return _hash(entry["cmd"], deps, entry.get("params", {}))
+    return _hash(entry["cmd"], deps, entry.get("params", {}), published=published)
 
 
 def path_md5(path: Path) -> str:
@@ -68,7 +73,9 @@ def folder_listing(path: Path) -> str:
     return json.dumps(entries, sort_keys=True)
 
 
-def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any]) -> str:
+def _hash(cmd: Any, deps: dict[str, str], params: dict[str, Any], *, published: bool) -> str:
+    if not published:
+        deps = {path: md5 for path, md5 in deps.items() if path not in _PUBLISHED_WITH}
     return canonical_hash({"cmd": cmd, "deps": deps, "params": _shaping(params)})
 
 

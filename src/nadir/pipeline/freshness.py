@@ -72,7 +72,8 @@ def change_of_inputs(stage: str, root: Path, entry: Mapping[str, Any] | None) ->
     if entry is None:
         return Change.INPUTS
     try:
-        same = stage_fingerprint(stage, root) == entry_fingerprint(dict(entry))
+        before = entry_fingerprint(dict(entry), published=True)
+        same = stage_fingerprint(stage, root, published=True) == before
     except NadirError:
         return Change.INPUTS  # one is gone
     return Change.NOTHING if same else Change.INPUTS

@@ -40,7 +40,8 @@ class Drawing:
         pixels_CHW: float32 RGB in 0-1; non-finite values are replaced by 0.
         latents_finite: Whether the sampler's result held only finite numbers.
         pixels_finite: Whether the decoder's result did.
-        sampling: Steps, guidance rescale and the sampler's own facts, its schedule among them.
+        sampling: Steps, guidance rescale and the sampler's own facts, its schedule among them; the
+            negative prompt where there was one.
     """
 
     prompt: str
@@ -57,8 +58,13 @@ class Drawing:
 
         `ground.pictures.read_facts` reads that back.
         """
+        return with_facts(to_image(self.pixels_CHW), self.facts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How it was drawn."""
         asked = {"prompt": self.prompt, "seed": self.seed, "cfg_scale": self.cfg_scale}
-        return with_facts(to_image(self.pixels_CHW), asked | dict(self.sampling))
+        return asked | dict(self.sampling)
 
 
 def noise_seed(prompt: str, seed: int, purpose: str = "start") -> int:
@@ -80,6 +86,7 @@ def generate(  # noqa: PLR0913 - each is a setting of its own
     cfg_scale: float,
     steps: int,
     size: tuple[int, int],
+    negative: str = "",
     guidance_rescale: float = 0.0,
     batch_size: int = 8,
     kept: KeptLatents | None = None,
@@ -92,9 +99,10 @@ def generate(  # noqa: PLR0913 - each is a setting of its own
         pipeline: From `model.checkpoint.load_pipeline`; its scheduler is the sampler.
         requests: (prompt, seed) of each image.
         encodings: Shared between calls, so that a prompt is encoded once.
-        cfg_scale: Guidance scale; the unconditional side is the empty prompt.
+        cfg_scale: Guidance scale; at 1 and below `negative` is without effect.
         steps: Sampling steps.
         size: Width and height in pixels, multiples of the VAE's factor.
+        negative: What guidance leads away from; the empty prompt is the unconditional side.
         guidance_rescale: phi of CFG rescale; 0 is off.
         batch_size: Images per call of the network.
         kept: Where latents are kept, and taken from when they were drawn before.
@@ -105,6 +113,8 @@ def generate(  # noqa: PLR0913 - each is a setting of its own
     pipeline = _own(pipeline)
     claimed = encodings.original_size or size
     taken = {"steps": steps, "guidance_rescale": guidance_rescale, **pipeline.scheduler.facts}
+    if negative:
+        taken["negative_prompt"] = negative
     for start in range(0, len(requests), batch_size):
         batch = requests[start : start + batch_size]
 
@@ -130,7 +140,7 @@ def _latents(
 ) -> torch.Tensor:
     """One batch through the sampler."""
     latents_BCHW: torch.Tensor = pipeline(
-        **_conditioning(pipeline, batch, encodings),
+        **_conditioning(pipeline, batch, encodings, taken.get("negative_prompt", "")),
         latents=_start(pipeline, batch, size),
         generator=_step_generators(batch),
         width=size[0],
@@ -157,14 +167,15 @@ def _conditioning(
     pipeline: StableDiffusionXLPipeline,
     batch: Sequence[tuple[str, int]],
     encodings: PromptEncodings,
+    negative: str,
 ) -> dict[str, Any]:
     hidden_BSD, pooled_BP = encodings.get([prompt for prompt, _ in batch])
-    empty_BSD, empty_BP = encodings.get([""] * len(batch))
+    away_BSD, away_BP = encodings.get([negative] * len(batch))
     tensors = {
         "prompt_embeds": hidden_BSD,
         "pooled_prompt_embeds": pooled_BP,
-        "negative_prompt_embeds": empty_BSD,
-        "negative_pooled_prompt_embeds": empty_BP,
+        "negative_prompt_embeds": away_BSD,
+        "negative_pooled_prompt_embeds": away_BP,
     }
     unet = pipeline.unet
     return {name: tensor.to(unet.device, unet.dtype) for name, tensor in tensors.items()}

@@ -6,26 +6,32 @@
     (png,) = model.predict([{"prompt": "1girl, red_hair", "seed": 1}])
 
 A picture depends on its own request only, whatever else is asked for at the same time. One is drawn
-at a time, so that memory is bounded by the largest picture that may be asked for.
+at a time, so that memory is bounded by the largest picture that may be asked for. It has the size
+of the training's that is nearest to the one asked for; where these differ, the PNG says so.
 """
 
 from __future__ import annotations
 
 import base64
 import inspect
-import io
 import logging
+import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from nadir.serving.draw_request import DrawRequest, RequestError, check_size, read_requests
-from nadir.serving.plain_answers import answer_plainly
+from nadir.serving.draw_request import DrawRequest, RequestError, read_requests, size_of
+from nadir.serving.drawer import Drawer
+from nadir.serving.limits import read_limits
+from nadir.serving.metrics import METRICS_VARIABLE, Metrics, serve_metrics
+from nadir.serving.plain_answers import answer_plainly, require_in_time, scoring_server
 from nadir.serving.weights import weights_folder
 
-_KEPT_PROMPTS = 64
+if TYPE_CHECKING:
+    from nadir.serving.sizes import Size
+
 
 _log = logging.getLogger(__name__)
 
@@ -36,19 +42,18 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
         from nadir.compute.devices import pick_device
-        from nadir.model.load import load_checkpoint_info, load_pipeline
-        from nadir.sampling.generate import generate
-        from nadir.sampling.prompt_encodings import PromptEncodings
-        from nadir.sampling.prompt_format import PromptFormat
 
+        self._limits = read_limits(getattr(context, "model_config", None), os.environ)
         folder = weights_folder(context.artifacts)
-        form = PromptFormat.of(load_checkpoint_info(folder).training)
-        answer_plainly()
         self._drawing = threading.Lock()
-        self._generate = generate  # imported now: a version's folder may be gone later
-        self._pipeline = load_pipeline(folder, device=pick_device("auto"))
-        self._encodings = PromptEncodings.of(self._pipeline, form, most=_KEPT_PROMPTS)
-        self._side_px = self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor
+        self._drawer = Drawer(
+            folder, device=str(pick_device("auto")), most_pixels=self._limits.most_pixels
+        )
+        self._metrics = Metrics()
+        answer_plainly(self._limits, self._metrics)
+        place = os.environ.get(METRICS_VARIABLE, "").strip()
+        if place and scoring_server():
+            serve_metrics(self._metrics, place)
 
     def predict(
         self,
@@ -61,13 +66,12 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         Raises:
             RequestError: A request cannot be drawn; nothing is then.
         """
-        requests = read_requests(model_input)
-        sizes = [
-            check_size(request, self._side_px, 2 * self._pipeline.vae_scale_factor)
-            for request in requests
-        ]
+        requests = read_requests(model_input, self._limits)
+        sizes = [size_of(request, self._drawer.sizes) for request in requests]
         try:
             return [self._draw(*asked) for asked in zip(requests, sizes, strict=True)]
+        except RequestError:
+            raise
         except Exception as error:  # noqa: BLE001 - no trace of any goes to who asked
             _log.exception("a picture could not be drawn")
             raise RequestError(
@@ -76,20 +80,16 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
                 error_code=INTERNAL_ERROR,
             ) from None
 
-    def _draw(self, request: DrawRequest, size: tuple[int, int]) -> str:
-        with self._drawing:
-            drawings = self._generate(
-                self._pipeline,
-                [(request.prompt, request.seed)],
-                encodings=self._encodings,
-                cfg_scale=request.cfg_scale,
-                steps=request.steps,
-                size=size,
-            )
-            image = next(iter(drawings)).image
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        return base64.b64encode(buffer.getvalue()).decode("ascii")
+    def _draw(self, request: DrawRequest, size: Size) -> str:
+        with self._metrics.waiting.track_inprogress():
+            self._drawing.acquire()
+        try:
+            require_in_time()
+            with self._metrics.picture(size[0] * size[1]):
+                png = self._drawer.draw(request, size)
+        finally:
+            self._drawing.release()
+        return base64.b64encode(png).decode("ascii")
 
 
 # MLflow wraps `predict` in a check of its own, which answers a request with a wrong key with status

@@ -15,6 +15,7 @@ from nadir.evaluation.evaluator import Evaluation, evaluate
 from nadir.evaluation.known_tags import known_tags
 from nadir.evaluation.metrics import METRICS
 from nadir.evaluation.protocol import make_plan
+from nadir.evaluation.report.origin import read_origin
 from nadir.evaluation.report.page import render_report
 from nadir.evaluation.report.samples import sample_sheets, write_samples
 from nadir.evaluation.results import EVALUATION, scale_key, to_table
@@ -52,7 +53,13 @@ def work() -> None:
     write_evaluation(evaluation, checkpoint=checkpoint, table=artifacts.EVALUATION_TABLE)
     write_json(artifacts.EVALUATION, evaluation.as_json())
     write_text(artifacts.EVALUATION_CURVE, plot_data(evaluation))
-    page = render_report(evaluation, params, checkpoint=checkpoint, training=info.training)
+    page = render_report(
+        evaluation,
+        params,
+        checkpoint=checkpoint,
+        training=info.training,
+        origin=read_origin(info.training, **_FILES, curve=artifacts.LOSS_CURVE),
+    )
     write_text(artifacts.EVALUATION_PAGE, page)
     shutil.rmtree(artifacts.SAMPLES, ignore_errors=True)
     write_samples(artifacts.SAMPLES, sample_sheets(evaluation))
@@ -80,11 +87,27 @@ def evaluate_model(
     Args:
         folder: The checkpoint.
         params: Section `evaluate`.
-        plan_of: The checkpoint whose form of captions and unit of errors the plan has, when
-            another is to be compared with it; None is the checkpoint itself.
+        plan_of: As for `subject_of`.
 
     Returns:
         What was measured, and the hash of each file of the checkpoint.
+    """
+    subject = subject_of(folder, params, plan_of=plan_of)
+    progress = Progress("evaluate", subject.plan.images, "images")
+    hashes, device = _hashes(folder), str(subject.pipeline.unet.device)
+    key = canonical_hash([hashes, _code(), device, subject.plan.protocol_id, params.batch_size])
+    kept = KeptLatents(work_folder("evaluating") / key[:32])
+    return evaluate(subject, advance=progress.advance, kept=kept), hashes
+
+
+def subject_of(folder: Path, params: EvaluateParams, *, plan_of: Path | None = None) -> Subject:
+    """A checkpoint with the plan to draw by and the project's data, all loaded.
+
+    Args:
+        folder: The checkpoint.
+        params: Section `evaluate`.
+        plan_of: The checkpoint whose form of captions and unit of errors the plan has, when
+            another is to be compared with it; None is the checkpoint itself.
     """
     info = load_checkpoint_info(folder)
     asking = info if plan_of is None else load_checkpoint_info(plan_of)
@@ -104,8 +127,7 @@ def evaluate_model(
     )
     device = pick_device(read_section("compute", ComputeParams).device)
     pipeline = load_pipeline(folder, sampler=params.sampler, spacing=params.spacing, device=device)
-    progress = Progress("evaluate", plan.images, "images")
-    subject = Subject(
+    return Subject(
         pipeline=pipeline,
         plan=plan,
         params=params,
@@ -120,10 +142,6 @@ def evaluate_model(
         known=known_tags(artifacts.TAGS),
         real_latents=RealLatents.load(**_FILES),
     )
-    hashes = _hashes(folder)
-    key = canonical_hash([hashes, _code(), str(device), plan.protocol_id, params.batch_size])[:32]
-    kept = KeptLatents(work_folder("evaluating") / key)
-    return evaluate(subject, advance=progress.advance, kept=kept), hashes
 
 
 def _hashes(folder: Path) -> dict[str, str]:

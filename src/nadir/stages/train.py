@@ -15,6 +15,8 @@ from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json
 from nadir.ground.locks import is_held
 from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
+from nadir.model.checkpoint.decoder_weights import tuned_decoder
+from nadir.model.checkpoint.folding import publish_decoder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.freshness import Change, change_of_training
 from nadir.stages.adapter import require_adapter_as_listed
@@ -89,12 +91,15 @@ def _open_run(folder: Path, fingerprint: str) -> dict[str, str]:
 def _publish(folder: Path) -> None:
     """Put the outputs where DVC expects them, then drop what only a resume needs.
 
+    A fine-tuned decoder is put into the checkpoint here, so that another one needs no training.
     The run keeps hard links to them until the next training, so a crash between here and DVC's
     commit costs no training.
     """
     output = folder / OUTPUT
+    decoder = tuned_decoder(artifacts.DECODER)
     with atomic_folder(artifacts.CHECKPOINT) as temporary:
         link_tree(output / MODEL, temporary)
+        publish_decoder(temporary, artifacts.BASE, decoder)
     for source, target in (
         (output / METRICS, artifacts.TRAINING),
         (output / LOSS, artifacts.LOSS_CURVE),

@@ -27,6 +27,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
+from nadir.model.checkpoint.decoder_weights import put_decoder, tuned_decoder
 from nadir.model.sdxl.networks import load_vae
 from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader, first_rows
@@ -274,12 +275,14 @@ def _previews(
 ) -> Previews | None:
     if not train.preview_every:
         return None
+    vae = load_vae(artifacts.BASE)
+    put_decoder(vae, tuned_decoder(artifacts.DECODER))
     return Previews(
         train,
         samples,
         reader=reader,
         text=text,
-        vae=load_vae(artifacts.BASE),
+        vae=vae,
         scaling=scaling,
         schedule=schedule,
         prediction=noise.prediction,

@@ -79,10 +79,11 @@ class Run:
             "fingerprint": self.fingerprint,
             "noise_schedule": self.objective.schedule.fingerprint,
             # How the network expects to be asked: the form of captions, other names of tags, and a
-            # (height, width) that images claimed in micro-conditioning.
+            # (height, width) that images claimed in micro-conditioning; the sizes it has seen.
             "caption": self.train.caption.model_dump(),
             "aliases": dict(self.samples.aliases),
             "original_size": list(self.samples.typical_original),
+            "buckets": [list(size) for size in self.samples.canvases],
         }
         with atomic_folder(final) as temporary:
             trainable.write(

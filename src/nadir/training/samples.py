@@ -92,6 +92,12 @@ class Samples:
         return int(height), int(width)
 
     @property
+    def canvases(self) -> list[tuple[int, int]]:
+        """(width, height) in pixels of every bucket with an image, sorted."""
+        found = (self.time_ids_N6[rows[0], 4:] for rows in self.buckets)
+        return sorted((int(width), int(height)) for height, width in found)
+
+    @property
     def typical_original(self) -> tuple[int, int]:
         """Median original (height, width) in pixels, what a generated image should claim."""
         height, width = np.median(self.time_ids_N6[self.is_largest, :2], axis=0)

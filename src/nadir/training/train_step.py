@@ -22,6 +22,7 @@ from nadir.training.optim.weight_average import WeightAverage, copy_weights
 from nadir.training.sharding.network import WholeNetwork, local_shards, shard
 from nadir.training.sharding.update import ShardedUpdate
 from nadir.training.state import Snapshot
+from nadir.training.validation.levels import BANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,8 @@ class StepResult:
     Its numbers stay on the device until they are read, which waits for the device.
 
     Attributes:
-        facts: Weighted loss, mean squared error, share of processes that want to stop.
+        facts: Weighted loss, mean squared error, share of processes that want to stop; then the
+            numbers of `Loss.bands_23`.
         norm: Of the gradients.
         learning_rate: That the step was made with.
         asked: Whether the only process wants to stop; None with several.
@@ -71,6 +73,13 @@ class StepResult:
     def unweighted(self) -> float:
         """Mean squared error."""
         return float(self.facts[1])
+
+    @property
+    def by_band(self) -> tuple[list[float], list[float]]:
+        """Sums of squared errors by band of sigma, and of how many samples, in one process."""
+        numbers: list[float] = self.facts[3:].tolist()
+        half = len(numbers) // 2
+        return numbers[:half], numbers[half:]
 
     @property
     def gradient_norm(self) -> float:
@@ -150,6 +159,7 @@ class TrainStep:
         )
         self._update.begin(number, rate)
         losses = torch.zeros(2, device=self._accelerator.device)
+        bands_23 = losses.new_zeros(2, len(BANDS))
         predict = functools.partial(call_unet, self._update.model)
         parts = batch.parts(self._params.gradient_accumulation)
         for index, part in enumerate(parts, start=1):
@@ -157,10 +167,11 @@ class TrainStep:
                 result = self._objective(predict, self._conditioned(part))
                 self._update.backward(result.loss)
             losses += torch.stack([result.loss.detach(), result.unweighted]) / len(parts)
+            bands_23 += result.bands_23
         norm = self._update.finish()
         self._objective.finish_step(lambda part: self._accelerator.reduce(part, reduction="mean"))
         asked = stop.requested
-        facts = torch.cat([losses, losses.new_full((1,), float(asked))])
+        facts = torch.cat([losses, losses.new_full((1,), float(asked)), bands_23.flatten()])
         facts = self._accelerator.reduce(facts, reduction="mean")
         is_alone = self._accelerator.num_processes == 1
         return StepResult(facts, norm, rate, asked if is_alone else None)

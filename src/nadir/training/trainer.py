@@ -217,6 +217,7 @@ class Trainer:
             loss=result.loss,
             unweighted=result.unweighted,
             gradient_norm=result.gradient_norm,
+            by_band=result.by_band,
         )
         if means:
             means |= {

@@ -16,6 +16,7 @@ from nadir.evaluation.metric import Metric
 from nadir.evaluation.metrics.brightness import region_luminance
 from nadir.evaluation.report.sections import BRIGHTNESS
 from nadir.evaluation.results import scale_key
+from nadir.evaluation.verdict.intervals import stratified_mean
 from nadir.ground.pages.page import number
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.gate import Check
+    from nadir.evaluation.metric import Ends
     from nadir.evaluation.subject import Subject
     from nadir.evaluation.values import Drawn, ScaleValues
 
@@ -59,6 +61,18 @@ class BrightnessError(Metric):
         """Root mean square over all seeds of all probes."""
         errors = values.rows["value"].to_numpy(dtype=np.float64)
         return {self.name: root_mean_square(errors) if len(errors) else float("nan")}
+
+    def interval(self, evaluation: Evaluation) -> Ends | None:
+        """Seeds are exchanged within each probe; there are no other probes to speak of."""
+        mine = evaluation.frame[evaluation.frame["metric"] == self.name]
+        here = mine[mine["cfg_scale"] == self._decision_cfg]
+        squares = [
+            part.to_numpy(dtype=np.float64) ** 2 for _, part in here.groupby("prompt_id")["value"]
+        ]
+        if not squares or min(len(part) for part in squares) < 2:
+            return None
+        found = stratified_mean(squares)
+        return max(found.low, 0.0) ** 0.5, found.high**0.5
 
     def check(self, value: float | None) -> Check:
         """A failure proves nothing about a model that was not trained on a probe's words."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from nadir.evaluation.networks.files import checked_file, checked_folder
 from nadir.evaluation.networks.onnx_file import OnnxFile
 from nadir.evaluation.networks.tagger import Tagger
-from nadir.evaluation.networks.transformers_folder import Clip, Dinov2
 
 if TYPE_CHECKING:
     import torch
 
     from nadir.config.networks import NetworksParams
+    from nadir.evaluation.networks.transformers_folder import Clip, Dinov2
 
 
 class Networks:
@@ -42,6 +42,8 @@ class Networks:
         given = self._params.clip
         if given is None:
             return None
+        from nadir.evaluation.networks.transformers_folder import Clip
+
         return Clip(checked_folder(given.path, given.sha256, key="clip"), self._device)
 
     @cached_property
@@ -50,6 +52,8 @@ class Networks:
         given = self._params.dinov2
         if given is None:
             return None
+        from nadir.evaluation.networks.transformers_folder import Dinov2
+
         return Dinov2(checked_folder(given.path, given.sha256, key="dinov2"), self._device)
 
     @cached_property

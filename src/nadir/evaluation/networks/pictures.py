@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn.functional import interpolate, pad
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 
@@ -17,6 +16,9 @@ def resized(images_NCHW: NDArray[np.float32], side: int) -> torch.Tensor:
 
     Sides are scaled each by itself and nothing is cropped.
     """
+    import torch
+    from torch.nn.functional import interpolate
+
     pixels = torch.from_numpy(np.ascontiguousarray(images_NCHW))
     return interpolate(pixels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
@@ -29,6 +31,9 @@ def squared(images_NCHW: NDArray[np.float32], side: int, *, fill: float) -> torc
         side: Of the squares, in pixels.
         fill: Of the bars (0 black, 1 white).
     """
+    import torch
+    from torch.nn.functional import pad
+
     height, width = images_NCHW.shape[2:]
     more = max(height, width) - np.array([height, width])
     top, left = (more // 2).tolist()
@@ -41,6 +46,8 @@ def normalised(
     pixels_NCHW: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> torch.Tensor:
     """Pixels in the units of a network: (value - mean) / std of each channel."""
+    import torch
+
     shape = (1, 3, 1, 1)
     return (pixels_NCHW - torch.tensor(mean).reshape(shape)) / torch.tensor(std).reshape(shape)
 
@@ -52,3 +59,5 @@ CLIP_MEAN, CLIP_STD = (
 """Of the pictures that CLIP was trained with; CCIP has the same."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, which DINOv2 uses."""
+DINOV2_SIDE = 224
+"""Side in pixels of what DINOv2 is shown."""

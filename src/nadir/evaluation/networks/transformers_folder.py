@@ -12,6 +12,7 @@ from nadir.evaluation.networks.files import where_of
 from nadir.evaluation.networks.pictures import (
     CLIP_MEAN,
     CLIP_STD,
+    DINOV2_SIDE,
     IMAGENET_MEAN,
     IMAGENET_STD,
     normalised,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-DINOV2_SIDE = 224
-"""Side in pixels of what DINOv2 is shown."""
 
 
 class Clip:

@@ -34,6 +34,7 @@ def render_judgement(
     pictures: Sequence[Path],
     params: GateParams,
     texts: Mapping[str, str],
+    origins: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> str:
     """The page as HTML.
 
@@ -44,6 +45,7 @@ def render_judgement(
         pictures: Their folders of samples; pictures that one of them lacks are left out.
         params: Section `gate`.
         texts: Prompts by id.
+        origins: What made champion and challenger: facts by name.
     """
     state, headline = _VERDICTS[judgement.verdict]
     looked = by_scale(tables[0], tables[1], params, METRICS)
@@ -65,5 +67,9 @@ def render_judgement(
         cells={(line.criterion.metric, line.cfg_scale): row_of(line) for line in looked},
         charts=guidance_charts(tables, ("champion", "challenger"), METRICS, guards),
         scale_key=scale_key,
+        origins=[
+            {"name": name, "sides": [side.get(name, "not known") for side in origins]}
+            for name in dict.fromkeys(name for side in origins for name in side)
+        ],
         pairs=pairs_of(pictures, judgement.scales.get("challenger"), texts),
     )

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nadir.evaluation.report.sections import BRIGHTNESS
+from nadir.evaluation.metrics import METRICS
+from nadir.evaluation.report.lineage import REGISTRATION
+from nadir.evaluation.report.sections import BRIGHTNESS, GUIDANCE
+from nadir.evaluation.report.shown import grids, picture_uris, strips
+from nadir.evaluation.report.usable import obstacles
+from nadir.evaluation.report.versus import trade_off
 from nadir.evaluation.results import scale_key
-from nadir.ground.pages.page import number, render_page, thumbnail_uri
+from nadir.ground.pages.page import number, render_page
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from PIL import Image
 
     from nadir.config.evaluate import EvaluateParams
     from nadir.evaluation.evaluator import Evaluation
-    from nadir.evaluation.protocol import EvalPrompt, Kind
+    from nadir.evaluation.report.origin import Origin
     from nadir.evaluation.report.sections import Section
-
-_THUMBNAIL_PX = 192
-# Keeps the page far below 20 MB: a thumbnail has at most about 20 kB.
-_MAX_PICTURES = 480
 
 _VERDICTS = {
     "promote": ("good", "This checkpoint passes its own checks"),
     "reject": ("bad", "This checkpoint does not pass its own checks"),
     "inconclusive": ("unsure", "The data do not show yet whether this checkpoint is sound"),
 }
-_STRIPS: tuple[Kind, ...] = ("brightness", "ladder", "canvas")
 _BADGES = {"pass": "pass", "fail": "fail", "unresolved": "warn", "skipped": "skip"}
 _BETTER = {
     "higher": "higher is better",
@@ -42,6 +41,7 @@ def render_report(
     *,
     checkpoint: str,
     training: dict[str, Any],
+    origin: Origin | None = None,
 ) -> str:
     """The report as HTML.
 
@@ -50,9 +50,15 @@ def render_report(
         params: Section `evaluate`, for the gate's limit and the deciding scale.
         checkpoint: Hash of the weights.
         training: What the checkpoint says about its training; shown as it is.
+        origin: How it was made; None of a model made elsewhere.
     """
     state, headline = _VERDICTS[evaluation.gate.verdict]
-    thumbnails = {key: thumbnail_uri(p, _THUMBNAIL_PX) for key, p in _shown(evaluation).items()}
+    thumbnails = picture_uris(evaluation, params.decision_cfg)
+    intervals = {
+        metric.check(None).name: ends
+        for metric in evaluation.metrics
+        if metric.limit is not None and (ends := metric.interval(evaluation))
+    }
     return render_page(
         "evaluation.html",
         package="nadir.evaluation.report",
@@ -62,16 +68,24 @@ def render_report(
         facts={"Weights": checkpoint, **_facts(evaluation, training)},
         verdict={"state": state, "headline": headline},
         badges=_BADGES,
+        intervals={name: _interval(ends) for name, ends in intervals.items()},
         cards=[card for metric in evaluation.metrics if (card := metric.card(evaluation))],
         brightness=BRIGHTNESS,
         charts=_charts(evaluation),
+        obstacles={scale_key(scale): names for scale, names in obstacles(evaluation).items()},
+        origin=origin,
+        registration=REGISTRATION,
         columns=_columns(evaluation),
         whole=_whole(evaluation),
         better=_BETTER,
         scale_key=scale_key,
-        strips=_strips(evaluation, params.decision_cfg, thumbnails),
-        grids=_grids(evaluation, thumbnails),
+        strips=strips(evaluation, params.decision_cfg, thumbnails),
+        grids=grids(evaluation, thumbnails),
     )
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return " to ".join(number(end) for end in ends)
 
 
 def _facts(evaluation: Evaluation, training: dict[str, Any]) -> dict[str, str]:
@@ -100,6 +114,9 @@ def _charts(evaluation: Evaluation) -> dict[Section, list[Markup]]:
     charts: dict[Section, list[Markup]] = {}
     for metric in evaluation.metrics:
         charts.setdefault(metric.section, []).extend(metric.charts(evaluation))
+    path = trade_off([evaluation.frame], ["this checkpoint"], METRICS)
+    if path is not None:
+        charts.setdefault(GUIDANCE, []).insert(0, path)
     return charts
 
 
@@ -120,76 +137,3 @@ def _whole(evaluation: Evaluation) -> dict[str, str]:
         elif value is not None:
             found[metric.title] = number(value)
     return {title: text for title, text in found.items() if text}
-
-
-def _strips(
-    evaluation: Evaluation, scale: float, thumbnails: dict[tuple[float, str, int], str]
-) -> list[dict[str, Any]]:
-    """Each brightness probe at the deciding scale: its pictures with what was measured.
-
-    The one place here that knows a metric: these pictures are the paper's check, made visible.
-    """
-    measured = {
-        (row.prompt_id, row.seed): row.value
-        for row in evaluation.rows
-        if row.cfg_scale == scale and row.metric == "luminance"
-    }
-    strips = []
-    for probe in evaluation.plan.of_kind(*_STRIPS):
-        tiles = [
-            {
-                "uri": thumbnails[scale, probe.id, seed],
-                "seed": seed,
-                "value": measured.get((probe.id, seed)),
-            }
-            for seed in probe.seeds
-        ]
-        found = [measured[probe.id, s] for s in probe.seeds if (probe.id, s) in measured]
-        mean = sum(found) / len(found) if found else None
-        strips.append({"probe": probe, "tiles": tiles, "mean": mean})
-    return strips
-
-
-def _grids(
-    evaluation: Evaluation, thumbnails: dict[tuple[float, str, int], str]
-) -> list[dict[str, Any]]:
-    """One table per seed: a row per prompt, a column per scale."""
-    prompts = _pictured(evaluation)
-    references = {
-        name: thumbnail_uri(picture, _THUMBNAIL_PX)
-        for name, picture in evaluation.references.items()
-    }
-    grids = []
-    for seed in _shown_seeds(evaluation):
-        rows = [
-            {
-                "prompt": prompt,
-                "reference": references.get(prompt.id),
-                "uris": [thumbnails[s, prompt.id, seed] for s in evaluation.plan.cfg_scales],
-            }
-            for prompt in prompts
-        ]
-        grids.append({"seed": seed, "rows": rows})
-    return grids
-
-
-def _pictured(evaluation: Evaluation) -> list[EvalPrompt]:
-    return [*evaluation.plan.of_kind("fixed"), *evaluation.plan.of_kind("holdout")]
-
-
-def _shown_seeds(evaluation: Evaluation) -> tuple[int, ...]:
-    prompts = _pictured(evaluation)
-    per_seed = len(prompts) * len(evaluation.plan.cfg_scales)
-    return prompts[0].seeds[: max(_MAX_PICTURES // per_seed, 1)]
-
-
-def _shown(evaluation: Evaluation) -> dict[tuple[float, str, int], Image.Image]:
-    """The pictures the page shows: grids of few seeds, probes at the scales of the plan."""
-    seeds = set(_shown_seeds(evaluation))
-    probes = {prompt.id for prompt in evaluation.plan.of_kind(*_STRIPS)}
-    pictured = {prompt.id for prompt in _pictured(evaluation)}
-    return {
-        key: picture
-        for key, picture in evaluation.pictures.items()
-        if key[1] in probes or (key[1] in pictured and key[2] in seeds)
-    }

@@ -122,15 +122,24 @@ def guidance_charts(
         metrics: Which there are.
         criteria: Metrics to draw over the scales.
     """
-    known = {metric.name: found for metric in metrics if (found := criterion_of(metric, "guard"))}
-    path = _trade_off(tables, names, known) if {_BOUGHT, _PAID} <= set(known) else None
+    path = trade_off(tables, names, metrics)
     charts = [_over_scales(tables, names, one) for one in criteria]
     return [chart for chart in (path, *charts) if chart is not None]
 
 
-def _trade_off(
-    tables: Sequence[pd.DataFrame], names: Sequence[str], known: Mapping[str, Criterion]
+def trade_off(
+    tables: Sequence[pd.DataFrame], names: Sequence[str], metrics: Sequence[type[Metric]]
 ) -> Markup | None:
+    """What guidance buys against what it costs; None where one of them was not measured.
+
+    Args:
+        tables: Rows of one model or several.
+        names: What to call them.
+        metrics: Which there are.
+    """
+    known = {metric.name: found for metric in metrics if (found := criterion_of(metric, "guard"))}
+    if not {_BOUGHT, _PAID} <= set(known):
+        return None
     paths, labels = [], []
     for table, name in zip(tables, names, strict=True):
         points = []
@@ -142,16 +151,17 @@ def _trade_off(
             return None
         scales, bought, paid = zip(*points, strict=True)
         paths.append(Series(name, bought, paid))
-        ends = (scales[0], scales[-1])
-        labels.append([scale_key(scale) if scale in ends else "" for scale in scales])
+        # Of several paths the ends alone, or they hide one another.
+        named = scales if len(tables) == 1 else (scales[0], scales[-1])
+        labels.append([scale_key(scale) if scale in named else "" for scale in scales])
     return path_chart(
         paths,
         labels,
         title=f"Size of the {known[_PAID].title.lower()} over tag recall",
         x_label=f"{known[_BOUGHT].title} (right: asked tags are drawn)",
         caption="One point a guidance scale, joined from the lowest to the highest. Right is "
-        "closer to the prompt, down is closer to the colours of real images; the better model's "
-        "path is lower right.",
+        "closer to the prompt, down is closer to the colours of real images"
+        + (": the better model's path is lower right." if len(tables) > 1 else "."),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def stratified_mean(
     if min(len(values) for values in strata) >= _FEWEST_TO_RESAMPLE:
         away = _studentised(strata, mean, error, resamples, seed)
     if not math.isfinite(away):
-        away = float(stats.t.ppf((1 + LEVEL) / 2, count - len(strata)))
+        away = float(stdtrit(count - len(strata), (1 + LEVEL) / 2))
     return Interval(mean, mean - away * error, mean + away * error, count)
 
 

@@ -124,7 +124,11 @@ def usable_scales(
             for scale in _scales(table)
             if not any(
                 _line(
-                    tables, guard, {"champion": at, "challenger": scale}, resamples=_TO_LOOK_AT
+                    tables,
+                    guard,
+                    {"champion": at, "challenger": scale},
+                    resamples=_TO_LOOK_AT,
+                    with_noise=False,
                 ).state
                 == "fail"
                 for guard in guards
@@ -173,6 +177,7 @@ def _line(
     halves: Halves | None = None,
     *,
     resamples: int,
+    with_noise: bool = True,
 ) -> Line:
     """A criterion on the judging half, or on all prompts where nothing was chosen."""
     rows = {name: rows_of(table, criterion, scales[name]) for name, table in tables.items()}
@@ -192,7 +197,7 @@ def _line(
         challenger=mean_of(rows["challenger"], criterion),
         gain=gain,
         needed=_needed(gain, -criterion.margin) if state == "unresolved" else None,
-        noise=noise_floor(rows["champion"], criterion, resamples=resamples),
+        noise=noise_floor(rows["champion"], criterion, resamples=resamples) if with_noise else None,
         cfg_scale=scales["challenger"],
     )
 

@@ -6,6 +6,7 @@ import base64
 import io
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 from nadir.ground.pages.drawing import COLOURS
@@ -38,6 +39,7 @@ def render_page(template: str, *, package: str, **context: object) -> str:
         lstrip_blocks=True,
     )
     environment.globals["colours"] = COLOURS
+    environment.globals["picture_figure"] = picture_figure
     environment.filters["number"] = number
     environment.filters["sentence"] = sentence
     return environment.get_template(template).render(**context)
@@ -56,6 +58,14 @@ def number(value: float | None, digits: int = 3) -> str:
 def sentence(text: str) -> str:
     """The text with its first letter in upper case and the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def picture_figure(uri: str, alt: str, caption: str = "") -> Markup:
+    """A picture that can be enlarged, with what it shows in words."""
+    note = Markup("<figcaption>{}</figcaption>").format(caption) if caption else ""
+    return Markup(
+        '<figure class="picture" tabindex="0"><img src="{}" alt="{}" title="{}">{}</figure>'
+    ).format(uri, alt, alt, note)
 
 
 def thumbnail_uri(image: Image.Image, side: int) -> str:

@@ -8,14 +8,17 @@ them, and programs that read single files know neither them nor another factor. 
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 
 from nadir.diffusion.sdxl import SCALING_FACTOR
-from nadir.ground.files import link_tree
+from nadir.ground.files import file_hash, link_tree, read_json, write_json
+from nadir.model.checkpoint.decoder_weights import put_decoder
 from nadir.model.checkpoint.folder_files import ONE_FILE, edit_json, make_readable
+from nadir.model.checkpoint.info import NADIR_FILE
 from nadir.model.sdxl.networks import load_vae
 from nadir.model.sdxl.scaling import LatentScaling
 
@@ -28,26 +31,53 @@ STOCK_SCALING = LatentScaling(kind="sdxl", scaling_factor=SCALING_FACTOR)
 _CONV = "quant_conv.bias"
 
 
-def write_vae(source: Path, target: Path, scaling: LatentScaling) -> None:
+def write_vae(
+    source: Path, target: Path, scaling: LatentScaling, decoder: Path | None = None
+) -> None:
     """Write the VAE that turns the U-Net's latents into pictures by SDXL's own factor.
 
     Args:
         source: The `vae` folder of the base, whose latents the U-Net was trained on.
         target: A folder that does not exist yet; hard links where nothing has to be folded.
         scaling: What turned those latents into the U-Net's input.
+        decoder: Weights of a fine-tuned decoder, see `decoder_weights`; None keeps the base's.
+
+    Raises:
+        NadirError: The decoder is another VAE's.
     """
-    if scaling == STOCK_SCALING:
+    if scaling == STOCK_SCALING and decoder is None:
         link_tree(source, target)
     else:
-        vae = load_vae(source.parent, dtype=_precision(source))
+        vae = load_vae(source.parent, dtype=stored_precision(source))
+        put_decoder(vae, decoder)
         fold_scaling(vae, scaling)
         vae.save_pretrained(target, safe_serialization=True, max_shard_size=ONE_FILE)
         make_readable(target)
     edit_json(target / "config.json", STOCK_SCALING.vae_config())
 
 
-def _precision(folder: Path) -> torch.dtype:
-    """What a VAE's convolutions are stored in."""
+def publish_decoder(checkpoint: Path, base: Path, decoder: Path | None) -> None:
+    """Give a checkpoint that was just written a fine-tuned decoder.
+
+    Args:
+        checkpoint: Its folder; files in it may be hard links, which are replaced.
+        base: The base model's folder, whose VAE it has.
+        decoder: From `tuned_decoder`; None leaves the checkpoint as it is.
+
+    Raises:
+        NadirError: The decoder is another VAE's.
+    """
+    if decoder is None:
+        return
+    facts = read_json(checkpoint / NADIR_FILE)
+    shutil.rmtree(checkpoint / "vae")
+    scaling = LatentScaling.from_dict(facts["latent_scaling"])
+    write_vae(base / "vae", checkpoint / "vae", scaling, decoder)
+    write_json(checkpoint / NADIR_FILE, facts | {"decoder": file_hash(decoder)})
+
+
+def stored_precision(folder: Path) -> torch.dtype:
+    """What the convolutions in a folder `vae` are stored in."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as opened:
             if _CONV in set(opened.keys()):

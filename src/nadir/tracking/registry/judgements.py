@@ -23,6 +23,7 @@ from nadir.tracking.registry.evaluations import (
     protocol_of_run,
     read_evaluation,
 )
+from nadir.tracking.registry.origins import origin_facts
 from nadir.tracking.registry.versions import CHAMPION, alias_table, resolve_version
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, store_faults
@@ -260,7 +261,13 @@ def _write_page(
     tables = [read_evaluation(one / TABLE) for one in folders]
     pictures = [one / PICTURES for one in folders]
     html = render_judgement(
-        judgement, labels, tables=tables, pictures=pictures, params=params, texts=texts
+        judgement,
+        labels,
+        tables=tables,
+        pictures=pictures,
+        params=params,
+        texts=texts,
+        origins=[origin_facts(champion), origin_facts(version)],
     )
     write_text(page, html)
     return page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
@@ -10,6 +11,7 @@ from nadir.ground.run_record import read_run
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import FINGERPRINT_TAG
 from nadir.tracking.lock_file import output_hash
+from nadir.tracking.registry.origins import origin_facts, training_parameters
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.runs.training_run import now_ms
 from nadir.tracking.store.connection import experiment_id, missing_is_none
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
+    from nadir.tracking.registry.versions import Version
+
 _FILES = (
     artifacts.EVALUATION_TABLE,
-    artifacts.EVALUATION_PAGE,
     artifacts.VALIDATION_PAGE,
     artifacts.EVALUATION,
     artifacts.VALIDATION,
@@ -39,6 +42,7 @@ EVALUATION_FACTS = ("protocol_id", "sampling", "images", "nonfinite", "cfg_scale
 # A run has a `loss` already, that of its training.
 _OTHER_NAMES = {"loss": "x0_mse"}
 _PUBLISHED_TAG = "nadir.evaluation_md5"
+_CFG_STEPS = 100  # a step is a whole number, and scales are not
 
 
 def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
@@ -56,16 +60,17 @@ def training_run_id(client: MlflowClient, root: Path, fingerprint: str) -> str:
 def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
     """Log metrics per CFG scale, the reports and the sample images, once per evaluation.
 
+    Its page comes last, by `publish_page`, for it names the version.
+
     Returns:
         Whether anything was logged: false when this very evaluation already is on the run.
     """
-    # The verdict hangs on the limits as well, which only the report knows.
-    table = output_hash(root, artifacts.EVALUATION_TABLE) or "none"
-    md5 = f"{table}/{file_hash(root / artifacts.EVALUATION)[:16]}"
-    if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == md5:
+    if client.get_run(run_id).data.tags.get(_PUBLISHED_TAG) == _evaluation_md5(root):
         return False
     report = read_json(root / artifacts.EVALUATION)
     _log_metrics(client, run_id, evaluation_metrics(report))
+    for scale, metrics in metrics_by_scale(report).items():
+        _log_metrics(client, run_id, metrics, step=round(_CFG_STEPS * scale))
     if (root / artifacts.VALIDATION).is_file():
         _log_metrics(client, run_id, validation_metrics(read_json(root / artifacts.VALIDATION)))
     for name in _FILES:
@@ -73,9 +78,28 @@ def publish_evaluation(client: MlflowClient, run_id: str, root: Path) -> bool:
             client.log_artifact(run_id, str(root / name))
     if (root / artifacts.SAMPLES).is_dir():
         client.log_artifacts(run_id, str(root / artifacts.SAMPLES), "samples")
-    tags = {_PUBLISHED_TAG: md5, "nadir.gate": gate_verdict(report)}
-    set_tags(client, run_id, {key: value for key, value in tags.items() if value})
     return True
+
+
+def publish_page(client: MlflowClient, run_id: str, root: Path, version: Version) -> None:
+    """Log the evaluation's page with the lineage of the version, and call it published."""
+    from nadir.evaluation.report.lineage import with_registration
+
+    page = root / artifacts.EVALUATION_PAGE
+    if page.is_file():
+        facts = origin_facts(version) | training_parameters(root)
+        text = with_registration(page.read_text(encoding="utf-8"), facts)
+        client.log_text(run_id, text, page.name)
+    verdict = gate_verdict(read_json(root / artifacts.EVALUATION))
+    tags = {_PUBLISHED_TAG: _evaluation_md5(root), "nadir.gate": verdict}
+    set_tags(client, run_id, {key: value for key, value in tags.items() if value})
+
+
+def _evaluation_md5(root: Path) -> str:
+    """What tells one evaluation from another."""
+    # The verdict hangs on the limits as well, which only the report knows.
+    table = output_hash(root, artifacts.EVALUATION_TABLE) or "none"
+    return f"{table}/{file_hash(root / artifacts.EVALUATION)[:16]}"
 
 
 def gate_verdict(report: Mapping[str, Any]) -> str:
@@ -100,6 +124,20 @@ def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
 
 
+def metrics_by_scale(report: Mapping[str, Any]) -> dict[float, dict[str, float]]:
+    """Numbers of `reports/evaluation.json` by CFG scale, under one name each at all scales.
+
+    MLflow draws a metric over its step: `by_cfg.contrast_gap` has the scale, in hundredths, as its
+    step, so that its chart has guidance as the axis, and runs are compared over it.
+    """
+    scales = report.get("cfg_scales", {})
+    uses = Counter(name for values in scales.values() for name in values)
+    return {
+        float(scale): {f"by_cfg.{name}": v for name, v in values.items() if uses[name] > 1}
+        for scale, values in scales.items()
+    }
+
+
 def metric_on_run(name: str) -> str:
     """What a run calls a metric of the evaluation."""
     return _OTHER_NAMES.get(name, name)
@@ -114,11 +152,13 @@ def validation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+def _log_metrics(
+    client: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int = 0
+) -> None:
     from mlflow.entities import Metric
 
     at = now_ms()
-    entities = [Metric(name, value, at, 0) for name, value in metrics.items()]
+    entities = [Metric(name, value, at, step) for name, value in metrics.items()]
     for start in range(0, len(entities), 500):
         client.log_batch(run_id, metrics=entities[start : start + 500])
 

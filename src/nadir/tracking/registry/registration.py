@@ -17,6 +17,7 @@ from nadir.tracking.registry.move_log import Cause, begin_move, end_move, settle
 from nadir.tracking.registry.publish import (
     gate_verdict,
     publish_evaluation,
+    publish_page,
     training_run_id,
 )
 from nadir.tracking.registry.versions import (
@@ -109,6 +110,8 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
                 where=client.tracking_uri,
                 fix="look at the registry; its tags may have been edited meanwhile",
             )
+        if published:
+            publish_page(client, run_id, root, version)
         version = _set_aliases(client, version, verdict, flow_run_id)
     return Registration(version, created, published, verdict)
 

@@ -13,6 +13,7 @@ from nadir.diffusion.loss_weight import loss_weight_table
 from nadir.diffusion.prediction import add_noise, target
 from nadir.training.losses.error_functions import error_function
 from nadir.training.losses.learned_weight import LearnedWeight
+from nadir.training.validation.levels import band_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,15 +66,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """A batch's loss, both as scalar tensors.
+    """A batch's loss.
 
     Attributes:
-        loss: Weighted mean, which is differentiated.
-        unweighted: Mean squared error without weights, detached.
+        loss: Weighted mean, which is differentiated; a scalar.
+        unweighted: Mean squared error without weights, detached; a scalar.
+        bands_23: Sums of the samples' squared errors by band of sigma (`levels.BANDS`), and how
+            many samples they are of.
     """
 
     loss: torch.Tensor
     unweighted: torch.Tensor
+    bands_23: torch.Tensor
 
 
 class Objective:
@@ -107,6 +111,7 @@ class Objective:
             device = device or torch.device("cpu")
             self._learned = LearnedWeight(weight.learned, schedule, device)
         self._prediction = noise.prediction
+        self._bands_T3 = band_members(schedule)
         self.weights_T = loss_weight_table(
             schedule, weight.name, prediction=noise.prediction, gamma=weight.gamma
         )
@@ -139,7 +144,10 @@ class Objective:
         if self._learned:
             weighted_B = self._by_uncertainty(self._learned, weighted_B, batch)
         loss = (weighted_B * batch.weights_B).mean()
-        return Loss(loss, difference_BCHW.detach().square().mean(dim=(1, 2, 3)).mean())
+        squared_B = difference_BCHW.detach().square().mean(dim=(1, 2, 3))
+        members_B3 = sent(self._bands_T3[batch.timesteps_B], device)
+        sums_3 = (squared_B[:, None] * members_B3).sum(dim=0)
+        return Loss(loss, squared_B.mean(), torch.stack([sums_3, members_B3.sum(dim=0)]))
 
     def _by_uncertainty(
         self, learned: LearnedWeight, error_B: torch.Tensor, batch: Batch

@@ -1,9 +1,11 @@
-"""Noise levels at which held-out images are measured: three bands of sigma."""
+"""Three bands of sigma: in which errors are told apart, and where held-out images are measured."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+
+import torch
 
 from nadir.diffusion.loss_weight import SIGMA_BANDS
 
@@ -40,6 +42,13 @@ def band_timesteps(schedule: NoiseSchedule, levels: int) -> dict[str, list[float
         if ends_at_last:
             found[band].append(last)
     return {band: timesteps for band, timesteps in found.items() if timesteps}
+
+
+def band_members(schedule: NoiseSchedule) -> torch.Tensor:
+    """[T, 3] 1 where a timestep belongs to a band of `BANDS`, else 0; each belongs to one."""
+    edges = torch.tensor(SIGMA_BANDS[:2], dtype=schedule.sigmas.dtype)
+    place_T = torch.bucketize(schedule.sigmas, edges)
+    return torch.nn.functional.one_hot(place_T, len(BANDS)).float()
 
 
 def _middles(low: float, high: float, parts: int) -> list[float]:

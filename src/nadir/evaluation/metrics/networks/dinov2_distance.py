@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nadir.evaluation.metrics.networks.base import FeatureSets
 from nadir.evaluation.metrics.sets.distances import kid
-from nadir.evaluation.networks.transformers_folder import DINOV2_SIDE
+from nadir.evaluation.networks.pictures import DINOV2_SIDE
 
 if TYPE_CHECKING:
     from nadir.evaluation.metrics.networks.base import Look

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nadir.evaluation.metric import PromptMean
-from nadir.evaluation.metrics.sets.neighbour_table import Neighbour, neighbour_table
+from nadir.evaluation.metrics.sets.neighbour_table import (
+    PICTURE_PX,
+    Neighbours,
+    nearest_first,
+    neighbour_table,
+)
 from nadir.evaluation.report.sections import DISTRIBUTION
+from nadir.evaluation.values import CheckpointValue
 from nadir.ground.pages.charts import Level
+from nadir.sampling.decode import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from markupsafe import Markup
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from nadir.evaluation.evaluator import Evaluation
     from nadir.evaluation.subject import Subject
@@ -99,7 +107,8 @@ class Memorisation(PromptMean):
         """Measure held-out images themselves: what they have is chance."""
         self._reals = subject.reals
         self._decision_cfg = subject.params.decision_cfg
-        self._found: list[Neighbour] = []
+        self._found: list[Neighbours] = []
+        self._pictures: dict[str, Image] = {}
         if self._reals is None:
             return
         held_out, training = self._reals.held_out.thumbs_N3SS, self._reals.training.thumbs_N3SS
@@ -110,22 +119,47 @@ class Memorisation(PromptMean):
         """1 for each image that counts as a copy, else 0."""
         if self._reals is None:
             return None
-        to_training, places = neighbours(drawn.thumbs, self._reals.training.thumbs_N3SS)
-        to_held_out = nearest(drawn.thumbs, self._reals.held_out.thumbs_N3SS)
+        to_training, copied = neighbours(drawn.thumbs, self._reals.training.thumbs_N3SS)
+        to_held_out, unseen = neighbours(drawn.thumbs, self._reals.held_out.thumbs_N3SS)
         ratios = to_training / (to_held_out + 1e-6)
         if drawn.cfg_scale == self._decision_cfg:
+            distances = [to_training.tolist(), to_held_out.tolist()]
+            places = [copied.tolist(), unseen.tolist()]
             self._found += [
-                Neighbour(float(ratio), drawn.prompt.id, seed, int(place))
-                for ratio, seed, place in zip(ratios, drawn.seeds, places, strict=True)
+                Neighbours(ratio, drawn.prompt.id, seed, near, place)
+                for ratio, seed, near, place in zip(
+                    ratios.tolist(),
+                    drawn.seeds,
+                    zip(*distances, strict=True),
+                    zip(*places, strict=True),
+                    strict=True,
+                )
             ]
         return (ratios < self._limit).astype(np.float64)
 
+    def of_checkpoint(self, subject: Subject) -> CheckpointValue:
+        """No number: it looks up the real images that the report shows."""
+        if self._reals is not None:
+            shown = {name for one in nearest_first(self._found) for name in one.ids(self._reals)}
+            for name, image_CHW in subject.real_pixels(shown):
+                self._pictures[name] = to_image(image_CHW)
+                self._pictures[name].thumbnail((PICTURE_PX, PICTURE_PX))
+        return CheckpointValue()
+
     def charts(self, evaluation: Evaluation) -> list[Markup]:
-        """The share over the scales, and the drawn images that are nearest to training images."""
+        """The share over the scales, and the drawn images that are nearest to training images.
+
+        Each stands beside the nearest training image and the nearest held-out one.
+        """
         charts = super().charts(evaluation)
         if self._reals is None or not self._found:
             return charts
         table = neighbour_table(
-            self._found, evaluation, self._reals.training, self._decision_cfg, limit=self._limit
+            nearest_first(self._found),
+            evaluation,
+            self._reals,
+            self._pictures,
+            cfg_scale=self._decision_cfg,
+            limit=self._limit,
         )
         return [*charts, table]

@@ -1,4 +1,4 @@
-"""The tags that are followed worst, as a table with a picture of each."""
+"""The tags that are followed worst, as a table with pictures of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from nadir.evaluation.results import scale_key
-from nadir.ground.pages.page import number, thumbnail_uri
+from nadir.ground.pages.page import number, picture_figure, thumbnail_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from nadir.heldout.thumbnails import Tag
 
 SHOWN = 20
-_PICTURE_PX = 96
+_PICTURES = 4
+_PICTURE_PX = 160
 _NAMED = 30
 
 
@@ -59,27 +60,34 @@ def worst_table(
     ranked = sorted(results, key=lambda one: (one.recall, -len(one.pictures), one.tag))[:SHOWN]
     head = Markup(
         '<th>Tag</th><th>Rarity</th><th class="n">Pictures</th><th class="n">Recall</th>'
-        '<th class="n">In real images</th><th>Least like it</th>'
+        '<th class="n">In real images</th><th>Where it is seen least</th>'
     )
     rows = Markup("").join(_row(one, evaluation, cfg_scale) for one in ranked)
     return Markup(
-        '<figure class="chart levels wide"><div class="chart-title">The {} worst tags, CFG {}</div>'
-        '<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '<figure class="chart levels wide pixels"><div class="chart-title">The {} worst tags, CFG '
+        '{}</div><div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        "</div>"
         "<figcaption>{}</figcaption></figure>"
     ).format(len(ranked), scale_key(cfg_scale), head, rows, _not_judged(judged))
 
 
 def _row(one: TagResult, evaluation: Evaluation, cfg_scale: float) -> Markup:
-    _, prompt, seed = one.pictures[0]
-    picture = thumbnail_uri(evaluation.pictures[cfg_scale, prompt, seed], _PICTURE_PX)
+    texts = {prompt.id: prompt.text for prompt in evaluation.plan.prompts}
+    pictures = Markup("").join(
+        picture_figure(
+            thumbnail_uri(evaluation.pictures[cfg_scale, prompt, seed], _PICTURE_PX),
+            f"{one.tag[0]} in: {texts[prompt]}, seed {seed}",
+        )
+        for _, prompt, seed in one.pictures[:_PICTURES]
+    )
     name, kind = one.tag
     return Markup(
         "<tr><td><code>{}</code><small>{}</small></td><td>{}</td>"
         '<td class="n">{}</td><td class="n">{}</td><td class="n">{}</td>'
-        '<td><img class="tag" src="{}" alt="{}, seed {}" loading="lazy"></td></tr>'
+        '<td><div class="row">{}</div></td></tr>'
     ).format(
         name, kind, one.rarity, len(one.pictures), number(one.recall), number(one.real_recall),
-        picture, prompt, seed,
+        pictures,
     )  # fmt: skip
 
 
