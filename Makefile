@@ -60,6 +60,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.spacing
 	$(BIN)/python -m bench.sampler_order
 	$(BIN)/python -m bench.half_precision
+	$(BIN)/python -m bench.registry_drawing
 	$(BIN)/python -m bench.inspection
 	$(BIN)/python -m bench.screening
 	$(BIN)/python -m bench.bucketing

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ASKED = [
     {"prompt": "1girl, red_hair", "seed": 3, "steps": 5},
-    {"prompt": "black_background", "seed": 4, "steps": 4, "cfg_scale": 7.0, "width": 32},
+    {"prompt": "black_background", "seed": 4, "steps": 4, "cfg_scale": 7.0},
 ]
 DRAW = """
 import json, sys
@@ -77,7 +77,7 @@ def of_the_clone(copy: Registered) -> list[str]:
         command = [sys.executable, "-c", "from nadir.cli import main; main()", "generate"]
         command += [asked["prompt"], "--model", "models/checkpoint", "--seed", str(asked["seed"])]
         command += ["--steps", str(asked["steps"]), "--cfg", str(asked.get("cfg_scale", 4.5))]
-        command += ["--size", f"{asked.get('width', 64)}x64", "--output", str(out)]
+        command += ["--size", "64x64", "--output", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(command, cwd=copy.project.root, env=environment, check=True)
         pictures.append(base64.b64encode(out.read_bytes()).decode())
