@@ -122,7 +122,9 @@ def test_a_new_metric_is_in_the_report(evaluation, small_params):
     page = render_report(evaluation, small_params, checkpoint="c0ffee", training={})
     title = "Share of &lt;red&gt;"
     assert f'<div class="chart-title">{title}</div>' in page
-    assert re.search(rf"<th class=.n.[^>]*>{title}</th>", page), "a column of the numbers"
+    assert re.search(rf'<th scope="row"[^>]*>{title}</th><td class="n', page), (
+        "a row of the numbers"
+    )
     assert "How much of the light is red &amp; warm." in page
     assert '<a href="#content">Content</a>' in page
     assert '<div class="chart-title">Distance of the probe</div>' in page
