@@ -11,6 +11,8 @@ from nadir.cli.model.generate import generate
 from nadir.ground.errors import NadirError
 from nadir.ground.pages.pictures import read_facts
 from nadir.model.load import load_checkpoint_info
+from nadir.serving.draw_request import DrawRequest
+from nadir.serving.drawer import Drawer
 
 PROMPT = "1girl, red_hair"
 
@@ -52,6 +54,23 @@ def test_a_picture_says_how_it_was_drawn(draw, checkpoint):
         "start_sigma": None,
         "schedule": load_checkpoint_info(checkpoint).schedule.fingerprint,
     }
+
+
+def test_it_draws_what_the_served_model_draws(draw, checkpoint):
+    asked = {"negative_prompt": "smile", "sampler": "dpmpp_2m_sde", "seed": 3, "steps": 2}
+    options = ["--negative", "smile", "--sampler", "dpmpp_2m_sde", "--seed", "3"]
+    (path,) = draw(*options)
+    served = Drawer(checkpoint)
+    request = DrawRequest(prompt=PROMPT, **asked)
+    assert served.draw(request, served.sizes.usual) == path.read_bytes()
+    assert read_facts(path)["negative_prompt"] == "smile"
+    (plain,) = draw("--seed", "3", "--sampler", "dpmpp_2m_sde", "--output", "plain")
+    assert plain.read_bytes() != path.read_bytes()
+
+
+def test_an_unknown_sampler_names_those_that_there_are(draw):
+    with pytest.raises(NadirError, match=r"'dpm' is not a sampler(.|\n)*euler, euler_ancestral"):
+        draw("--sampler", "dpm")
 
 
 def test_equal_calls_draw_equal_pictures_and_another_seed_another(draw):

@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nadir.cli.model.models import ModelOption, model_path
+from nadir.diffusion.names import SAMPLER_NAMES
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 _CFG, _STEPS = 4.5, 28
 
 
-def generate(
+def generate(  # noqa: PLR0913 - each is an option of its own
     prompt: Annotated[str, typer.Argument(help="Tags, comma-separated.")],
     model: ModelOption = None,
+    *,
     cfg: Annotated[
         float, typer.Option(help="Guidance scale; 3.5 to 5 is usual.", metavar="S", min=0)
     ] = _CFG,
@@ -35,6 +37,12 @@ def generate(
     count: Annotated[
         int, typer.Option(help="How many, with seeds counted up.", metavar="N", min=1)
     ] = 1,
+    negative: Annotated[
+        str, typer.Option(help="Tags that guidance leads away from.", metavar="TAGS")
+    ] = "",
+    sampler: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.", metavar="NAME")
+    ] = "euler",
     size: Annotated[
         str | None, typer.Option(help="Pixels; else what the model is made for.", metavar="WxH")
     ] = None,
@@ -55,7 +63,7 @@ def generate(
     seeds = range(seed, seed + count)
     paths = [_path(output, prompt, value, count) for value in seeds]
     folder = model_path(model)
-    pipeline = _load(folder)
+    pipeline = _load(folder, sampler)
     factor = 2 * pipeline.vae_scale_factor
     canvas = canvas or (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
     if any(side % factor for side in canvas):
@@ -64,7 +72,15 @@ def generate(
             where="--size",
             fix=f"use multiples of {factor}",
         )
-    drawings = _draw(pipeline, folder, prompt, list(seeds), cfg=cfg, steps=steps, canvas=canvas)
+    drawings = _draw(
+        pipeline,
+        folder,
+        [(prompt, value) for value in seeds],
+        negative=negative,
+        cfg_scale=cfg,
+        steps=steps,
+        size=canvas,
+    )
     for path, drawing in zip(paths, drawings, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         drawing.image.save(path)
@@ -104,25 +120,21 @@ def _path(output: Path | None, prompt: str, seed: int, count: int) -> Path:
     return output if count == 1 else output.with_stem(f"{output.stem}-seed-{seed}")
 
 
-def _load(folder: Path) -> StableDiffusionXLPipeline:
+def _load(folder: Path, sampler: str) -> StableDiffusionXLPipeline:
     # Read at import; the libraries' hints, such as on torchvision, concern no one who draws.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from nadir.compute.devices import pick_device
     from nadir.model.load import load_pipeline
 
-    return load_pipeline(folder, device=pick_device("auto"))
+    return load_pipeline(folder, sampler=sampler, device=pick_device("auto"))
 
 
 def _draw(
     pipeline: StableDiffusionXLPipeline,
     folder: Path,
-    prompt: str,
-    seeds: list[int],
-    *,
-    cfg: float,
-    steps: int,
-    canvas: tuple[int, int],
+    requests: list[tuple[str, int]],
+    **settings: Any,
 ) -> Iterator[Drawing]:
     from nadir.model.load import load_checkpoint_info
     from nadir.sampling.generate import generate as draw
@@ -132,10 +144,8 @@ def _draw(
     form = PromptFormat.of(load_checkpoint_info(folder).training)
     return draw(
         pipeline,
-        [(prompt, seed) for seed in seeds],
+        requests,
         encodings=PromptEncodings.of(pipeline, form),
-        cfg_scale=cfg,
-        steps=steps,
-        size=canvas,
         batch_size=1,  # so that a picture never depends on how many were asked for
+        **settings,
     )
