@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+
+
+_LARGE_BYTES = 200_000_000
 
 
 def make_logged_model(
@@ -66,6 +70,7 @@ def make_logged_model(
             if weights is None:
                 saved = save_pointer(Path(folder), model.model_id, tags[OUTPUT_TAG], root)
             else:
+                _say_when_large(weights.size)
                 send_files(client, model.model_id, weights.folder, below=WEIGHTS_FOLDER)
                 on_s3 = model.artifact_location.startswith("s3:")
                 saved = save_copy(Path(folder), model.model_id, weights, on_s3=on_s3)
@@ -79,6 +84,13 @@ def make_logged_model(
     if params.licence is not None:
         held[LICENCE_TAG] = params.licence
     return model, held
+
+
+def _say_when_large(size: int) -> None:
+    """Whoever waits for long should know what for."""
+    if size >= _LARGE_BYTES:
+        sys.stderr.write(f"register: sending {size / 1e9:.1f} GB of weights to MLflow\n")
+        sys.stderr.flush()
 
 
 def _attach_report(saved: Path, root: Path) -> None:
