@@ -24,7 +24,8 @@ from nadir.evaluation.verdict.judgement import EVERY, judge
 
 SHAPES = ("normal", "skewed", "heavy tails")
 COUNTS = (4, 8, 16, 32, 64)
-GATE = {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": 4.5}
+PROMOTING = {"policy": "auto", "answer_within_h": 24, "smoke_pictures": 0}
+GATE = {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": 4.5, **PROMOTING}
 CHANGES = (0.0, -0.005, -0.01, 0.01, 0.05)  # of a loss of 0.3
 
 

@@ -59,7 +59,7 @@ def test_a_setting_that_prefect_cannot_read_is_one_error(
         (tmp_path / value).write_text('active = "x"\n[profiles')
         value = str(tmp_path / value)
     # Read once in a process, while Prefect is imported.
-    code = "from pathlib import Path; from nadir.cli.run import _load_flow; _load_flow(Path())"
+    code = "from pathlib import Path; from nadir.cli.run import load_flow; load_flow(Path())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[2],

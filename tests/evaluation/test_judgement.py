@@ -21,8 +21,9 @@ from nadir.ground.errors import NadirError
 
 SCALES = (3.5, 4.5, 5.5)
 GUARDS = {"chroma_gap": 0.05, "diversity": 0.05, "brightness_error": 0.05}
+PROMOTING = {"policy": "auto", "answer_within_h": 24, "smoke_pictures": 0}
 PARAMS = GateParams.model_validate(
-    {"primary": {"metric": "loss", "margin": 0.0}, "guards": GUARDS, "cfg_scale": None}
+    {"primary": {"metric": "loss", "margin": 0.0}, "guards": GUARDS, "cfg_scale": None, **PROMOTING}
 )
 ALONE = PARAMS.model_copy(update={"guards": {}})
 WIDE = PARAMS.model_copy(update={"primary": PARAMS.primary.model_copy(update={"margin": 0.01})})

@@ -18,8 +18,9 @@ from nadir.heldout.images import unet_function
 from nadir.sampling.prompt_encodings import PromptEncodings, text_encoder
 from nadir.sampling.prompt_format import PromptFormat
 
+PROMOTING = {"policy": "auto", "answer_within_h": 24, "smoke_pictures": 0}
 PARAMS = GateParams.model_validate(
-    {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": None}
+    {"primary": {"metric": "loss", "margin": 0.0}, "guards": {}, "cfg_scale": None, **PROMOTING}
 )
 LITTLE, ENOUGH = 5, 40
 

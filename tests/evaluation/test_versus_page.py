@@ -20,11 +20,13 @@ from nadir.evaluation.verdict.comparison import improvements
 from nadir.evaluation.verdict.judgement import judge, usable_scales
 
 SCALES = (3.5, 5.5, 7.5)
+PROMOTING = {"policy": "auto", "answer_within_h": 24, "smoke_pictures": 0}
 GATE = GateParams.model_validate(
     {
         "primary": {"metric": "loss", "margin": 0.0},
         "guards": {"chroma_gap": 0.05, "tag_recall": 0.2},
         "cfg_scale": None,
+        **PROMOTING,
     }
 )
 

@@ -16,7 +16,6 @@ from nadir.evaluation.metrics.sets.neighbour_table import (
 from nadir.evaluation.report.sections import DISTRIBUTION
 from nadir.evaluation.values import CheckpointValue
 from nadir.ground.pages.charts import Level
-from nadir.sampling.decode import to_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,6 +138,8 @@ class Memorisation(PromptMean):
 
     def of_checkpoint(self, subject: Subject) -> CheckpointValue:
         """No number: it looks up the real images that the report shows."""
+        from nadir.sampling.decode import to_image
+
         if self._reals is not None:
             shown = {name for one in nearest_first(self._found) for name in one.ids(self._reals)}
             for name, image_CHW in subject.real_pixels(shown):
