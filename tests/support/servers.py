@@ -87,13 +87,17 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         yield url
 
 
+OF_LOCK = " of the lock"
+
+
 @dataclass
 class Proxy:
     """A proxy before an HTTP server.
 
     Attributes:
         url: Its address.
-        calls: What was asked through it, as `METHOD /path`, in order.
+        calls: What was asked through it, as `METHOD /path`, in order; those about the model that
+            is MLflow's lock end in `OF_LOCK`.
         fail_at: Number of the call that is answered here, from 0; None passes everything on.
         answer: Status and body of that answer; a status of 0 passes the call on and loses the
             server's answer.
@@ -123,9 +127,11 @@ def proxy_before(target: str) -> Iterator[Proxy]:
             # The client asks for it when it likes, and does without an answer.
             counts = not self.path.endswith("/server-info")
             number = len(proxy.calls) if counts else -1
-            if counts:
-                proxy.calls.append(f"{self.command} {self.path.partition('?')[0]}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if counts:
+                lock = ".lock" in self.path or b".lock" in body
+                call = f"{self.command} {self.path.partition('?')[0]}"
+                proxy.calls.append(call + OF_LOCK if lock else call)
             status, own = proxy.answer
             if self.command == "PUT" and status == 200:
                 status = 503  # the client reads no answer to an upload that went well
