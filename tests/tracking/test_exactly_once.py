@@ -30,8 +30,8 @@ from nadir.pipeline.promoting.operation import promote_and_draw
 from nadir.pipeline.promotion import promote
 from nadir.pipeline.registering import Registering
 from nadir.tracking.lineage import FINGERPRINT_TAG, OUTPUT_TAG
-from nadir.tracking.registry.decisions import read_decisions
 from nadir.tracking.registry.move_log import read_log
+from nadir.tracking.registry.promoting.decisions import read_decisions
 from nadir.tracking.registry.versions import PENDING_TAG, alias_table, only_version
 from nadir.tracking.store import lock
 from nadir.tracking.store.connection import connect, experiment_id

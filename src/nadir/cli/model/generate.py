@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nadir.sampling.generate import Drawing
 
-_CFG, _STEPS = 4.5, 28
+_CFG, _STEPS, _SAMPLER = 4.5, 28, "euler"
 
 
 def generate(  # noqa: PLR0913 - each is an option of its own
@@ -42,7 +42,7 @@ def generate(  # noqa: PLR0913 - each is an option of its own
     ] = "",
     sampler: Annotated[
         str, typer.Option(help=f"One of {', '.join(SAMPLER_NAMES)}.", metavar="NAME")
-    ] = "euler",
+    ] = _SAMPLER,
     size: Annotated[
         str | None, typer.Option(help="Pixels; else what the model is made for.", metavar="WxH")
     ] = None,
@@ -92,9 +92,17 @@ def generate(  # noqa: PLR0913 - each is an option of its own
 
 def draw_one(folder: Path, prompt: str) -> Image.Image:
     """A picture of a model at its own size, with seed 1 and this command's other defaults."""
-    pipeline = _load(folder)
+    pipeline = _load(folder, _SAMPLER)
     side = pipeline.default_sample_size * pipeline.vae_scale_factor
-    drawings = _draw(pipeline, folder, prompt, [1], cfg=_CFG, steps=_STEPS, canvas=(side, side))
+    drawings = _draw(
+        pipeline,
+        folder,
+        [(prompt, 1)],
+        negative="",
+        cfg_scale=_CFG,
+        steps=_STEPS,
+        size=(side, side),
+    )
     return next(iter(drawings)).image
 
 

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nadir.tracking.registry.decisions import Decision
     from nadir.tracking.registry.move_log import Move, MoveLog
+    from nadir.tracking.registry.promoting.decisions import Decision
 
 app = typer.Typer(no_args_is_help=True, help="Look into the registry.")
 
@@ -36,8 +36,8 @@ def log(*, as_json: JsonOption = False) -> None:
     same command given again completes it.
     """
     from nadir.ground.workspace import project_root
-    from nadir.tracking.registry.decisions import read_decisions
     from nadir.tracking.registry.move_log import read_log
+    from nadir.tracking.registry.promoting.decisions import read_decisions
     from nadir.tracking.registry.versions import model_name
     from nadir.tracking.store.connection import connect, store_faults
 
@@ -156,7 +156,7 @@ def prune(
     from nadir.cli.dataset.latents import readable_size
     from nadir.ground.workspace import project_root
     from nadir.pipeline.promoting.pruning import weights_bytes
-    from nadir.tracking.registry import pruning
+    from nadir.tracking.registry.promoting import pruning
 
     root = project_root()
     verb = "would remove" if dry_run else "removes"
@@ -204,7 +204,7 @@ def _entry(move: Move) -> dict[str, Any]:
 
 def _merged(log: MoveLog, decisions: Sequence[Decision]) -> list[str]:
     """Moves and decisions in one list, newest first."""
-    from nadir.tracking.registry.decisions import open_request
+    from nadir.tracking.registry.promoting.decisions import open_request
 
     # In the second of a move an answer came before it, and its pictures after it.
     lines = [(m.at, 1, m.number, _line(m, ended=m.key not in log.unended)) for m in log.moves]

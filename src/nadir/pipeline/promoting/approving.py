@@ -13,9 +13,9 @@ from nadir.config.gate import GateParams
 from nadir.config.reader import read_section
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
-from nadir.tracking.registry.decisions import note, open_request, settle_requests
-from nadir.tracking.registry.examination import Examined, examine
 from nadir.tracking.registry.move_log import read_log
+from nadir.tracking.registry.promoting.decisions import note, open_request, settle_requests
+from nadir.tracking.registry.promoting.examination import Examined, examine
 from nadir.tracking.registry.versions import model_name
 from nadir.tracking.store.connection import connect, store_faults
 from nadir.tracking.store.lock import registry_lock
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
 
-    from nadir.tracking.registry.decisions import Decision
+    from nadir.tracking.registry.promoting.decisions import Decision
 
 Policy = Literal["auto", "approve"]
 _SAID = ("asked", "approved", "rejected", "timed out", "refused")

@@ -14,8 +14,8 @@ from nadir.ground.workspace import PARAMS_FILE, main_workspace
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.processes.supervise import run_group
 from nadir.pipeline.promotion import promote
-from nadir.tracking.registry.decisions import note, read_decisions
 from nadir.tracking.registry.move_log import Move, read_log
+from nadir.tracking.registry.promoting.decisions import note, read_decisions
 from nadir.tracking.registry.promotion import Promotion, take_back
 from nadir.tracking.store.connection import connect, store_faults, tracking_uri
 from nadir.tracking.store.lock import registry_lock

@@ -9,7 +9,7 @@ from nadir.pipeline.storage.objects import cache_folder, object_path, objects_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nadir.tracking.registry.pruning import Pruned
+    from nadir.tracking.registry.promoting.pruning import Pruned
 
 
 def weights_bytes(root: Path, pruned: Pruned) -> int:

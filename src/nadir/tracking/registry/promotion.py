@@ -14,9 +14,9 @@ from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
-from nadir.tracking.registry.examination import named_candidate, require_won
 from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG
 from nadir.tracking.registry.move_log import Cause, Move, read_log
+from nadir.tracking.registry.promoting.examination import named_candidate, require_won
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nadir.tracking.registry.all_versions import registered_versions
-from nadir.tracking.registry.decisions import open_request, settle_requests
-from nadir.tracking.registry.examination import PRUNING_TAG
 from nadir.tracking.registry.move_log import read_log
+from nadir.tracking.registry.promoting.decisions import open_request, settle_requests
+from nadir.tracking.registry.promoting.examination import PRUNING_TAG
 from nadir.tracking.registry.versions import PENDING_TAG, Version, model_name
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 from nadir.tracking.store.lock import Hold, registry_lock

@@ -1,0 +1,1 @@
+"""What decides about a version: examination, requests and answers; and which ones nobody needs."""
