@@ -63,7 +63,7 @@ def test_the_mlflow_server_of_the_stack_starts_on_postgres_and_keeps_its_records
     service = load_yaml(root / "docker-compose.yml")["services"]["mlflow"]
     address = service["environment"]["MLFLOW_BACKEND_STORE_URI"]
     assert "@postgres:5432/" in address
-    store = address.replace("${POSTGRESPASSWORD}", PASSWORD)
+    store = address.replace("${POSTGRES_PASSWORD}", PASSWORD)
     store = store.replace("@postgres:5432/", f"@127.0.0.1:{postgres}/")
     port = free_port()
     command = shlex.split(service["command"].replace("0.0.0.0", "127.0.0.1"))

@@ -29,7 +29,7 @@ def version_with(client: MlflowClient, root: Path, loss: float) -> Version:
     number = add_version(client, root)
     version = resolve_version(f"models:/nadir/{number}", root)
     table = root / "made" / "evaluation.parquet"
-    _write_table(loss, table)
+    _write_table(loss, 0.0, table)
     client.log_artifact(version.run_id, str(table))
     return version
 
@@ -92,7 +92,7 @@ def test_a_champion_that_was_never_drawn_is_drawn_once_and_one_that_cannot_leave
     def draw(first: Version, second: Version, protocol_id: str | None) -> str:
         assert (first.md5, second.md5, protocol_id) == (champion.md5, version.md5, "mini")
         drawn.append(first.version)
-        _write_table(0.5, evaluation_folder(root, "mini", first.md5) / "evaluation.parquet")
+        _write_table(0.5, 0.0, evaluation_folder(root, "mini", first.md5) / "evaluation.parquet")
         return "mini"
 
     assert judge_version(root, version, draw=draw).verdict == "promote"
