@@ -176,7 +176,7 @@ def _said(rounds: list[dict[str, Any]], pictures: int, apart: int) -> str:
         ratio = f"{statistics.median(shares):.3f} ({shares[0]:.3f} to {shares[-1]:.3f})"
         rows.append([name, f"{statistics.median(one[name] for one in rounds):.1f}", ratio])
     text = (
-        f"{pictures} pictures, medians of {len(rounds)} rounds in turn, one thread; the pictures "
+        f"{pictures} pictures, rounds in turn: {len(rounds)} (medians), one thread; the pictures "
         f"of all differ by {apart} of 255 levels at most. "
     )
     if rounds[0]["judging"] is None:
