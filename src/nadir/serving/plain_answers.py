@@ -81,6 +81,7 @@ def _counted(plain: Any, limits: Limits, metrics: Metrics) -> Any:
             status = result.status
             return result
         finally:
+            del _call.deadline  # the thread may draw for somebody else next
             with changing:
                 present -= 1
             seconds = time.monotonic() - start
