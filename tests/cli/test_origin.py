@@ -7,7 +7,6 @@ from tests.mini.project import MiniProject, project
 from tests.mini.weights import add_version
 
 from nadir.cli.model.origin import licence_of, origin_of
-from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.tracking.store.connection import connect
 
@@ -35,10 +34,7 @@ def test_the_projects_licence_is_of_its_own_models(
     project: MiniProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert licence_of(None) is None, "none is stated"
-    if "licence" in RegisterParams.model_fields:
-        project.set("licence: null", "licence: openrail++")
-    else:
-        monkeypatch.setattr(RegisterParams, "licence", "openrail++", raising=False)
+    project.set("licence: null", "licence: openrail++")
     for model in (None, "models:/nadir/3", "models/checkpoint", str(project.root / "models/x")):
         assert licence_of(model) == "openrail++"
     assert licence_of(str(project.root.parent)) is None

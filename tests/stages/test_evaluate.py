@@ -18,7 +18,7 @@ from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.model.load import LatentScaling
 from nadir.sampling import generate
 from nadir.stages.evaluate import main, work
-from nadir.stages.redraw import work as redraw
+from nadir.stages.registering.redraw import work as redraw
 
 SMALL = [
     "evaluate.cfg_scales=[3.5,4.5]",

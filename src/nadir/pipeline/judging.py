@@ -58,7 +58,7 @@ def judge_known(version: Version, root: Path, *, say: Callable[[str], None]) -> 
 
 
 def _redraw(folder: Path, plan_of: Path, md5: str, root: Path, say: Callable[[str], None]) -> str:
-    """Run `nadir.stages.redraw`; returns the protocol.
+    """Run `nadir.stages.registering.redraw`; returns the protocol.
 
     Raises:
         NadirError: It failed.
@@ -68,7 +68,14 @@ def _redraw(folder: Path, plan_of: Path, md5: str, root: Path, say: Callable[[st
     events, log = logs / "redraw.events", logs / "redraw.log"
     events.unlink(missing_ok=True)
     start = time.monotonic()
-    command = [sys.executable, "-m", "nadir.stages.redraw", str(folder), str(plan_of), md5]
+    command = [
+        sys.executable,
+        "-m",
+        "nadir.stages.registering.redraw",
+        str(folder),
+        str(plan_of),
+        md5,
+    ]
     code = run_group(
         command,
         cwd=root,

@@ -69,28 +69,31 @@ def export(
       nadir export nadir.safetensors --say title="Night sky 3" --say author=me --say tags=anime
     """
     file = expanded(file)
-    places = [file, *([file.with_suffix(".yaml")] * yaml)]
-    if preview is not None:
-        places.append(file.with_suffix(".png"))
-    _require_targets(places, force=force)
+    beside = [suffix for suffix, asked in ((".yaml", yaml), (".png", preview is not None)) if asked]
+    _require_targets([file, *map(file.with_suffix, beside)], force=force)
     _require_whole(adapter=adapter, yaml=yaml, precision=precision)
     given, said = _given_picture(preview), _said(say or [], model)
+    folder = _folder(model, yaml=yaml)
+    picture = _picture(preview, given, folder)
+    _write(file, folder, _words(said, model), picture, precision=precision, adapter=adapter)
+    if yaml:
+        _write_yaml(file.with_suffix(".yaml"))
+
+
+def _folder(model: str | None, *, yaml: bool) -> Path:
     folder = model_path(model)
     if not folder.is_dir():
         raise NadirError("this is a single file already", where=str(folder), fix="copy it")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    _require_v(folder, yaml=yaml)
+    return folder
+
+
+def _words(said: dict[str, Any], model: str | None) -> Words:
     from nadir.model.single_file.modelspec import Words
 
-    _require_v(folder, yaml=yaml)
-    picture = _picture(preview, given, folder)
-    words = Words(
-        **said,
-        origin=origin_of(model),
-        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-    )
-    _write(file, folder, words, picture, precision=precision, adapter=adapter)
-    if yaml:
-        _write_yaml(file.with_suffix(".yaml"))
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    return Words(**said, origin=origin_of(model), date=today)
 
 
 def _write(

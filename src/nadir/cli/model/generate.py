@@ -65,7 +65,7 @@ def generate(  # noqa: PLR0913 - each is an option of its own
     folder = model_path(model)
     pipeline = _load(folder, sampler)
     factor = 2 * pipeline.vae_scale_factor
-    canvas = canvas or (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
+    canvas = canvas or _own_size(pipeline)
     if any(side % factor for side in canvas):
         raise NadirError(
             f"{canvas[0]}x{canvas[1]} does not fit this model",
@@ -82,18 +82,27 @@ def generate(  # noqa: PLR0913 - each is an option of its own
         size=canvas,
     )
     for path, drawing in zip(paths, drawings, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drawing.image.save(path)
-        if not (drawing.latents_finite and drawing.pixels_finite):
-            sys.stderr.write(f"warning: {path} is broken: the model put out NaN or infinity\n")
-        sys.stdout.write(f"{path}\n")
-        sys.stdout.flush()
+        _save(drawing, path)
+
+
+def _save(drawing: Drawing, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.image.save(path)
+    if not (drawing.latents_finite and drawing.pixels_finite):
+        sys.stderr.write(f"warning: {path} is broken: the model put out NaN or infinity\n")
+    sys.stdout.write(f"{path}\n")
+    sys.stdout.flush()
+
+
+def _own_size(pipeline: StableDiffusionXLPipeline) -> tuple[int, int]:
+    """The square that a model is made for, in pixels."""
+    side: int = pipeline.default_sample_size * pipeline.vae_scale_factor
+    return side, side
 
 
 def draw_one(folder: Path, prompt: str) -> Image.Image:
     """A picture of a model at its own size, with seed 1 and this command's other defaults."""
     pipeline = _load(folder, _SAMPLER)
-    side = pipeline.default_sample_size * pipeline.vae_scale_factor
     drawings = _draw(
         pipeline,
         folder,
@@ -101,7 +110,7 @@ def draw_one(folder: Path, prompt: str) -> Image.Image:
         negative="",
         cfg_scale=_CFG,
         steps=_STEPS,
-        size=(side, side),
+        size=_own_size(pipeline),
     )
     return next(iter(drawings)).image
 

@@ -52,5 +52,4 @@ def licence_of(model: str | None) -> str | None:
     is_path = model is not None and not model.startswith("models:/")
     if is_path and not expanded(str(model)).resolve().is_relative_to(root):
         return None
-    licence: str | None = getattr(params, "licence", None)
-    return licence
+    return params.licence

@@ -116,7 +116,7 @@ def _draw(root: Path, done: Promotion, pictures: int) -> tuple[str, str]:
         "NADIR_PROJECT": str(root),
     }
     code = run_group(
-        [sys.executable, "-m", "nadir.stages.smoke", uri, str(pictures), str(folder)],
+        [sys.executable, "-m", "nadir.stages.registering.smoke", uri, str(pictures), str(folder)],
         cwd=root,
         environment={**quiet_environment(root), **own},
         log=log,

@@ -1,6 +1,6 @@
 """A version that was made live draws some pictures, in a process of its own: no stage of DVC.
 
-    python -m nadir.stages.smoke URI COUNT FOLDER
+    python -m nadir.stages.registering.smoke URI COUNT FOLDER
 
 Prompts are those of `evaluate.prompts`, in turn. How far their levels scatter is told in the
 `result` event; a picture of one colour is a fault.

@@ -1,6 +1,6 @@
 """A registered checkpoint, evaluated by the plan that another one has: no stage of DVC.
 
-    python -m nadir.stages.redraw FOLDER PLAN_OF MD5
+    python -m nadir.stages.registering.redraw FOLDER PLAN_OF MD5
 
 The result goes to `work/evaluations/<protocol>/<md5>`; the protocol is told in the `result` event.
 """

@@ -1,0 +1,1 @@
+"""Processes of the registry's step: no stages of DVC, started by `pipeline`."""
