@@ -148,7 +148,7 @@ def test_a_version_that_does_not_draw_is_taken_back_by_itself_also_after_a_kill(
     project.set("smoke_pictures: 0", "smoke_pictures: 1")
     before = alias_table(client, "nadir")
     with monkeypatch.context() as patch:
-        patch.setattr(operation, "run_group", killed)
+        patch.setattr(operation, "run_told", killed)
         assert CliRunner().invoke(app, ["promote"]).exit_code != 0
     assert alias_table(client, "nadir")["champion"] == "2", "live, and not drawn by yet"
     told = nadir("promote", "--version", "2")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
-from nadir.ground.events import EVENTS_VARIABLE, read_events
-from nadir.ground.workspace import main_workspace, project_root
-from nadir.pipeline.processes.process import quiet_environment
-from nadir.pipeline.processes.supervise import run_group
+from nadir.ground.workspace import project_root
+from nadir.pipeline.processes.told_process import run_told
 from nadir.pipeline.storage.cache import materialise
 from nadir.tracking.registry.card import describe
 from nadir.tracking.registry.evaluations import evaluation_folder
@@ -63,35 +60,18 @@ def _redraw(folder: Path, plan_of: Path, md5: str, root: Path, say: Callable[[st
     Raises:
         NadirError: It failed.
     """
-    logs = main_workspace(root) / "work" / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    events, log = logs / "redraw.events", logs / "redraw.log"
-    events.unlink(missing_ok=True)
     start = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
+    told = run_told(
         "nadir.stages.registering.redraw",
-        str(folder),
-        str(plan_of),
-        md5,
-    ]
-    code = run_group(
-        command,
-        cwd=root,
-        environment={**quiet_environment(root), EVENTS_VARIABLE: str(events)},
-        log=log,
+        [str(folder), str(plan_of), md5],
+        root,
         on_line=lambda line: say(line.rstrip()) if line.startswith("evaluate: ") else None,
-        on_tick=lambda: None,
     )
-    told = read_events(events)[0] if events.is_file() else []
-    found = [event["protocol_id"] for event in told if event["kind"] == "result"]
-    if code or not found:
-        failed = [str(event["error"]) for event in told if event["kind"] == "stage_failed"]
+    if told.result is None:
         raise NadirError(
-            f"drawing it failed: {failed[0] if failed else f'exit code {code}'}",
-            where=str(log),
+            f"drawing it failed: {told.fault}",
+            where=str(told.log),
             fix="correct what it says; `nadir promote --judge` judges again",
         )
     say(f"judge: drawn in {time.monotonic() - start:.0f} s")
-    return str(found[0])
+    return str(told.result["protocol_id"])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nadir.config.gate import GateParams
 from nadir.config.reader import read_section
-from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.ground.workspace import PARAMS_FILE, main_workspace
-from nadir.pipeline.processes.process import quiet_environment
-from nadir.pipeline.processes.supervise import run_group
+from nadir.pipeline.processes.told_process import run_told
 from nadir.pipeline.promotion import promote
 from nadir.tracking.registry.move_log import Move, read_log
 from nadir.tracking.registry.promoting.decisions import note, read_decisions
@@ -104,31 +101,16 @@ def _undrawn(root: Path, done: Promotion) -> Move | None:
 
 def _draw(root: Path, done: Promotion, pictures: int) -> tuple[str, str]:
     """What was wrong with the pictures ("" of sound ones), and what they are like."""
-    logs = main_workspace(root) / "work" / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    events, log = logs / "smoke.events", logs / "smoke.log"
-    events.unlink(missing_ok=True)
     folder = main_workspace(root) / "work" / "smoke" / f"{done.name}-{done.champion}"
-    uri = f"models:/{done.name}/{done.champion}"
-    own = {
-        EVENTS_VARIABLE: str(events),
-        "MLFLOW_TRACKING_URI": tracking_uri(root),
-        "NADIR_PROJECT": str(root),
-    }
-    code = run_group(
-        [sys.executable, "-m", "nadir.stages.registering.smoke", uri, str(pictures), str(folder)],
-        cwd=root,
-        environment={**quiet_environment(root), **own},
-        log=log,
-        on_line=lambda _line: None,
-        on_tick=lambda: None,
+    told = run_told(
+        "nadir.stages.registering.smoke",
+        [f"models:/{done.name}/{done.champion}", str(pictures), str(folder)],
+        root,
+        environment={"MLFLOW_TRACKING_URI": tracking_uri(root), "NADIR_PROJECT": str(root)},
     )
-    told = read_events(events)[0] if events.is_file() else []
-    found = [event for event in told if event["kind"] == "result"]
-    if code == 0 and found:
-        return "", f"{pictures} of {pictures} pictures sound: {json.dumps(found[0]['spread'])}"
-    failed = [str(event["error"]) for event in told if event["kind"] == "stage_failed"]
-    return (failed[0] if failed else f"exit code {code}, see {log}"), ""
+    if told.result is None:
+        return told.fault, ""
+    return "", f"{pictures} of {pictures} pictures sound: {json.dumps(told.result['spread'])}"
 
 
 @store_faults()
