@@ -63,7 +63,7 @@ def _print_chain(model: str, root: Path, *, as_json: bool) -> None:
 
     chain = lineage_of(version_uri(model, root), root)
     if as_json:
-        _print_json({"links": chain.links, "missing": chain.missing})
+        print_json({"links": chain.links, "missing": chain.missing})
         return
     for number, (name, facts) in enumerate(chain.links.items()):
         arrow = "<- " if number else ""
@@ -99,7 +99,7 @@ def _print_uses(image: str, root: Path, *, as_json: bool) -> None:
 
     uses = uses_of(image_hash(image), root)
     if as_json:
-        _print_json(uses.as_json())
+        print_json(uses.as_json())
         return
     sys.stdout.write(f"image {uses.sha256}\n")
     for part in uses.versions:
@@ -116,5 +116,6 @@ def _label(part: Part) -> str:
     return f"{part.name} version {part.version}{aliases}"
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print what is for machines."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from nadir.cli.model.lineage import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def log(*, as_json: JsonOption = False) -> None:
         entries = [{**_entry(move), "ended": move.key not in found.unended} for move in found.moves]
         said = [{**asdict(one), "is_over": one.is_over} for one in decisions]
         told = {"moves": entries, "decisions": said}
-        _print_json({**told, "fault": found.fault, "unreadable": found.unreadable})
+        print_json({**told, "fault": found.fault, "unreadable": found.unreadable})
         return
     for line in _merged(found, decisions):
         sys.stdout.write(line)
@@ -78,7 +79,7 @@ def list_versions(
 
     rows = version_rows(project_root(), newest=last or None)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     head = ("version", "created (UTC)", "gate", "judged", "metric", "weights", "aliases")
     table = [head, *(_cells(row) for row in rows)]
@@ -114,7 +115,7 @@ def show(
     root = project_root()
     facts = version_facts(version_uri(version, root), root)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     facts["metrics"] = f"{len(facts['metrics'])} (--json prints them)"
     moves = {
@@ -240,7 +241,3 @@ def _line(move: Move, *, ended: bool) -> str:
     return (
         f"{move.number} {at} UTC  {move.how} {old or 'none'} -> {new}{told}  {who}\n  {verdict}\n"
     )
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

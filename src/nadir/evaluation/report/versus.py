@@ -10,7 +10,7 @@ from PIL import Image
 from nadir.evaluation.report.figures import SCALE_AXIS, interval_series
 from nadir.evaluation.results import scale_key
 from nadir.evaluation.values import prompt_means
-from nadir.evaluation.verdict.comparison import Criterion, criterion_of, rows_of
+from nadir.evaluation.verdict.comparison import Criterion, criterion_of, rows_of, scales_of
 from nadir.ground.pages.charts import Level, Series, line_chart, path_chart
 from nadir.ground.pages.page import number, thumbnail_uri
 
@@ -143,7 +143,7 @@ def trade_off(
     paths, labels = [], []
     for table, name in zip(tables, names, strict=True):
         points = []
-        for scale in _scales(table):
+        for scale in scales_of(table):
             means = [prompt_means(rows_of(table, known[m], scale)) for m in (_BOUGHT, _PAID)]
             if all(len(part) for part in means):
                 points.append((scale, means[0].mean(), abs(means[1]).mean()))
@@ -171,7 +171,7 @@ def _over_scales(
     """A metric of both over the scales with intervals; None where there is one scale."""
     lines = []
     for table, name in zip(tables, names, strict=True):
-        groups = [(scale, prompt_means(rows_of(table, one, scale))) for scale in _scales(table)]
+        groups = [(scale, prompt_means(rows_of(table, one, scale))) for scale in scales_of(table)]
         drawn = [(scale, means) for scale, means in groups if len(means)]
         if len(drawn) < 2:
             return None
@@ -191,7 +191,3 @@ def _over_scales(
         caption=good[one.direction]
         + (" Bands are 95 % intervals over prompts." if one.unit == "prompt" else ""),
     )
-
-
-def _scales(table: pd.DataFrame) -> list[float]:
-    return sorted(float(scale) for scale in table["cfg_scale"].dropna().unique())

@@ -154,6 +154,11 @@ def rows_of(table: pd.DataFrame, criterion: Criterion, cfg_scale: float | None) 
     ]
 
 
+def scales_of(table: pd.DataFrame) -> list[float]:
+    """The guidance scales that a table has, from the lowest."""
+    return sorted(float(scale) for scale in table["cfg_scale"].dropna().unique())
+
+
 def mean_of(rows: pd.DataFrame, criterion: Criterion) -> float:
     """Mean over prompts of the mean over seeds; the size of it where 0 is best."""
     means = rows.groupby("prompt_id")["value"].mean()

@@ -18,6 +18,7 @@ from nadir.evaluation.verdict.comparison import (
     mean_of,
     require_same_protocol,
     rows_of,
+    scales_of,
 )
 from nadir.evaluation.verdict.halves import Halves
 from nadir.evaluation.verdict.intervals import RESAMPLES
@@ -98,7 +99,7 @@ def by_scale(
     guards = spelt_out(guards, [champion, challenger], params)
     return [
         _line(tables, guard, dict.fromkeys(tables, scale), resamples=_TO_LOOK_AT)
-        for scale in _scales(challenger)
+        for scale in scales_of(challenger)
         for guard in guards
     ]
 
@@ -127,7 +128,7 @@ def usable_scales(
         tables = {"champion": champion, "challenger": table}
         usable[name] = [
             scale
-            for scale in _scales(table)
+            for scale in scales_of(table)
             if not any(
                 _line(
                     tables,
@@ -198,7 +199,7 @@ def choose_scale(table: pd.DataFrame, guards: Mapping[Criterion, Halves]) -> flo
 
     Each guard counts in units of its margin, so none that rises with guidance chooses alone.
     """
-    scales = _scales(table)
+    scales = scales_of(table)
     costs = dict.fromkeys(scales, 0.0)
     for guard, halves in guards.items():
         means = {s: mean_of(halves.choosing(rows_of(table, guard, s)), guard) for s in scales}
@@ -259,10 +260,6 @@ def _needed(gain: Interval, floor: float) -> int | None:
         return None
     times = (_POWER * gain.half_width / distance) ** 2
     return max(math.ceil(gain.prompts * times), few) if times <= MOST_TIMES else None
-
-
-def _scales(table: pd.DataFrame) -> list[float]:
-    return sorted(float(scale) for scale in table["cfg_scale"].dropna().unique())
 
 
 def _only_scale(

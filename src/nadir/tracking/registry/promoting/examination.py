@@ -16,6 +16,7 @@ from nadir.tracking.registry.versions import (
     resolve_version,
 )
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
+from nadir.tracking.store.patience import is_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,7 +144,7 @@ def _live(name: str, aliases: Mapping[str, str], root: Path) -> Version | None:
 def _report_of(client: MlflowClient, run: Run, name: str = _REPORT) -> str:
     """Where the report of this very run is: the workspace's may be another model's."""
     info = run.info
-    if client.tracking_uri.startswith(("http://", "https://")):
+    if is_server(client.tracking_uri):
         page = f"experiments/{info.experiment_id}/runs/{info.run_id}/artifacts"
         return f"{client.tracking_uri.rstrip('/')}/#/{page}/{name}"
     return f"{info.artifact_uri.removeprefix('file://')}/{name}"
