@@ -36,7 +36,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def promotion(
         policy: `auto` or `approve`; None is that of params.yaml.
 
     Returns:
-        The version that is live now; a state `NotPromoted` with the reason where nothing moved.
+        The version that is live now; a state `NotPromoted` with the reason where nothing moved, and
+        a failed one where the version was live and was taken back.
     """
     if go_back and version is not None:
         raise NadirError(
@@ -87,7 +88,12 @@ def promotion(
     if go_back:
         done = Outcome(move_back())
     else:
-        found = look(version, forced=force_reason is not None, policy=policy)
+        found = look(
+            version,
+            forced=force_reason is not None,
+            policy=policy,
+            resumed=(flow_run.run_count or 0) > 1,
+        )
         if found.state == "waits" and deployment.id:
             _ask(found)
             found = look(version, forced=False, policy=policy)
@@ -97,7 +103,7 @@ def promotion(
     get_run_logger().info("%s", done.text)
     create_markdown_artifact(done.text, key="promotion")
     emit_event(**champion_event(done))
-    return done.promotion.champion
+    return Failed(message=done.text) if done.fault else done.promotion.champion
 
 
 def _ask(found: Considered) -> None:
@@ -144,10 +150,18 @@ def _not_promoted(found: Considered) -> State[Any]:
 
 
 @task(name="consider", cache_policy=NO_CACHE, persist_result=False)
-def look(version: int | None, *, forced: bool, policy: Policy | None) -> Considered:
+def look(
+    version: int | None, *, forced: bool, policy: Policy | None, resumed: bool = False
+) -> Considered:
     """Ask gate and policy; a run that is resumed finds what it asked and was answered."""
-    mine = str(flow_run.id or "") if deployment.id else ""
-    return consider(project_root(), version=version, forced=forced, policy=policy, flow_run_id=mine)
+    return consider(
+        project_root(),
+        version=version,
+        forced=forced,
+        policy=policy,
+        flow_run_id=str(flow_run.id or "") if deployment.id else "",
+        resumed=resumed,
+    )
 
 
 @task(name="aliases", cache_policy=NO_CACHE, persist_result=False)

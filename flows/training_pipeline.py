@@ -66,6 +66,8 @@ mask_logs()
 _earlier: ContextVar[Earlier | None] = ContextVar("earlier", default=None)
 # Set by `run_pipeline`; a worker prints Prefect's own log, which has every line already.
 _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=None)
+# Whether the server ends with this run.
+_temporary: ContextVar[bool] = ContextVar("temporary", default=False)
 
 _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
 SAMPLES = artifacts.SAMPLES / "grid.png"
@@ -136,7 +138,7 @@ def _run(until: str | None) -> dict[str, Any]:
         for stage in session.stages:
             _stage_task(stage)(session, stage, console)
         if session.registers:
-            register_model(session, console)
+            register_model(session, console, announces=not _temporary.get())
     status = read_status(root)
     try:
         _publish(status, root)
@@ -197,8 +199,11 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
     retry_delay_seconds=5,
     retry_condition_fn=_worth_a_retry,
 )
-def register_model(session: Session, console: PipelineConsole) -> None:
-    """Find or make the model version; repeating it changes nothing, so it may be retried."""
+def register_model(session: Session, console: PipelineConsole, *, announces: bool) -> None:
+    """Find or make the model version; repeating it changes nothing, so it may be retried.
+
+    Nobody listens on a temporary server, so a challenger's event waits for one that stays.
+    """
 
     def say(line: str) -> None:
         get_run_logger().info("%s", line)
@@ -207,11 +212,11 @@ def register_model(session: Session, console: PipelineConsole) -> None:
     session.register(say)
     for line in session.registering.told():
         say(line)
-    news = session.registering.news()
+    session.registering.share(say, git_fault_is_told=bool(session.notes))
+    news = session.registering.news() if announces else None
     if news is not None:
         emit_event(**news)
         session.registering.announced()
-    session.registering.share(say, git_fault_is_told=bool(session.notes))
 
 
 class _ProgressBar:
@@ -263,15 +268,19 @@ def prefect_server(say: Callable[[str], None]) -> Iterator[None]:
         if named:
             yield
             return
-        with (
-            temporary_server(project_root(), say=say, meanwhile=_import_the_rest) as url,
-            temporary_settings({PREFECT_API_URL: url}),
-        ):
-            try:
-                yield
-            finally:
-                for worker in (EventsWorker, APILogWorker):
-                    worker.drain_all(timeout=_DRAIN_S)
+        token = _temporary.set(True)
+        try:
+            with (
+                temporary_server(project_root(), say=say, meanwhile=_import_the_rest) as url,
+                temporary_settings({PREFECT_API_URL: url}),
+            ):
+                try:
+                    yield
+                finally:
+                    for worker in (EventsWorker, APILogWorker):
+                        worker.drain_all(timeout=_DRAIN_S)
+        finally:
+            _temporary.reset(token)
 
 
 def _import_the_rest() -> None:

@@ -8,6 +8,7 @@ from tests.mini.weights import add_version
 
 from nadir.cli.model.origin import licence_of, origin_of
 from nadir.ground.errors import NadirError
+from nadir.tracking.lineage import LICENCE_TAG
 from nadir.tracking.store.connection import connect
 
 __all__ = ["project"]
@@ -30,13 +31,19 @@ def test_a_registered_version_is_named_with_what_made_it(project: MiniProject) -
         origin_of("models:/nadir/2")
 
 
-def test_the_projects_licence_is_of_its_own_models(
+def test_a_licence_is_what_the_version_says_and_of_a_folder_what_the_project_says(
     project: MiniProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert licence_of(None) is None, "none is stated"
+    client = connect(project.root)
+    number = str(add_version(client, project.root))
+    client.set_registered_model_alias("nadir", "champion", number)
+    assert licence_of(None) is None, "it was made without one"
     project.set("licence: null", "licence: openrail++")
-    for model in (None, "models:/nadir/3", "models/checkpoint", str(project.root / "models/x")):
-        assert licence_of(model) == "openrail++"
+    assert licence_of("models:/nadir/1") is None, "whatever the project says by now"
+    client.set_model_version_tag("nadir", number, LICENCE_TAG, "cc-by-4.0")
+    assert licence_of(None) == licence_of("models:/nadir/1") == "cc-by-4.0"
+    for folder in ("models/checkpoint", str(project.root / "models/x")):
+        assert licence_of(folder) == "openrail++"
     assert licence_of(str(project.root.parent)) is None
     monkeypatch.chdir(project.root.parent)
-    assert licence_of("models:/nadir/3") is None
+    assert licence_of("models/checkpoint") is None

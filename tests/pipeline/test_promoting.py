@@ -103,9 +103,9 @@ def test_nobody_answers_in_time_and_the_version_is_not_promoted(
     assert alias_table(client, "nadir")["champion"] == "1"
 
 
-def test_an_approval_whose_promotion_was_killed_is_carried_out_by_the_same_command(
-    client: MlflowClient, project: MiniProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cut_off_approval(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Approve version 2 in a process that is killed before the aliases move."""
+
     def killed(*_arguments: object, **_named: object) -> None:
         raise KeyboardInterrupt
 
@@ -114,6 +114,12 @@ def test_an_approval_whose_promotion_was_killed_is_carried_out_by_the_same_comma
     with monkeypatch.context() as patch:
         patch.setattr(operation, "promote", killed)
         assert CliRunner().invoke(app, ["approve", "2", "--reason", "yes"]).exit_code != 0
+
+
+def test_an_approval_whose_promotion_was_killed_is_carried_out_by_the_same_command(
+    client: MlflowClient, project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off_approval(project, monkeypatch)
     assert alias_table(client, "nadir")["champion"] == "1"
     assert "the champion is now version 2" in nadir("approve", "2")
     assert said() == [("approved", 2), ("asked", 2)]
@@ -206,3 +212,25 @@ def test_prune_removes_versions_and_files_that_nothing_needs_and_nothing_else(
     assert left == [1, 2, 3, 4, 6], "of the last move and its way back, an alias's, the newest"
     assert {n: place.is_dir() for n, place in places.items()} == {3: 1, 4: 1, 5: 0, 6: 1}
     assert nadir("registry", "prune", "--keep", "9").startswith("nothing to remove: all 5 ")
+
+
+def test_an_approval_that_was_not_carried_out_can_be_taken_back(
+    client: MlflowClient, project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off_approval(project, monkeypatch)
+    assert nadir("approve", "2", "--reject", "--reason", "hands") == "version 2 is rejected\n"
+    assert said()[:2] == [("rejected", 2), ("approved", 2)]
+    assert "waits for an approval" in nadir("promote"), "asked again, and not promoted"
+    assert alias_table(client, "nadir")["champion"] == "1"
+
+
+def test_prune_keeps_what_was_approved_and_only_looks_on_a_dry_run(
+    client: MlflowClient, project: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off_approval(project, monkeypatch)
+    for number in (3, 4):
+        registered_files(client, project.root, number)
+    client.set_registered_model_alias("nadir", "challenger", "4")
+    before = client.get_registered_model("nadir").tags
+    assert "version 2" not in nadir("registry", "prune", "--keep", "1", "--dry-run")
+    assert client.get_registered_model("nadir").tags == before

@@ -247,8 +247,24 @@ def test_a_kill_while_files_are_sent_leaves_no_version_and_the_next_attempt_send
     monkeypatch.setattr(MlflowClient, "log_model_artifact", counted)
     version = registered(own).version
     checkpoint = own.root / "models/checkpoint"
-    assert sorted(sent) == sorted(str(path) for path in checkpoint.rglob("*") if path.is_file())
+    weights = [path for path in sent if Path(path).is_relative_to(checkpoint)]
+    assert sorted(weights) == sorted(str(path) for path in checkpoint.rglob("*") if path.is_file())
+    assert {Path(path).name for path in sent if path not in weights} == {
+        "evaluation.html",
+        "samples.png",
+    }
     assert holds_weights(version.model_id, own.root)
     experiment = client.get_experiment_by_name("nadir").experiment_id
     (model,) = client.search_logged_models([experiment])
     assert str(model.status) == "READY"
+
+
+def test_after_its_version_was_deleted_a_model_is_sent_anew(own: MiniProject) -> None:
+    first = registered(own).version
+    client = connect(own.root)
+    for alias in first.aliases:
+        client.delete_registered_model_alias("nadir", alias)
+    client.delete_model_version("nadir", str(first.version))
+    second = registered(own).version
+    assert second.model_id != first.model_id, "files of the first may be damaged"
+    assert holds_weights(second.model_id, own.root)

@@ -32,7 +32,8 @@ class GateParams(Section):
     cfg_scale: Annotated[float, Field(gt=0)] | None
     """Where guards are judged. null: chosen by half of the prompts, judged by the other half."""
     policy: Literal["auto", "approve"]
-    """Who promotes a version that won: auto: the command or flow itself; approve: a person."""
+    """Who promotes a version that won: auto: the command or flow itself; approve: a person. The
+    first version of a registry has nothing beside it and is live by the absolute checks alone."""
     answer_within_h: Annotated[float, Field(gt=0)]
     """Hours that a person has to approve; a version that nobody approved is not promoted."""
     smoke_pictures: Annotated[int, Field(ge=0, le=16)]

@@ -32,7 +32,7 @@ def model_path(model: str | None) -> Path:
     Raises:
         NadirError: There is no such model, or its files are damaged.
     """
-    model = model or _champion()
+    model = model or champion_uri()
     if model.startswith("models:/"):
         from nadir.pipeline.storage.cache import resolve_model
 
@@ -63,8 +63,9 @@ def _require_sound(path: Path) -> None:
         require_sound(root)
 
 
-def _champion() -> str:
+def champion_uri() -> str:
+    """The project's champion as an address: what is meant where no model is named."""
     from nadir.ground.workspace import project_root
-    from nadir.tracking.registry.versions import CHAMPION, model_name
+    from nadir.tracking.registry.versions import CHAMPION, version_uri
 
-    return f"models:/{model_name(project_root())}@{CHAMPION}"
+    return version_uri(CHAMPION, project_root())

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from nadir.cli.model.models import champion_uri
 from nadir.ground.errors import NadirError
+from nadir.tracking.lineage import LICENCE_TAG
+
+if TYPE_CHECKING:
+    from nadir.tracking.registry.versions import Version
 
 _SHOWN = 12  # digits of a hash; no places of this machine, which others are not concerned with
 
@@ -18,11 +25,7 @@ def origin_of(model: str | None) -> str | None:
     """
     if model is not None and not model.startswith("models:/"):
         return None
-    from nadir.ground.workspace import project_root
-    from nadir.tracking.registry.versions import resolve_version, version_uri
-
-    root = project_root()
-    version = resolve_version(model or version_uri("champion", root), root)
+    version = _version(model)
     tags = version.tags
     commit = tags.get("dvc.exp_rev") or tags.get("git.commit", "")
     facts = {
@@ -35,11 +38,19 @@ def origin_of(model: str | None) -> str | None:
 
 
 def licence_of(model: str | None) -> str | None:
-    """`register.licence` of params.yaml; None of a model of others or where it states none.
+    """What a registered version says; of a folder in the project, what params.yaml says.
 
     Args:
         model: What `--model` was given; None is the champion.
+
+    Returns:
+        None of a model of others, or where none is stated.
+
+    Raises:
+        NadirError: The registry cannot be asked.
     """
+    if model is None or model.startswith("models:/"):
+        return _version(model).tags.get(LICENCE_TAG)
     from nadir.config.reader import read_section
     from nadir.config.register import RegisterParams
     from nadir.ground.workspace import PARAMS_FILE, expanded, project_root
@@ -49,7 +60,11 @@ def licence_of(model: str | None) -> str | None:
         params = read_section("register", RegisterParams, root / PARAMS_FILE)
     except NadirError:
         return None
-    is_path = model is not None and not model.startswith("models:/")
-    if is_path and not expanded(str(model)).resolve().is_relative_to(root):
-        return None
-    return params.licence
+    return params.licence if expanded(model).resolve().is_relative_to(root) else None
+
+
+def _version(model: str | None) -> Version:
+    from nadir.ground.workspace import project_root
+    from nadir.tracking.registry.versions import resolve_version
+
+    return resolve_version(model or champion_uri(), project_root())

@@ -122,8 +122,7 @@ def approve(
         if flow.resume(request.flow_run, **said, who=who):
             sys.stdout.write(f"answered; flow run {request.flow_run} goes on with it\n")
             return
-    if request.what == "asked":
-        answer(root, request, approve=not reject, reason=reason)
+    answer(root, request, approve=not reject, reason=reason)
     if reject:
         sys.stdout.write(f"version {version} is rejected\n")
         return

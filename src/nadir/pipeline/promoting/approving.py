@@ -14,14 +14,19 @@ from nadir.config.reader import read_section
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.registry.move_log import read_log
-from nadir.tracking.registry.promoting.decisions import note, open_request, settle_requests
+from nadir.tracking.registry.promoting.decisions import (
+    last_word,
+    note,
+    open_request,
+    read_decisions,
+    settle_requests,
+)
 from nadir.tracking.registry.promoting.examination import Examined, examine
 from nadir.tracking.registry.versions import model_name
 from nadir.tracking.store.connection import connect, store_faults
 from nadir.tracking.store.lock import registry_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -62,6 +67,7 @@ def consider(
     forced: bool = False,
     policy: Policy | None = None,
     flow_run_id: str = "",
+    resumed: bool = False,
 ) -> Considered:
     """Ask gate and policy about a version; a refusal and a request are written into the log, once.
 
@@ -73,6 +79,8 @@ def consider(
         forced: Whether a person promotes it whatever was judged, which is an approval too.
         policy: None is that of params.yaml.
         flow_run_id: Prefect's id of the flow run; "" without one.
+        resumed: Whether that run goes on with an answer which it has not read yet: given in time,
+            it counts, however late a worker took the run.
 
     Raises:
         NadirError: No such version, no challenger, or the store refuses.
@@ -80,11 +88,11 @@ def consider(
     params = read_section("gate", GateParams, root / PARAMS_FILE)
     name, client = model_name(root), connect(root)
     with registry_lock(client, name):
-        known = settle_requests(client, name)
+        known = (read_decisions if resumed else settle_requests)(client, name)
         mine = [one for one in known if flow_run_id and one.flow_run == flow_run_id]
         mine = [one for one in mine if one.what in _SAID]
         examined = examine(root, version=mine[0].version if mine else version)
-        number, last = examined.candidate.version, _last(known, examined.candidate.version)
+        number, last = examined.candidate.version, last_word(known, examined.candidate.version)
         if mine and mine[0].what in ("rejected", "timed out"):
             return Considered(examined, "no", mine[0].reason)
         if forced or examined.is_live:
@@ -115,7 +123,7 @@ def waiting_request(root: Path, version: int) -> Decision:
     name, client = model_name(root), connect(root)
     with registry_lock(client, name):
         known = settle_requests(client, name)
-        last = _last(known, version)
+        last = last_word(known, version)
         request = open_request(known, version)
         if request is None and last is not None and last.what == "approved":
             request = last if _holds(client, name, last) else None
@@ -147,8 +155,9 @@ def answer(root: Path, request: Decision, *, approve: bool, reason: str, who: st
     name, client = model_name(root), connect(root)
     what: Literal["approved", "rejected"] = "approved" if approve else "rejected"
     with registry_lock(client, name):
-        known = settle_requests(client, name)
-        last = _last(known, request.version)
+        # Its time was looked at when it was taken up.
+        known = read_decisions(client, name)
+        last = last_word(known, request.version)
         if last is not None and last.what == what and last.flow_run == request.flow_run:
             return last
         if last is None or last.key != request.key:
@@ -161,10 +170,6 @@ def answer(root: Path, request: Decision, *, approve: bool, reason: str, who: st
         return note(client, name, what, request.version, who=who, verdict=request.verdict,
                     reason=reason, flow_run=request.flow_run,
                     move=_last_move(client, name))  # fmt: skip
-
-
-def _last(known: Sequence[Decision], version: int) -> Decision | None:
-    return next((one for one in known if one.version == version and one.what in _SAID), None)
 
 
 def _last_move(client: MlflowClient, name: str) -> str:

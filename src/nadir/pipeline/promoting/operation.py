@@ -43,7 +43,9 @@ class Outcome:
         what = "is now" if done.changed else "is already"
         live = f"the champion {what} version {done.champion}{before}"
         if self.fault:
-            live = f"the champion is version {done.champion or 'none'} again: {self.fault}"
+            number = f"version {done.champion}" if done.champion else "none"
+            again = f"is {number} again" if done.changed else f"stays {number}"
+            live = f"the champion {again}: {self.fault}"
         return f"{done.name}: {live}"
 
 
@@ -82,8 +84,7 @@ def promote_and_draw(
         say(f"promote: {told}")
         return Outcome(done)
     reason = f"pictures of version {done.champion} failed: {fault}"
-    back = take_back(root, move, reason=reason, flow_run_id=flow_run_id)
-    return Outcome(back or done, reason)
+    return Outcome(take_back(root, move, reason=reason, flow_run_id=flow_run_id), reason)
 
 
 @store_faults()

@@ -192,7 +192,7 @@ def _link_from_cache(md5: str, cache: Path, target: Path) -> bool:
 
 def _held(version: Version | None, md5: str, root: Path, target: Path) -> bool:
     """Bring the very files out of a version that holds them; rounded ones have another hash."""
-    if version is None or not version.held:
+    if version is None or version.held != "checkpoint":
         return False
     return fetch_held(version.model_id, root, target) and path_md5(target) == md5
 

@@ -172,7 +172,7 @@ def rollback(
 
 
 @store_faults()
-def take_back(root: Path, move: Move, *, reason: str, flow_run_id: str = "") -> Promotion | None:
+def take_back(root: Path, move: Move, *, reason: str, flow_run_id: str = "") -> Promotion:
     """Undo a promotion after which something was found wrong, while its version is still live.
 
     Args:
@@ -182,7 +182,7 @@ def take_back(root: Path, move: Move, *, reason: str, flow_run_id: str = "") -> 
         flow_run_id: As of `promote`.
 
     Returns:
-        What is live now; None where another version is live by now, and nothing was moved.
+        What is live now; where that is another version by now, nothing was moved.
 
     Raises:
         NadirError: The store refuses.
@@ -192,15 +192,14 @@ def take_back(root: Path, move: Move, *, reason: str, flow_run_id: str = "") -> 
     with registry_lock(client, name) as hold:
         aliases = read_log(client, name).aliases
         if aliases.get(CHAMPION) != number:
-            return None
+            return _outcome(name, aliases, aliases)
         wanted = {a: at for a, at in aliases.items() if a not in (CHAMPION, PREVIOUS)}
         wanted |= move.before
         wanted.setdefault(CHALLENGER, number)
         hold.check()
         cause = Cause("back", move.verdict, reason, flow_run_id)
         move_aliases(client, name, aliases, wanted, cause)
-    live, previous = wanted.get(CHAMPION), wanted.get(PREVIOUS)
-    return Promotion(name, int(live or 0), int(previous) if previous else None, changed=True)
+        return _outcome(name, aliases, wanted)
 
 
 def _mark_forced(
@@ -235,7 +234,7 @@ def _outcome(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> 
     previous = after.get(PREVIOUS)
     return Promotion(
         name=name,
-        champion=int(after[CHAMPION]),
+        champion=int(after.get(CHAMPION, 0)),
         previous=int(previous) if previous else None,
-        changed=before.get(CHAMPION) != after[CHAMPION],
+        changed=before.get(CHAMPION) != after.get(CHAMPION),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
-from nadir.ground.files import file_hash, read_json
+from nadir.ground.files import file_hash, read_json, write_text
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import FINGERPRINT_TAG
@@ -18,7 +21,6 @@ from nadir.tracking.store.connection import experiment_id, missing_is_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mlflow import MlflowClient
 
@@ -90,9 +92,23 @@ def publish_page(client: MlflowClient, run_id: str, root: Path, version: Version
         facts = origin_facts(version) | training_parameters(root)
         text = with_registration(page.read_text(encoding="utf-8"), facts)
         client.log_text(run_id, text, page.name)
+        if version.held:
+            _attach(client, version.model_id, page.name, text, root)
     verdict = gate_verdict(read_json(root / artifacts.EVALUATION))
     tags = {_PUBLISHED_TAG: _evaluation_md5(root), "nadir.gate": verdict}
     set_tags(client, run_id, {key: value for key, value in tags.items() if value})
+
+
+def _attach(client: MlflowClient, model_id: str, name: str, text: str, root: Path) -> None:
+    """Send page and sample grid into a copy, for whoever has the model alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name]
+        write_text(files[0], text)
+        grid = root / artifacts.SAMPLES / "grid.png"
+        if grid.is_file():
+            files.append(shutil.copyfile(grid, Path(folder) / "samples.png"))
+        for file in files:
+            client.log_model_artifact(model_id, str(file))
 
 
 def _evaluation_md5(root: Path) -> str:

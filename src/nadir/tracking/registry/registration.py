@@ -36,7 +36,7 @@ from nadir.tracking.runs.journal import catch_up
 from nadir.tracking.runs.pipeline_run import set_tags
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 from nadir.tracking.store.lock import registry_lock
-from nadir.tracking.version_files.making import make_logged_model
+from nadir.tracking.version_files.making import make_logged_model, use_up
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ def register(root: Path | None = None, *, fingerprint: str, flow_run_id: str = "
                 where=client.tracking_uri,
                 fix="look at the registry; its tags may have been edited meanwhile",
             )
-        if published:
+        if published or created:
             publish_page(client, run_id, root, version)
         hold.check()
         version = _set_aliases(client, version, verdict, flow_run_id)
@@ -147,13 +147,14 @@ def _create(
     model, held = make_logged_model(client, name, run_id, tags, root)
     hold.check()  # sending may have taken hours
     # Tags travel in the same call, so no version ever exists without the ones it is found by.
-    client.create_model_version(
+    made = client.create_model_version(
         name,
         source=model.artifact_location,
         run_id=run_id,
         tags={**tags, **held, PENDING_TAG: "true"},
         model_id=model.model_id,
     )
+    use_up(client, model.model_id, f"{name}/{made.version}")
 
 
 def _ensure_model(client: MlflowClient, name: str) -> None:

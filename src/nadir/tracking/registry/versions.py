@@ -24,6 +24,8 @@ CHALLENGER = "challenger"
 PREVIOUS = "previous"
 PENDING_TAG = "nadir.aliases_pending"
 """On a version from its making until its aliases are set: a kill between the two is made good."""
+PRUNING_TAG = "nadir.pruning"
+"""On a version from the moment when `nadir registry prune` begins to remove it."""
 _SCHEME = "models:/"
 _LARGEST = 2**31 - 1  # of a version's column in MLflow's database
 
@@ -94,10 +96,10 @@ def only_version(client: MlflowClient, name: str, *, md5: str, fingerprint: str)
         MlflowException: The store refuses.
     """
     wanted = {OUTPUT_TAG: md5, FINGERPRINT_TAG: fingerprint}
-    found = _search(client, name, wanted)
+    found = [one for one in _search(client, name, wanted) if PRUNING_TAG not in one.tags]
     whole = [one for one in found if PENDING_TAG not in one.tags]
     pending = sorted((one for one in found if PENDING_TAG in one.tags), key=_number)
-    chosen = max(whole, key=_number) if whole else next(iter(pending), None)
+    chosen = min(whole, key=_number) if whole else next(iter(pending), None)
     for duplicate in pending:
         if duplicate is not chosen:
             with missing_is_none():

@@ -7,6 +7,7 @@ in the same process.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class ServedCode:
         return folder / self.package
 
 
+@functools.cache
 def served_code() -> ServedCode:
     """What this very code would be in a version."""
     home = Path(nadir.__file__).parent

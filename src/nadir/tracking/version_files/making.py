@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +23,7 @@ from nadir.tracking.lineage import (
 from nadir.tracking.store.patience import is_server
 from nadir.tracking.version_files.code import served_code
 from nadir.tracking.version_files.model_folder import WEIGHTS_FOLDER, save_copy, save_pointer
-from nadir.tracking.version_files.sending import SENT_TAG, send_files, unfinished
+from nadir.tracking.version_files.sending import SENT_TAG, VERSION_TAG, send_files, unfinished
 from nadir.tracking.version_files.weights import Weights, wants_copy, weights_to_send
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ def make_logged_model(
                 send_files(client, model.model_id, weights.folder, below=WEIGHTS_FOLDER)
                 on_s3 = model.artifact_location.startswith("s3:")
                 saved = save_copy(Path(folder), model.model_id, weights, on_s3=on_s3)
-                _attach_report(saved, root)
             client.log_model_artifacts(model.model_id, str(saved))
     if str(model.status) != "READY":
         client.finalize_logged_model(model.model_id, "READY")
@@ -93,14 +91,9 @@ def _say_when_large(size: int) -> None:
         sys.stderr.flush()
 
 
-def _attach_report(saved: Path, root: Path) -> None:
-    """The evaluation's page and sample grid, for whoever has the model alone."""
-    for source, name in (
-        (artifacts.EVALUATION_PAGE, artifacts.EVALUATION_PAGE.name),
-        (artifacts.SAMPLES / "grid.png", "samples.png"),
-    ):
-        if (root / source).is_file():
-            shutil.copyfile(root / source, saved / name)
+def use_up(client: MlflowClient, model_id: str, version: str) -> None:
+    """Note on a logged model which version it became: no other version is made of its files."""
+    client.set_logged_model_tags(model_id, {VERSION_TAG: version})
 
 
 @contextlib.contextmanager

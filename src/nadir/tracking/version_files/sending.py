@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 SENT_TAG = "nadir.files"
 """On a logged model: the hash of what it consists of, by which an unfinished one is known again."""
+VERSION_TAG = "nadir.version"
+"""On a logged model: the version that was made of it. Its files may be damaged by now, so whoever
+registers again after that version was deleted sends them again."""
 
 
 def unfinished(
     client: MlflowClient, experiment_id: str, run_id: str, digest: str
 ) -> LoggedModel | None:
     """A logged model of the same run and content that an attempt before this one began.
+
+    Of it no version was made, as far as it says.
 
     Args:
         client: Of the store.
@@ -35,9 +40,8 @@ def unfinished(
     found = client.search_logged_models(
         [experiment_id],
         filter_string=f"source_run_id = '{run_id}' AND tags.`{SENT_TAG}` = '{digest}'",
-        max_results=1,
     )
-    return found[0] if found else None
+    return next((one for one in found if VERSION_TAG not in one.tags), None)
 
 
 def send_files(client: MlflowClient, model_id: str, folder: Path, *, below: str = "") -> None:

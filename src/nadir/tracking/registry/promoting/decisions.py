@@ -89,10 +89,19 @@ def open_request(decisions: Sequence[Decision], version: int) -> Decision | None
         decisions: Newest first.
         version: Its number.
     """
-    for one in decisions:
-        if one.version == version and one.what in ("asked", *_ANSWERS):
-            return one if one.what == "asked" else None
-    return None
+    last = last_word(decisions, version)
+    return last if last is not None and last.what == "asked" else None
+
+
+def last_word(decisions: Sequence[Decision], version: int) -> Decision | None:
+    """The newest request or answer about a version; None where nobody has asked.
+
+    Args:
+        decisions: Newest first.
+        version: Its number.
+    """
+    said = (one for one in decisions if one.version == version)
+    return next((one for one in said if one.what in ("asked", *_ANSWERS)), None)
 
 
 def note(

@@ -10,6 +10,7 @@ from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG, require_
 from nadir.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
+    PRUNING_TAG,
     Version,
     alias_table,
     model_name,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _REPORT, _JUDGEMENT = "evaluation.html", "judgement/judgement.html"
-PRUNING_TAG = "nadir.pruning"
-"""On a version from the moment when `nadir registry prune` begins to remove it."""
 
 
 @dataclass(frozen=True)

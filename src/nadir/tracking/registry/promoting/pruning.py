@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from nadir.tracking.registry.all_versions import registered_versions
 from nadir.tracking.registry.move_log import read_log
-from nadir.tracking.registry.promoting.decisions import open_request, settle_requests
-from nadir.tracking.registry.promoting.examination import PRUNING_TAG
-from nadir.tracking.registry.versions import PENDING_TAG, Version, model_name
+from nadir.tracking.registry.promoting.decisions import Decision, last_word, read_decisions
+from nadir.tracking.registry.versions import PENDING_TAG, PRUNING_TAG, Version, model_name
 from nadir.tracking.store.connection import connect, missing_is_none, store_faults
 from nadir.tracking.store.lock import Hold, registry_lock
+from nadir.tracking.version_files.sending import stored_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,18 @@ def _needed(client: MlflowClient, name: str, found: list[Version], keep: int) ->
     moves = [*log.moves[:keep], *(move for move in log.moves if move.key in log.unended)]
     for move in moves:
         needed |= {int(at) for at in (*move.before.values(), *move.after.values())}
-    decisions = settle_requests(client, name)
-    return needed | {number for number in numbers if open_request(decisions, number)}
+    decisions = read_decisions(client, name)
+    newest = next((move.key for move in log.moves if move.state == "done"), "")
+    return needed | {one for one in numbers if _is_waited_for(last_word(decisions, one), newest)}
+
+
+def _is_waited_for(last: Decision | None, newest_move: str) -> bool:
+    """Whether an approval is asked for, or was given and not carried out yet."""
+    if last is None:
+        return False
+    return (last.what == "asked" and not last.is_over) or (
+        last.what == "approved" and last.move == newest_move
+    )
 
 
 def _removal(client: MlflowClient, version: Version) -> Removal:
@@ -108,15 +118,7 @@ def _removal(client: MlflowClient, version: Version) -> Removal:
         model = client.get_logged_model(named[1]) if named else None
     if model is None or model.artifact_location.rstrip("/") != source.rstrip("/"):
         return Removal(version, "", 0)
-    return Removal(version, model.model_id, _bytes(client, model.model_id))
-
-
-def _bytes(client: MlflowClient, model_id: str, path: str | None = None) -> int:
-    files = client.list_logged_model_artifacts(model_id, path)
-    return sum(
-        _bytes(client, model_id, file.path) if file.is_dir else int(file.file_size or 0)
-        for file in files
-    )
+    return Removal(version, model.model_id, sum(stored_sizes(client, model.model_id, "").values()))
 
 
 def _remove(client: MlflowClient, removal: Removal, hold: Hold) -> None:
