@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -129,7 +130,7 @@ def proxy_before(target: str) -> Iterator[Proxy]:
             number = len(proxy.calls) if counts else -1
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if counts:
-                lock = ".lock" in self.path or b".lock" in body
+                lock = ".lock" in self.path or re.search(rb'"name": ?"[^"]+\.lock"', body)
                 call = f"{self.command} {self.path.partition('?')[0]}"
                 proxy.calls.append(call + OF_LOCK if lock else call)
             status, own = proxy.answer

@@ -24,6 +24,14 @@ from nadir.config.edit import set_values
 
 pytestmark = pytest.mark.story
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _mlflow_as_before() -> Iterator[None]:
+    """What `client` sets is of the whole process, and would be the store of later tests."""
+    yield
+    mlflow.set_tracking_uri("")
+
+
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
     "latent_statistics", "decoder", "train", "evaluate",

@@ -208,12 +208,3 @@ class BatchLoader:
             )
             for row, place in zip(rows, places, strict=True)
         ]
-
-
-def first_rows(samples: Samples, params: TrainParams, steps: int) -> list[int]:
-    """The samples that the first steps show."""
-    plan, found = batch_plan(samples, params), []
-    for step in range(steps):
-        bucket, within_B = plan.rank_batch(step, 0, 1)
-        found += samples.buckets[bucket][within_B].tolist()
-    return found

@@ -30,7 +30,7 @@ from nadir.ground.events import say
 from nadir.model.checkpoint.decoder_weights import put_decoder, tuned_decoder
 from nadir.model.sdxl.networks import load_vae
 from nadir.training.check import run_check
-from nadir.training.loader import BatchLoader, first_rows
+from nadir.training.loader import BatchLoader
 from nadir.training.losses.objective import Objective
 from nadir.training.losses.timesteps import TimestepSampler
 from nadir.training.reports.previews import Previews
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
     from nadir.training.samples import Samples
-    from nadir.training.text_states.reading import TextStates
     from nadir.training.validation.validator import Validator
 
 _PATIENCE = timedelta(hours=2)
@@ -188,7 +187,15 @@ def prepare_run(
     scaling = latent_scaling(train.latent_scaling)
     samples = _samples(train, reader)
     text = load_text_encoders(train, device)
-    states = _states(samples, train, text, accelerator, steps=steps, stop=stop)
+    states = load_states(
+        samples,
+        train,
+        base=artifacts.BASE,
+        text=text,
+        accelerator=accelerator,
+        steps=steps,
+        stop=stop,
+    )
     validator = previews = None
     if accelerator.is_main_process:
         warn_of_cut_captions(samples, text, train.caption)
@@ -219,28 +226,6 @@ def prepare_run(
         previews=previews,
         reporter=reporter,
         validator=validator,
-    )
-
-
-def _states(
-    samples: Samples,
-    train: TrainParams,
-    text: TextEncoder,
-    accelerator: Accelerator,
-    *,
-    steps: int | None,
-    stop: StopRequest | None,
-) -> TextStates | None:
-    """Of the samples that the first `steps` steps see, or of all; None where none are kept."""
-    rows = first_rows(samples, train, steps) if steps and train.text_cache else None
-    return load_states(
-        samples,
-        train,
-        base=artifacts.BASE,
-        text=text,
-        accelerator=accelerator,
-        rows=rows,
-        stop=stop,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -57,12 +58,12 @@ def compare(
 
         sys.stdout.write(f"{named[0].label} beside {named[1].label}\n")
         pair = Pair(named, str(pick_device("auto")), limits)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             serve(pair, limits, listening, _tell)
-        except KeyboardInterrupt:
-            # A picture that is being drawn is not waited for.
-            sys.stdout.flush()
-            os._exit(0)
+        # A picture that is being drawn is not waited for, and an interpreter that ends while torch
+        # works is aborted.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _chosen(first: str | None, second: str | None) -> tuple[str, str]:

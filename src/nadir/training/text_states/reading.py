@@ -8,6 +8,7 @@ import numpy as np
 
 from nadir.compute.devices import sent
 from nadir.ground.workspace import work_folder
+from nadir.training.loader import batch_plan
 from nadir.training.text_states.key import FOLDER, states_key
 from nadir.training.text_states.making import make_states, variant_captions
 from nadir.training.text_states.store import caption_hash
@@ -78,7 +79,7 @@ def load_states(
     base: Path,
     text: TextEncoder,
     accelerator: Accelerator,
-    rows: Iterable[int] | None = None,
+    steps: int | None = None,
     stop: StopRequest | None = None,
 ) -> TextStates | None:
     """Make what is missing of the states that `train.text_cache` asks for, and open them all.
@@ -89,7 +90,7 @@ def load_states(
         base: The base model's folder.
         text: Its text encoders.
         accelerator: Says which process this is.
-        rows: The samples that are wanted; None wants all.
+        steps: Make those alone that the first steps see; None makes all.
         stop: Asked while states are made.
 
     Returns:
@@ -100,7 +101,7 @@ def load_states(
     """
     if not params.text_cache:
         return None
-    wanted = range(len(samples.positions_N)) if rows is None else sorted(set(rows))
+    wanted = _first_rows(samples, params, steps) if steps else range(len(samples.positions_N))
     folder = work_folder(FOLDER) / states_key(params, base)
     hashes = np.full((len(samples.positions_N), params.text_cache), b"", "S32")
 
@@ -130,3 +131,12 @@ def load_states(
         dtype=text.text_encoder.dtype,
         device=accelerator.device,
     )
+
+
+def _first_rows(samples: Samples, params: TrainParams, steps: int) -> list[int]:
+    """The samples that the first steps show."""
+    plan, found = batch_plan(samples, params), set()
+    for step in range(steps):
+        bucket, within_B = plan.rank_batch(step, 0, 1)
+        found |= set(samples.buckets[bucket][within_B].tolist())
+    return sorted(found)
