@@ -14,7 +14,7 @@ import pytest
 from tests.mini.project import MiniProject, project, trained
 from tests.mini.weights import add_version
 
-from nadir.cli.model.models import _champion
+from nadir.cli.model.models import champion_uri
 from nadir.cli.run import _make_sample_if_missing, _source_assignment, _write_params
 from nadir.config.edit import read_params
 from nadir.ground.errors import NadirError
@@ -77,7 +77,7 @@ def test_a_setting_that_prefect_cannot_read_is_one_error(
 
 def test_the_champion_that_draws_is_of_the_model_params_yaml_names(project: MiniProject) -> None:
     project.set("model_name: nadir", "model_name: foxes")
-    assert _champion() == "models:/foxes@champion"
+    assert champion_uri() == "models:/foxes@champion"
 
 
 def test_a_new_project_draws_the_sample_pictures(

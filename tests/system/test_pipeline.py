@@ -14,22 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from tests.system.conftest import NADIR, Project
 
 from nadir.config.edit import set_values
 
 pytestmark = pytest.mark.story
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _mlflow_as_before() -> Iterator[None]:
-    """What `client` sets is of the whole process, and would be the store of later tests."""
-    yield
-    mlflow.set_tracking_uri("")
 
 
 STAGES = [
@@ -40,11 +33,10 @@ STAGES = [
 
 def client(project: Project) -> MlflowClient:
     uri = f"sqlite:///{project.folder}/work/mlflow/mlflow.db"
-    mlflow.set_tracking_uri(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def all_runs(project: Project) -> list[mlflow.entities.Run]:
+def all_runs(project: Project) -> list[Run]:
     api = client(project)
     ids = [experiment.experiment_id for experiment in api.search_experiments()]
     return list(api.search_runs(ids))
