@@ -3,30 +3,45 @@
 Random weights in SDXL's shapes, random latents and text states; nothing is read, so it runs on a
 machine without network and data. The ceiling is what a large matrix product reaches there in the
 same precision. Work is counted for a forward and a backward pass; what checkpointing computes again
-and what the optimizer does is not counted, so their cost shows.
+and what the optimizer does is not counted, so their cost shows. Beside ours run two loops of
+`bench.gpu_peers` with the same batches.
 
     python -m bench.gpu                       # all cases; each in a process of its own
+    python -m bench.gpu --only compiled       # those whose names hold a text; printed, not kept
     python -m bench.gpu --tiny --device cpu   # the same code on a small network, to try it
 
-It imports torch, diffusers, transformers, accelerate, peft, torchao, pydantic and pandas.
+It needs torch, diffusers, transformers, accelerate, peft, torchao, pydantic, ruamel.yaml, duckdb,
+pyarrow and pandas, with what these need; no tracker, no scheduler and no S3 client.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from bench.gpu_peers import PEERS
 from bench.results import ROOT, table, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 GIB = 1 << 30
 SIDE_PX = 1024
 BATCHES = (1, 4, 16)
+PEER_CASES = {
+    "diffusers' script": ("diffusers' script", True),
+    "diffusers' script, no checkpointing": ("diffusers' script", False),
+    "a bare compiled loop": ("a bare compiled loop", True),
+    "a bare compiled loop, no checkpointing": ("a bare compiled loop", False),
+}
+"""Loops of `bench.gpu_peers`, and whether they compute activations again."""
 _BF16 = {"weights": "bf16", "step_in_backward": True, "gradient_checkpointing": True}
 _LORA = {
     "kind": "lora",
@@ -37,17 +52,24 @@ _LORA = {
     "text_encoders": False,
     "from": None,
 }
+_COMPILED = {"compile": "blocks", "gradient_checkpointing": False}
 CASES: dict[str, dict[str, Any]] = {
     "full fp32, AdamW": {"gradient_checkpointing": True},
+    "full fp32, AdamW, channels last": {
+        "gradient_checkpointing": True,
+        "memory_format": "channels_last",
+    },
+    "full fp32, AdamW, compiled": _COMPILED | {"gradient_checkpointing": True},
     "full fp32, AdamW, no checkpointing": {"gradient_checkpointing": False},
+    "full fp32, AdamW, no checkpointing, compiled": _COMPILED,
     "full bf16, AdamW, in backward": _BF16,
     "full bf16, AdamW 8 bit, in backward": _BF16 | {"optimizer": "adamw_8bit"},
     "full bf16, AdamW 4 bit, in backward": _BF16 | {"optimizer": "adamw_4bit"},
     "full bf16, Adafactor, in backward": _BF16 | {"optimizer": "adafactor"},
-    "full bf16, AdamW 8 bit, no checkpointing": _BF16
-    | {"optimizer": "adamw_8bit", "gradient_checkpointing": False},
+    "full bf16, AdamW, no checkpointing, compiled": _BF16 | _COMPILED,
     "LoRA 16": {"adapter": _LORA, "gradient_checkpointing": True},
     "LoRA 16, no checkpointing": {"adapter": _LORA, "gradient_checkpointing": False},
+    "LoRA 16, no checkpointing, compiled": {"adapter": _LORA} | _COMPILED,
 }
 """Settings of `train` by what they are called."""
 _WARM_UP, _MEASURED = 3, 8
@@ -55,24 +77,37 @@ _TINY = {"block_out_channels": [32, 64, 64], "transformer_layers_per_block": [1,
 _TINY |= {"attention_head_dim": [2, 4, 4], "cross_attention_dim": 64, "norm_num_groups": 8}
 
 
-def measure(case: str, images: int, *, tiny: bool, device: str) -> dict[str, Any]:
-    """Steps of one case at one batch size.
+def measure(case: str, sizes: list[int], *, tiny: bool, device: str) -> Iterator[dict[str, Any]]:
+    """Steps of one case at one batch size after the other, ascending.
 
-    Returns:
-        `images_per_s`, `peak_bytes`, `flops_per_image`, or `out_of_memory`.
+    Yields:
+        `images`, with `images_per_s`, `peak_bytes` and `flops_per_image`, or `out_of_memory`, after
+        which nothing more is tried.
     """
+    images = sizes[0]
     try:
-        return _measure(case, images, tiny=tiny, device=device)
+        unet, step, flops = _made(case, tiny=tiny, device=device)
+        for images in sizes:
+            batch = _batch(unet, images, tiny=tiny, device=device)
+            found = {"images": images, "flops_per_image": flops}
+            yield found | _measure(step, batch, images, device)
     except torch.OutOfMemoryError:
-        return {"out_of_memory": True}
+        yield {"images": images, "out_of_memory": True}
 
 
-def _measure(case: str, images: int, *, tiny: bool, device: str) -> dict[str, Any]:
+def _made(case: str, *, tiny: bool, device: str) -> tuple[Any, Callable[[Any], None], float]:
+    """The network, what makes a step with a batch, and the operations of an image."""
+    if case in PEER_CASES:
+        kind, checkpointing = PEER_CASES[case]
+        params, _ = _settings({}, device)
+        unet = _unet(params, tiny=tiny, device=device)
+        flops = _forward_flops(unet, tiny=tiny) * 3
+        return unet, PEERS[kind](unet, checkpointing=checkpointing, device=device).step, flops
     from nadir.training.main import make_accelerator
     from nadir.training.stop_request import StopRequest
     from nadir.training.train_step import TrainStep
 
-    params, noise = _settings(CASES[case], images, device)
+    params, noise = _settings(CASES[case], device)
     unet = _unet(params, tiny=tiny, device=device)
     flops = _forward_flops(unet, tiny=tiny) * (2 if params.adapter else 3)
     step = TrainStep(
@@ -81,26 +116,28 @@ def _measure(case: str, images: int, *, tiny: bool, device: str) -> dict[str, An
         _objective(params, noise, device),
         make_accelerator(params),
     )
-    batch = _batch(unet, images, tiny=tiny, device=device)
-    for number in range(_WARM_UP):
-        step.step(number, batch, StopRequest())
+    number = itertools.count()
+    return unet, lambda batch: step.step(next(number), batch, StopRequest()), flops
+
+
+def _measure(
+    step: Callable[[Any], Any], batch: Any, images: int, device: str
+) -> dict[str, float | int]:
+    for _ in range(_WARM_UP):
+        step(batch)
     _wait(device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     begin = time.perf_counter()
-    for number in range(_WARM_UP, _WARM_UP + _MEASURED):
-        step.step(number, batch, StopRequest())
+    for _ in range(_MEASURED):
+        step(batch)
     _wait(device)
     seconds = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    return {
-        "images_per_s": images * _MEASURED / seconds,
-        "peak_bytes": peak,
-        "flops_per_image": flops,
-    }
+    return {"images_per_s": images * _MEASURED / seconds, "peak_bytes": peak}
 
 
-def _settings(changes: dict[str, Any], images: int, device: str) -> tuple[Any, Any]:
+def _settings(changes: dict[str, Any], device: str) -> tuple[Any, Any]:
     from nadir.config.noise import NoiseParams
     from nadir.config.reader import read_section
     from nadir.config.train import TrainParams
@@ -108,7 +145,7 @@ def _settings(changes: dict[str, Any], images: int, device: str) -> tuple[Any, A
     os.environ["ACCELERATE_USE_CPU"] = str(device == "cpu")
     preset = ROOT / "presets" / "sdxl.yaml"
     known = read_section("train", TrainParams, preset).model_dump(by_alias=True)
-    fixed = {"batch_size": images, "gradient_accumulation": 1, "optimizer": "adamw"}
+    fixed = {"batch_size": 1, "gradient_accumulation": 1, "optimizer": "adamw"}
     fixed |= {"ema_decay": 0.0, "preview_every": 0, "mixed_precision": "bf16"}
     params = TrainParams.model_validate(known | fixed | changes)
     return params, read_section("noise", NoiseParams, preset)
@@ -170,6 +207,16 @@ def _batch(unet: Any, images: int, *, tiny: bool, device: str) -> Any:
     )
 
 
+def tiny_unet() -> Any:
+    """The small network of `--tiny`, on the CPU."""
+    return _unet(_settings({}, "cpu")[0], tiny=True, device="cpu")
+
+
+def tiny_batch(unet: Any) -> Any:
+    """Two images for it."""
+    return _batch(unet, 2, tiny=True, device="cpu")
+
+
 def _forward_flops(unet: Any, *, tiny: bool) -> float:
     """Operations of a forward pass of one image; a backward pass has twice as many.
 
@@ -211,15 +258,15 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _child(case: str, images: int, options: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.gpu", "--case", case, "--images", str(images)]
-    command += ["--device", options.device, *(["--tiny"] if options.tiny else [])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, cwd=ROOT)
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        return {"failed": done.returncode}
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+def _child(case: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    command = [sys.executable, "-m", "bench.gpu", "--case", case, "--device", options.device]
+    command += ["--images", *map(str, options.images), *(["--tiny"] if options.tiny else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        for line in child.stdout or ():
+            if line.startswith(b"{"):
+                yield json.loads(line)
+    if child.returncode:
+        yield {"images": 0, "failed": child.returncode}
 
 
 def _cells(found: dict[str, Any], ceiling_flops: float) -> list[str]:
@@ -233,31 +280,38 @@ def _cells(found: dict[str, Any], ceiling_flops: float) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Measure all cases; with `--tiny` print only."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--case", choices=sorted(CASES))
+    parser.add_argument("--only", default="", help="cases whose names hold this")
+    parser.add_argument("--case", choices=[*CASES, *PEER_CASES], help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, nargs="+", default=list(BATCHES))
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: no CUDA device here; `--tiny --device cpu` tries the code")
+    return options
+
+
+def main() -> None:
+    """Measure all cases; with `--tiny` or `--only` print only."""
+    options = _options()
     if options.case:
-        (images,) = options.images
-        found = measure(options.case, images, tiny=options.tiny, device=options.device)
-        sys.stdout.write(json.dumps(found) + "\n")
+        sizes = sorted(options.images)
+        for found in measure(options.case, sizes, tiny=options.tiny, device=options.device):
+            print(json.dumps(found), flush=True)
         return
     most = ceiling(options.device)
     rows = []
-    for case in CASES:
-        for images in options.images:
-            row = [case, str(images), *_cells(_child(case, images, options), most)]
-            sys.stderr.write(" | ".join(row) + "\n")
-            rows.append(row)
+    for case in (case for case in [*CASES, *PEER_CASES] if options.only in case):
+        for found in _child(case, options):
+            rows.append([case, str(found["images"]), *_cells(found, most)])
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     head = ["case", "batch", "images/s", "peak, GiB", "of the ceiling"]
-    body = f"A matrix product in bf16 reaches {most / 1e12:.0f} TFLOP/s.\n\n{table(head, rows)}"
-    if options.tiny:
+    card = torch.cuda.get_device_name() if options.device == "cuda" else "a processor"
+    body = f"On {card}, torch {torch.__version__}, a matrix product in bf16 reaches "
+    body += f"{most / 1e12:.0f} TFLOP/s.\n\n{table(head, rows)}"
+    if options.tiny or options.only:
         print(body)
     else:
         write("gpu", f"Training SDXL at {SIDE_PX} x {SIDE_PX}", body)

@@ -25,6 +25,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     GX_ANALYTICS_ENABLED="false",
 )
+# Compiled files are kept for the next process, of which the tests start hundreds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Workers side by side share the cores; several threads each would only wait for one another.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
