@@ -63,7 +63,7 @@ def main() -> None:
         before, after = (min(times) for times in zip(*rounds, strict=True))
         rows.append([f"`{name}`", f"{before:.2f}", f"{after:.2f}", f"{after / before:.2f}"])
     launcher = min(launcher_seconds(Path(sys.executable), ROOT) for _ in range(options.rounds))
-    rows.insert(-1, [LAUNCH, f"{launcher:.2f}", "0", "0"])
+    rows.insert(-1, [LAUNCH, f"{launcher:.2f}", "not started", ""])
     header = ["import of stage", "before, CPU s", "now, CPU s", "ratio"]
     write("Process starts", f"Best of {options.rounds}.\n\n{table(header, rows)}\n\n{TEXT}")
 

@@ -11,14 +11,15 @@ TORCH = {"torch", "diffusers", "transformers", "peft", "accelerate", "safetensor
 SCIENCE = {"pandas", "scipy", "sklearn", "matplotlib", "sympy"}
 SERVICES = {"mlflow", "prefect", "dvc", "great_expectations", "boto3", "sqlalchemy", "dask"}
 SMALL = TORCH | SCIENCE | SERVICES
+SHARDS = SMALL - {"safetensors"}  # reads into NumPy
 ABSENT = {
     "ingest": SMALL,
     "validate": TORCH | SERVICES | (SCIENCE - {"scipy"}),
     "bucket": SMALL,
     "tag_statistics": SMALL - {"transformers"},
-    "encode": SMALL,
-    "encode_part": SMALL,
-    "latent_statistics": SMALL,
+    "encode": SHARDS,
+    "encode_part": SHARDS,
+    "latent_statistics": SHARDS,
     "decoder": SMALL,
     "train": SMALL,
     "base_model": SERVICES - {"boto3"} | {"pyarrow", "matplotlib"},
