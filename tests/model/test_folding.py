@@ -16,12 +16,8 @@ from tests.model.test_checkpoint import draw
 from nadir.config.base_model import BaseModelParams, TinyParams
 from nadir.ground.errors import NadirError
 from nadir.ground.files import file_hash, link_tree, read_json, write_json
-from nadir.model.checkpoint.decoder_weights import (
-    decoder_parameters,
-    put_decoder,
-    tuned_decoder,
-    write_decoder,
-)
+from nadir.model.checkpoint.decoder_file import tuned_decoder
+from nadir.model.checkpoint.decoder_weights import decoder_parameters, put_decoder, write_decoder
 from nadir.model.checkpoint.folder_checks import load_checked
 from nadir.model.checkpoint.folding import STOCK_SCALING, publish_decoder, write_vae
 from nadir.model.fetch import fetch_base

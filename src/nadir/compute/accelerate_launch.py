@@ -1,4 +1,8 @@
-"""The command line that starts several processes of one program through accelerate."""
+"""The command line that starts a program in as many processes as wanted, through accelerate.
+
+One process needs no launcher: it is started by itself, with the environment that
+`accelerate launch` would give it, and saves the launcher's own import of PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +63,34 @@ def accelerate_command(
         *("--num_cpu_threads_per_process", str(threads)),
         *("-m", module, *arguments),
     ]
+
+
+def is_direct(compute: ComputeParams) -> bool:
+    """Whether one process is all there is, so that it is started without accelerate's launcher."""
+    return compute.processes == 1 and compute.accelerate_config is None
+
+
+def direct_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of the one process; wants `direct_environment`."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def direct_environment(mixed_precision: str) -> dict[str, str]:
+    """What `accelerate launch` tells the one process that it starts; a test compares the two.
+
+    Args:
+        mixed_precision: `no`, `fp16` or `bf16`.
+    """
+    return {
+        "ACCELERATE_USE_CPU": "False",
+        "ACCELERATE_MIXED_PRECISION": mixed_precision,
+        "ACCELERATE_DYNAMO_BACKEND": "NO",
+        "ACCELERATE_DYNAMO_MODE": "default",
+        "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False",
+        "ACCELERATE_DYNAMO_USE_DYNAMIC": "False",
+        "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False",
+        "OMP_NUM_THREADS": str(threads_per_process(1)),
+    }
 
 
 def launch_environment(compute: ComputeParams) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -15,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nadir.compute.accelerate_launch import accelerate_command, launch_environment
+from nadir.compute.accelerate_launch import accelerate_command, is_direct, launch_environment
 from nadir.compute.child_fault import left_fault, no_reason
-from nadir.compute.devices import pick_device
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
@@ -39,31 +39,37 @@ from nadir.ground.errors import NadirError
 from nadir.ground.events import emit, say
 from nadir.ground.files import write_json
 from nadir.ground.workspace import work_folder
-from nadir.model.sdxl.autoencoder import DTYPES, pixel_factor
+from nadir.model.sdxl.encoder_facts import EncoderFacts, encoder_facts
 from nadir.model.sdxl.encoding import Recipe
-from nadir.model.sdxl.hashing import encoder_hash
 from nadir.model.sdxl.masking import MaskOpener, make_masks, masks_wanted
-from nadir.model.sdxl.networks import load_vae
 from nadir.stages.encode_part import ROWS, encode_part
 from nadir.stages.runner import run
 from nadir.stages.source import source_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from diffusers import AutoencoderKL
 
-_ENCODER = "encoder.json"
+_ENCODER, _ENCODERS = "encoder.json", "encoders.json"
 
 
 def work() -> None:
     """Write data/latents: hard links to the live shards and the index over them.
 
+    The VAE is loaded, and with it PyTorch, only where it is new or something has to be encoded.
+
     Raises:
         NadirError: An image is gone or has changed since `validate`.
     """
     params = read_section("encode", EncodeParams)
-    vae = load_vae(artifacts.BASE, dtype=DTYPES[params.precision])
-    encoder = encoder_hash(vae)
-    identity = hashlib.sha256(f"{encoder}|{params.precision}|{params.store}".encode()).hexdigest()
+    vae = functools.cache(lambda: _load_vae(params.precision))
+    encoder = encoder_facts(
+        artifacts.BASE / "vae", params.precision, vae, known=work_folder("latents") / _ENCODERS
+    )
+    identity = hashlib.sha256(
+        f"{encoder.hash}|{params.precision}|{params.store}".encode()
+    ).hexdigest()
     background = read_section("validate", ValidateParams).alpha_background
     rows = _wanted(Recipe(identity, background, params.tiling), flip=params.flip)
 
@@ -73,20 +79,27 @@ def work() -> None:
         shutil.rmtree(work_folder("encoding"))
     with store.in_use():
         # What a restored or earlier output holds need not be encoded again.
-        masks = _wanted_masks(rows, params, vae)
+        masks = _wanted_masks(rows, params, encoder)
         store.adopt(
             artifacts.LATENTS, pa.chunked_array([*rows["key"].chunks, *masks["mask_key"].chunks])
         )
         shutil.rmtree(artifacts.LATENTS, ignore_errors=True)
         missing = rows.filter(pa.array(store.places().find(rows["key"]) < 0))
         _encode(missing, vae)
-        _make_masks(masks, store, params, vae)
-        _publish(rows, masks, store, encoder)
+        _make_masks(masks, store, params, encoder)
+        _publish(rows, masks, store, encoder.hash)
     reused = len(rows) - len(missing)
     images = pc.count_distinct(rows["sha256"]).as_py()
     unit = "images" if images == len(rows) else "latents"
     say(f"encode: {len(rows)} {unit}, {len(missing)} encoded, {reused} reused")
     emit("result", stage="encode", images=images, encoded=len(missing), reused=reused)
+
+
+def _load_vae(precision: str) -> AutoencoderKL:
+    from nadir.model.sdxl.autoencoder import DTYPES
+    from nadir.model.sdxl.networks import load_vae
+
+    return load_vae(artifacts.BASE, dtype=DTYPES[precision])
 
 
 def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
@@ -107,13 +120,13 @@ def _wanted(recipe: Recipe, *, flip: bool) -> pa.Table:
     return rows.append_column("key", recipe.keys(rows))
 
 
-def _wanted_masks(rows: pa.Table, params: EncodeParams, vae: AutoencoderKL) -> pa.Table:
+def _wanted_masks(rows: pa.Table, params: EncodeParams, encoder: EncoderFacts) -> pa.Table:
     """The rows that are to have a mask: those of `_wanted` that are not mirrored."""
     own = rows.filter(pc.invert(rows["flipped"]))
     if params.masks is None:
         return own.slice(0, 0).append_column("mask_key", pa.array([], pa.string()))
     listed = None if params.masks == "alpha" else read_table(artifacts.MASKS, MASKS)
-    wanted = masks_wanted(own, listed, alpha=params.masks != "files", factor=pixel_factor(vae))
+    wanted = masks_wanted(own, listed, alpha=params.masks != "files", factor=encoder.factor)
     if not len(wanted):
         raise NadirError(
             "no image has a mask file",
@@ -125,7 +138,7 @@ def _wanted_masks(rows: pa.Table, params: EncodeParams, vae: AutoencoderKL) -> p
 
 
 def _make_masks(
-    masks: pa.Table, store: LatentStore, params: EncodeParams, vae: AutoencoderKL
+    masks: pa.Table, store: LatentStore, params: EncodeParams, encoder: EncoderFacts
 ) -> None:
     missing = masks.filter(pa.array(store.places().find(masks["mask_key"]) < 0))
     if len(missing):
@@ -134,7 +147,7 @@ def _make_masks(
             store=store,
             params=params,
             opener=MaskOpener(
-                source_of(), read_section("validate", ValidateParams).max_pixels, pixel_factor(vae)
+                source_of(), read_section("validate", ValidateParams).max_pixels, encoder.factor
             ),
             workers=read_section("compute", ComputeParams).workers,
         )
@@ -142,13 +155,15 @@ def _make_masks(
         say(f"encode: {len(masks)} masks, {len(missing)} made, {len(masks) - len(missing)} reused")
 
 
-def _encode(missing: pa.Table, vae: AutoencoderKL) -> None:
+def _encode(missing: pa.Table, vae: Callable[[], AutoencoderKL]) -> None:
     """Encode here, or in as many processes as the parameters say."""
     compute = read_section("compute", ComputeParams)
     if not len(missing):
         return
-    if compute.processes == 1 and compute.accelerate_config is None:
-        encode_part(missing, vae, pick_device(compute.device))
+    if is_direct(compute):
+        from nadir.compute.devices import pick_device
+
+        encode_part(missing, vae(), pick_device(compute.device))
         return
     with tempfile.TemporaryDirectory(dir=work_folder("encoding")) as name:
         folder = Path(name)

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
-import torch
 
 from nadir.compute.child_fault import faults_left_in
-from nadir.compute.devices import pick_device
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
@@ -25,9 +23,7 @@ from nadir.config.validate import ValidateParams
 from nadir.data.latents.store import LatentStore
 from nadir.ground import artifacts
 from nadir.ground.workspace import work_folder
-from nadir.model.sdxl.autoencoder import DTYPES
 from nadir.model.sdxl.encoding import encode_missing
-from nadir.model.sdxl.networks import load_vae
 from nadir.model.sdxl.opening import ImageOpener
 from nadir.stages.source import source_of
 
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
+    import torch
     from diffusers import AutoencoderKL
 
 ROWS = "rows.parquet"
@@ -70,7 +67,12 @@ def encode_part(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Encode this process' part of the job; exits 1 on a fault."""
+    import torch
     from accelerate import PartialState
+
+    from nadir.compute.devices import pick_device
+    from nadir.model.sdxl.autoencoder import DTYPES
+    from nadir.model.sdxl.networks import load_vae
 
     parser = argparse.ArgumentParser(description="one encoding process")
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")

@@ -104,7 +104,7 @@ def measure(
     progress = Progress("latent_statistics", len(positions), "latents")
     parts = list(_parts(reader, positions))
     for part in parts:
-        latents = reader.rows(part).float().numpy()
+        latents = reader.arrays(part).astype(np.float32)
         moments = ChannelMoments.of(latents)
         total = moments if total is None else total.merge(moments)
         if population is not None:
@@ -121,7 +121,7 @@ def measure(
 
 def _parts(reader: LatentReader, positions: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Pieces of `positions` that share a bucket, buckets in order of name."""
-    buckets = reader.index["bucket"].to_numpy()[positions]
+    buckets = reader.table["bucket"].to_numpy()[positions]
     for bucket in sorted(set(buckets)):
         members = positions[buckets == bucket]
         for start in range(0, len(members), _IMAGES_AT_ONCE):
@@ -133,8 +133,9 @@ def _positions(reader: LatentReader, split: str) -> NDArray[np.int64]:
     if split == "all":
         return np.arange(len(reader))
     images = read_table(artifacts.MANIFEST, MANIFEST, columns=["sha256", "split"])
-    chosen = images.filter(pc.equal(images["split"], split))["sha256"].to_pandas()
-    return np.flatnonzero(reader.index["sha256"].isin(chosen).to_numpy())
+    chosen = images.filter(pc.equal(images["split"], split))["sha256"]
+    found = pc.is_in(reader.table["sha256"], value_set=chosen.combine_chunks())
+    return np.flatnonzero(found.to_numpy())
 
 
 def _encoder_hash() -> str:

@@ -1,4 +1,4 @@
-"""Stage `train`: trains the U-Net under `accelerate launch`; run again, it resumes."""
+"""Stage `train`: trains the U-Net in processes of their own; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from nadir.ground.files import atomic_folder, atomic_path, link_tree, read_json
 from nadir.ground.locks import is_held
 from nadir.ground.run_record import RunRecord, read_run, write_run
 from nadir.ground.workspace import work_folder
-from nadir.model.checkpoint.decoder_weights import tuned_decoder
-from nadir.model.checkpoint.folding import publish_decoder
+from nadir.model.checkpoint.decoder_file import tuned_decoder
 from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.freshness import Change, change_of_training
 from nadir.stages.adapter import require_adapter_as_listed
@@ -99,7 +98,11 @@ def _publish(folder: Path) -> None:
     decoder = tuned_decoder(artifacts.DECODER)
     with atomic_folder(artifacts.CHECKPOINT) as temporary:
         link_tree(output / MODEL, temporary)
-        publish_decoder(temporary, artifacts.BASE, decoder)
+        if decoder is not None:
+            # PyTorch and diffusers, which this process has no other use for.
+            from nadir.model.checkpoint.folding import publish_decoder
+
+            publish_decoder(temporary, artifacts.BASE, decoder)
     for source, target in (
         (output / METRICS, artifacts.TRAINING),
         (output / LOSS, artifacts.LOSS_CURVE),

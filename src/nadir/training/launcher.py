@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from nadir.compute.accelerate_launch import accelerate_command, launch_environment
+from nadir.compute.accelerate_launch import (
+    accelerate_command,
+    direct_command,
+    direct_environment,
+    is_direct,
+    launch_environment,
+)
 from nadir.compute.child_fault import forget_fault, left_fault, no_reason
 from nadir.ground import artifacts
 from nadir.ground.locks import is_held
@@ -62,8 +68,14 @@ def launch(
             *command(work, fingerprint, compute=compute, mixed_precision=mixed_precision),
             *arguments,
         ],
-        {**launch_environment(compute), **library_settings(), **environment},
+        {
+            **launch_environment(compute),
+            **(direct_environment(mixed_precision) if is_direct(compute) else {}),
+            **library_settings(),
+            **environment,
+        },
         lock,
+        has_launcher=not is_direct(compute),
     )
     if status != 0 or not is_finished(work):
         raise _failure(work, status)
@@ -73,12 +85,10 @@ def command(
     work: Path, fingerprint: str, *, compute: ComputeParams, mixed_precision: str
 ) -> list[str]:
     """The command line that starts all training processes of this machine."""
-    return accelerate_command(
-        "nadir.training.main",
-        ["--work", str(work), "--fingerprint", fingerprint],
-        compute=compute,
-        mixed_precision=mixed_precision,
-    )
+    module, arguments = "nadir.training.main", ["--work", str(work), "--fingerprint", fingerprint]
+    if is_direct(compute):
+        return direct_command(module, arguments)
+    return accelerate_command(module, arguments, compute=compute, mixed_precision=mixed_precision)
 
 
 def library_settings() -> dict[str, str]:
@@ -101,8 +111,16 @@ def _is_large(base: Path) -> bool:
     return sum(path.stat().st_size for path in base.glob("unet/*.safetensors")) >= 1 << 30
 
 
-def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> int | None:
+def _supervise(
+    line: list[str], environment: Mapping[str, str], lock: Path, *, has_launcher: bool
+) -> int | None:
     """Run the command until neither it nor a trainer is left.
+
+    Args:
+        line: The command.
+        environment: All of its variables.
+        lock: What a trainer holds.
+        has_launcher: Whether the command starts the trainers, and is not the trainer itself.
 
     Returns:
         Its exit status; None when it was asked to stop before it had started a trainer.
@@ -113,7 +131,7 @@ def _supervise(line: list[str], environment: Mapping[str, str], lock: Path) -> i
         while child.poll() is None or is_held(lock):
             if stop.requested and time.monotonic() - asked > _REPEAT_S:
                 # Repeated, because a process that is still importing ignores signals.
-                if not is_finished(lock.parent) and _end_alone(child):
+                if has_launcher and not is_finished(lock.parent) and _end_alone(child):
                     return None
                 _ask_to_stop()
                 asked = time.monotonic()

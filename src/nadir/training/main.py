@@ -1,4 +1,4 @@
-"""One training process; `accelerate launch -m nadir.training.main` starts as many as wanted."""
+"""One training process; `nadir.training.launcher` starts as many as wanted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
-from nadir.model.checkpoint.decoder_weights import put_decoder, tuned_decoder
+from nadir.model.checkpoint.decoder_file import tuned_decoder
+from nadir.model.checkpoint.decoder_weights import put_decoder
 from nadir.model.sdxl.networks import load_vae
 from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from nadir.data.latents.shards import UNREADABLE, map_shard
 from nadir.data.latents.store import INDEX_NAME, unreadable
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
 
 MASKS_NAME = "masks.parquet"
@@ -66,6 +66,8 @@ class MaskReader:
         Raises:
             NadirError: A shard is missing or damaged.
         """
+        import torch  # `encode` only reads where masks lie
+
         masks_B1HW = np.ones((len(positions), 1, *size), np.float32)
         for place, (position, mirrored) in enumerate(
             zip(positions.tolist(), flipped.tolist(), strict=True)

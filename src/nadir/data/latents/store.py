@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from nadir.data.latents.shards import (
     SUFFIX,
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import pandas as pd
+    import torch
     from numpy.typing import NDArray
 
 INDEX_NAME = "index.parquet"
@@ -187,7 +188,7 @@ class LatentReader:
         folder: Holds `index.parquet` and the shards it names.
 
     Attributes:
-        index: The `LATENT_INDEX` table as a pandas frame, in its order.
+        table: The `LATENT_INDEX` table, in its order.
 
     Raises:
         NadirError: The index is missing or damaged.
@@ -195,16 +196,23 @@ class LatentReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.index = read_table(folder / INDEX_NAME, LATENT_INDEX).to_pandas()
-        own, flip = self.index["shard"], self.index["flip_shard"]
-        self._names: list[str] = sorted({*own.unique(), *flip.dropna().unique()})
+        self.table = read_table(folder / INDEX_NAME, LATENT_INDEX)
+        own, flip = self.table["shard"], self.table["flip_shard"]
+        self._names: list[str] = sorted(
+            {*own.unique().to_pylist(), *flip.drop_null().unique().to_pylist()}
+        )
         self._shard = _numbers(own, self._names)
         self._flip_shard = _numbers(flip, self._names)
-        self._row = self.index["row"].to_numpy(np.int64)
-        flips = self.index[["flip_row", "flip_crop_left"]].fillna(-1)
-        self._flip_row = flips["flip_row"].to_numpy(np.int64)
-        self._flip_crop_left = flips["flip_crop_left"].to_numpy(np.float32)
+        self._row = self.table["row"].to_numpy().astype(np.int64)
+        self._flip_row = _filled(self.table["flip_row"]).astype(np.int64)
+        self._flip_crop_left = _filled(self.table["flip_crop_left"]).astype(np.float32)
         self._maps: dict[int, NDArray[Any]] = {}
+
+    @functools.cached_property
+    def index(self) -> pd.DataFrame:
+        """The table as a pandas frame, made when it is first asked for."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickled memory map would carry the data; worker processes open their own.
@@ -215,9 +223,10 @@ class LatentReader:
 
     def image_numbers(self) -> NDArray[np.int64]:
         """[N] number of each row's image, from 0; an image has a row for each of its canvases."""
-        hashes = self.index["sha256"].to_numpy()
+        hashes = self.table["sha256"]
         starts = np.ones(len(hashes), np.int64)
-        starts[:1], starts[1:] = 0, hashes[1:] != hashes[:-1]
+        starts[:1] = 0
+        starts[1:] = pc.not_equal(hashes[1:], hashes[:-1]).to_numpy()
         return np.cumsum(starts)
 
     def has_flip(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -235,6 +244,16 @@ class LatentReader:
         positions: Sequence[int] | NDArray[np.int64],
         flipped: NDArray[np.bool_] | None = None,
     ) -> torch.Tensor:
+        """`arrays` as a tensor on the CPU."""
+        import torch  # what only counts or averages latents does without
+
+        return torch.from_numpy(self.arrays(positions, flipped))
+
+    def arrays(
+        self,
+        positions: Sequence[int] | NDArray[np.int64],
+        flipped: NDArray[np.bool_] | None = None,
+    ) -> NDArray[Any]:
         """Latents [B, C, h, w] as they are stored, of B rows of the index that share one bucket.
 
         fp16 stays fp16, so that half as many bytes go to the device, where they are widened.
@@ -262,7 +281,7 @@ class LatentReader:
         # Row by row, so that bytes go from the map to their place in one copy.
         for place, (mapped, row) in enumerate(zip(maps, rows.tolist(), strict=True)):
             latents[place] = mapped[row]
-        return torch.from_numpy(latents)
+        return latents
 
     def _map(self, shard: int) -> NDArray[Any]:
         if shard not in self._maps:
@@ -286,6 +305,12 @@ def unreadable(path: Path, error: Exception) -> NadirError:
     )
 
 
-def _numbers(shards: pd.Series[str], names: list[str]) -> NDArray[np.int64]:
+def _numbers(shards: pa.ChunkedArray, names: list[str]) -> NDArray[np.int64]:
     """Position of each shard among `names`, -1 where there is none."""
-    return pd.Categorical(shards, categories=names).codes.astype(np.int64)
+    return _filled(pc.index_in(shards, value_set=pa.array(names, shards.type))).astype(np.int64)
+
+
+def _filled(numbers: pa.ChunkedArray) -> NDArray[Any]:
+    """Numbers with -1 where there is none."""
+    filled: NDArray[Any] = pc.fill_null(numbers, -1).to_numpy()
+    return filled

@@ -11,15 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nadir.ground.errors import NadirError
+from nadir.model.checkpoint.decoder_file import WEIGHTS
 from nadir.model.sdxl.hashing import ENCODER_PREFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from diffusers import AutoencoderKL
-
-WEIGHTS = "decoder.safetensors"
-"""In the folder of a decoder; without it the base's decoder is kept."""
 
 
 def decoder_parameters(vae: AutoencoderKL) -> dict[str, torch.nn.Parameter]:
@@ -37,19 +35,13 @@ def write_decoder(vae: AutoencoderKL, folder: Path, dtype: torch.dtype) -> None:
     (folder / WEIGHTS).chmod(0o644)
 
 
-def tuned_decoder(folder: Path) -> Path | None:
-    """The file of weights in a decoder's folder; None where the base's decoder is kept."""
-    file = folder / WEIGHTS
-    return file if file.is_file() else None
-
-
 @torch.no_grad()
 def put_decoder(vae: AutoencoderKL, file: Path | None) -> None:
     """Give a VAE another decoder, before any scaling is folded into it.
 
     Args:
         vae: The base's.
-        file: From `tuned_decoder`; None leaves the VAE as it is.
+        file: From `decoder_file.tuned_decoder`; None leaves the VAE as it is.
 
     Raises:
         NadirError: It is the decoder of another VAE.

@@ -62,7 +62,7 @@ def publish_decoder(checkpoint: Path, base: Path, decoder: Path | None) -> None:
     Args:
         checkpoint: Its folder; files in it may be hard links, which are replaced.
         base: The base model's folder, whose VAE it has.
-        decoder: From `tuned_decoder`; None leaves the checkpoint as it is.
+        decoder: From `decoder_file.tuned_decoder`; None leaves the checkpoint as it is.
 
     Raises:
         NadirError: The decoder is another VAE's.

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
-from nadir.compute.threads import one_thread
 from nadir.data.inspection.decoding import DECODING
 from nadir.data.latents.shards import shard_rows
 from nadir.data.latents.store import LatentStore, latent_key
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
-from nadir.model.sdxl.autoencoder import encode_images
 from nadir.model.sdxl.opening import bucket_batches, in_room, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import torch
     from diffusers import AutoencoderKL
     from PIL import Image
 
@@ -36,7 +34,6 @@ GEOMETRY = (
     "resize_width", "resize_height", "crop_left", "crop_top", "bucket_width", "bucket_height",
 )  # fmt: skip
 _ORDER = ("bucket_width", "bucket_height", "sha256", "flipped")
-_STORED = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,9 @@ def encode_missing(
     Raises:
         NadirError: An image cannot be opened, or a latent is not finite.
     """
+    # PyTorch is imported where something is encoded: keys of latents need none.
+    from nadir.compute.threads import one_thread
+
     job = job.sort_by([(name, "ascending") for name in _ORDER])
     batches = bucket_batches(job, params.batch_size)
     batches = batches[len(batches) * rank // ranks : len(batches) * (rank + 1) // ranks]
@@ -132,11 +132,16 @@ def encode_missing(
 def _encode(
     vae: AutoencoderKL, rows: Sequence[Row], images: list[Image.Image], params: EncodeParams
 ) -> torch.Tensor:
+    import torch
+
+    from nadir.model.sdxl.autoencoder import encode_images
+
+    stored = {"fp32": torch.float32, "fp16": torch.float16}[params.store]
     # A batch that is not full would take other kernels, with other rounding: then a latent would
     # depend on how many were missing when it was made.
     filled = images + images[-1:] * (params.batch_size - len(images))
     tiling = _tiles(rows[0], params.tiling)
-    latents_NCHW = encode_images(vae, filled, tiling)[: len(images)].to(_STORED[params.store])
+    latents_NCHW = encode_images(vae, filled, tiling)[: len(images)].to(stored)
     finite_N = latents_NCHW.isfinite().flatten(1).all(1).tolist()
     if not all(finite_N):
         raise NadirError(
@@ -181,6 +186,8 @@ class ShardWriter:
     def flush(self) -> None:
         """Write what is there."""
         if self.keys:
+            import torch
+
             self.store.write_shard(self.bucket, self.keys, torch.cat(self.parts))
         self.keys, self.parts = [], []
 

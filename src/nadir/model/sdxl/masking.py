@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from nadir.data.buckets.geometry import fit_image
 from nadir.data.inspection.decoding import open_alpha, open_image
@@ -157,6 +156,8 @@ def make_masks(
     Raises:
         NadirError: A mask cannot be used.
     """
+    import torch
+
     job = job.sort_by([(name, "ascending") for name in _ORDER])
     progress = Progress("encode", len(job), "masks")
     writer = ShardWriter(store, params.shard_bytes)
