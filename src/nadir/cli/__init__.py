@@ -14,6 +14,7 @@ from nadir.cli.dataset.captions import captions
 from nadir.cli.dataset.data import app as data_app
 from nadir.cli.dataset.latents import app as latents_app
 from nadir.cli.dataset.sample_data import sample_data
+from nadir.cli.doctor import doctor
 from nadir.cli.model.compare import compare
 from nadir.cli.model.evaluate import evaluate
 from nadir.cli.model.export import export
@@ -35,6 +36,7 @@ from nadir.compute.waiting import bound_spinning
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.inherited import forget_python_switches
 from nadir.ground.secrets import mask_logs, scrub
+from nadir.ground.terminal import guard, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,7 @@ app.command(help=_help(captions))(captions)
 app.command(help=_help(reproduce))(reproduce)
 app.command(help=_help(train))(train)
 app.command(help=_help(servers))(servers)
+app.command(help=_help(doctor))(doctor)
 app.add_typer(params_app, name="params")
 app.add_typer(data_app, name="data")
 app.add_typer(latents_app, name="latents")
@@ -89,17 +92,18 @@ app.add_typer(registry_app, name="registry")
 def main() -> None:
     """Run the command line; a fault that the user can correct is one message and exit code 1."""
     mask_logs()
+    sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr, bars=True)
     try:
         app()
     except NadirError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {harmless(str(error))}\n")
         raise SystemExit(1) from None
     except OSError as error:
         full = disk_full_error(error, where=str(error.filename or Path.cwd()))
         if full is None:
             scrub(error)
             raise
-        sys.stderr.write(f"error: {full}\n")
+        sys.stderr.write(f"error: {harmless(str(full))}\n")
         raise SystemExit(1) from None
     except Exception as error:
         scrub(error)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.secrets import masked, masked_tree
+from nadir.ground.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +56,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
 
 def say(message: str) -> None:
     """Print one line of a stage's log, unbuffered."""
-    sys.stdout.write(masked(message) + "\n")
+    sys.stdout.write(harmless(masked(message)) + "\n")
     sys.stdout.flush()
 
 

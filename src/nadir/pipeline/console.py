@@ -7,6 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from nadir.ground.terminal import harmless
+
 if TYPE_CHECKING:
     from nadir.pipeline.processes.process import StageResult
 
@@ -34,6 +36,7 @@ class PipelineConsole:
 
     def line(self, text: str) -> None:
         """One line of a stage's log."""
+        text = harmless(text)
         progress = bool(_PROGRESS.match(text))
         if self._terminal and progress:
             width = os.get_terminal_size(sys.stdout.fileno()).columns
@@ -55,7 +58,7 @@ class PipelineConsole:
     def note(self, text: str) -> None:
         """A line of the pipeline itself."""
         self._end_rewriting()
-        self._write(f"{text}\n")
+        self._write(f"{harmless(text)}\n")
 
     def _end_rewriting(self) -> None:
         if self._rewriting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import emit
 from nadir.ground.secrets import mask_logs, scrub
+from nadir.ground.terminal import harmless
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -40,5 +41,5 @@ def run(stage: str, work: Callable[[], None]) -> None:
 
 def _fail(stage: str, error: NadirError) -> None:
     emit("stage_failed", stage=stage, error=str(error))
-    sys.stderr.write(f"error: {error}\n")
+    sys.stderr.write(f"error: {harmless(str(error))}\n")
     raise SystemExit(1)
