@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-again test-fast fuzz durations evidence lint format bench servers schema deps lock clean
+.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -82,6 +82,20 @@ lint: $(STAMP) ## Style, types and the order of the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry src flows scripts bench
+
+# A minute of work: not a part of lint, but of CI. 3 says that known finds moved to other lines.
+scan: $(STAMP) ## Passwords and keys among the files of git, beside the reviewed list
+	@$(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline $$(git ls-files) || [ $$? = 3 ]
+
+scan-review: $(STAMP) ## Take the present finds into the list, each to be judged by a person
+	$(BIN)/detect-secrets scan --no-verify --baseline .secrets.baseline
+	$(BIN)/detect-secrets audit .secrets.baseline
+
+audit: $(STAMP) ## Known faults of the pinned packages, from PyPI or OSV
+	@$(BIN)/python scripts/audit.py
+
+sbom: $(STAMP) ## Rewrite sbom.json, the bill of materials, from what is installed
+	scripts/sbom.sh $(PYTHON)
 
 format: $(STAMP) ## Mend the style
 	$(BIN)/ruff check --fix .
