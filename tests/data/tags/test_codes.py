@@ -1,4 +1,4 @@
-"""Tags as numbers: a stable order found fast is the plain one."""
+"""Tags as numbers: what is found fast is what a plain loop finds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data import tables
 from nadir.data.tags import codes
-from nadir.data.tags.codes import TagUses, _stable_order, tag_batches
+from nadir.data.tags.codes import TagCoder, TagUses, _later_doubles, tag_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +23,63 @@ if TYPE_CHECKING:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 9) | st.integers(0, 2**62), max_size=40))
-def test_the_order_is_that_of_a_stable_sort(keys: list[int]) -> None:
-    values = np.array(keys, dtype=np.int64)
-    np.testing.assert_array_equal(_stable_order(values), np.argsort(values, kind="stable"))
+def test_of_equal_keys_the_first_stays(keys: list[int]) -> None:
+    _, first = np.unique(np.array(keys, np.int64), return_index=True)
+    later = np.setdiff1d(np.arange(len(keys)), first)
+    found = _later_doubles(np.array(keys, np.int64))
+    np.testing.assert_array_equal(np.sort(found), later)
+
+
+@st.composite
+def coded_images(draw: st.DrawFn) -> tuple[pa.Table, list[list[tuple[str, str]]]]:
+    """Tags with the names that bring them, and images whose names may be none of them."""
+    kinds = st.sampled_from(["general", "artist", ""])
+    names = st.sampled_from([f"t{number}" for number in range(7)])
+    pairs = st.tuples(names, kinds)
+    tags = draw(st.lists(pairs, unique=True, max_size=8))
+    brought = draw(st.lists(st.lists(names, unique=True, max_size=3), min_size=8, max_size=8))
+    table = pa.table(
+        {
+            "tag": pa.array([name for name, _ in tags], pa.string()),
+            "class": pa.array([kind for _, kind in tags], pa.string()),
+            "from_names": pa.array(brought[: len(tags)], pa.list_(pa.string())),
+        }
+    )
+    return table, draw(st.lists(st.lists(pairs, max_size=6), max_size=6))
+
+
+def plainly_coded(tags: pa.Table, images: list[list[tuple[str, str]]]) -> list[list[int]]:
+    """An image's own tags, then what its names bring, each in order and each row once."""
+    own = {(row["tag"], row["class"]): number for number, row in enumerate(tags.to_pylist())}
+    from_names = tags["from_names"].to_pylist()
+    coded = []
+    for image in images:
+        rows = [own[pair] for pair in image if pair in own]
+        for name, _ in image:
+            rows += [row for row, names in enumerate(from_names) if name in names]
+        coded.append(list(dict.fromkeys(rows)))
+    return coded
+
+
+@settings(max_examples=200, deadline=None)
+@given(coded_images(), st.booleans(), st.sampled_from([1, 2, 1 << 16]))
+def test_uses_are_those_of_a_plain_loop(
+    given: tuple[pa.Table, list[list[tuple[str, str]]]], as_dictionaries: bool, at_once: int
+) -> None:
+    table, images = given
+    lists = pa.array(
+        [[{"name": name, "class": kind} for name, kind in image] for image in images],
+        tables.TAG_LIST,
+    )
+    if as_dictionaries:
+        fields = [lists.values.field(name).dictionary_encode() for name in ("name", "class")]
+        values = pa.StructArray.from_arrays(fields, names=["name", "class"])
+        lists = pa.ListArray.from_arrays(lists.offsets, values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codes, "_SORTED_AT_ONCE", at_once)
+        uses = TagCoder(table).encode(lists)
+    assert uses.rows.dtype == np.int32
+    assert [uses.of(image).tolist() for image in range(len(uses))] == plainly_coded(table, images)
 
 
 def test_pieces_hold_the_same_images() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Column: TypeAlias = pa.ChunkedArray
+    FileColumns: TypeAlias = tuple[list[str], list[int], list[int]]
     Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 _BATCH = 1 << 16
@@ -34,7 +35,29 @@ def file_table(files: Iterable[tuple[str, int, str]]) -> pa.Table:
     while batch := list(itertools.islice(rows, _BATCH)):
         columns = [list(column) for column in zip(*batch, strict=True)]
         batches.append(pa.record_batch(columns, schema=FILES))
-    return pa.Table.from_batches(batches, FILES).sort_by("path").combine_chunks()
+    return by_path(pa.Table.from_batches(batches, FILES))
+
+
+def stamped_table(parts: Iterable[FileColumns]) -> pa.Table:
+    """`file_table` of columns (paths, sizes, times of change in ns) of some files after another."""
+    batches = [_stamped(*part) for part in parts]
+    return by_path(pa.Table.from_batches(batches, FILES))
+
+
+def by_path(table: pa.Table) -> pa.Table:
+    """A table sorted by its column `path`, in one piece."""
+    paths = table.column("path").combine_chunks()
+    if len(paths) > 1 and not pc.all(pc.less_equal(paths[:-1], paths[1:])).as_py():
+        table = table.sort_by("path")
+    return table.combine_chunks()
+
+
+def _stamped(paths: list[str], sizes: list[int], times: list[int]) -> pa.RecordBatch:
+    try:
+        versions = pa.array(times, pa.int64()).cast(pa.string())
+    except OverflowError:  # a time after the year 2262
+        versions = pa.array([str(time) for time in times], pa.string())
+    return pa.record_batch([pa.array(paths), pa.array(sizes), versions], schema=FILES)
 
 
 def matching(table: pa.Table, pattern: str) -> Column:

@@ -6,6 +6,7 @@ Six million images with thirty-five tags each are 0.8 GB this way, and 7 GB as t
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nadir.compute.cores import on_all_cores
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
+    Rows = NDArray[np.int32]
 
 IMAGES_AT_ONCE = 100_000
-# Neither appears in a tag: sources split tags at white space and commas.
-_KEY_SEPARATOR = "\n"
+_SORTED_AT_ONCE = 1 << 16
 _TAG_LEAVES = [f"tags.list.element.{name}" for name in ("name", "class")]
 
 
@@ -72,14 +75,19 @@ class TagCoder:
     """
 
     def __init__(self, tags: pa.Table) -> None:
-        self._keys = _joined(tags["class"], tags["tag"])
+        names, classes = (_encoded(tags[column]) for column in ("tag", "class"))
+        self._names, self._classes = names.dictionary, classes.dictionary
+        self._size = tags.num_rows
+        # The last row and column are of what is not known.
+        self._rows = np.full((len(self._names) + 1, len(self._classes) + 1), -1, np.int32)
+        self._rows[names.indices.to_numpy(), classes.indices.to_numpy()] = np.arange(self._size)
         self._brought: dict[str, list[int]] = defaultdict(list)
-        for row, names in enumerate(tags["from_names"].to_pylist()):
-            for name in names:
+        for row, found in enumerate(tags["from_names"].to_pylist()):
+            for name in found:
                 self._brought[name].append(row)
 
     def encode(self, tags: pa.ListArray) -> TagUses:
-        """Code some images.
+        """Code some images. May be called by several threads at once.
 
         Args:
             tags: [N] of type `TAG_LIST`; names and classes may be dictionary arrays.
@@ -88,38 +96,34 @@ class TagCoder:
         images = np.repeat(np.arange(size), pc.list_value_length(tags).to_numpy())
         names, classes = _encoded(uses.field("name")), _encoded(uses.field("class"))
         name, tag_class = names.indices.to_numpy(), classes.indices.to_numpy()
-        rows = self._own(names.dictionary, classes.dictionary)[name, tag_class]
-        images, rows = self._with_brought(images, rows, names.dictionary, name)
+        known_name = _places(names.dictionary, self._names)
+        known_class = _places(classes.dictionary, self._classes)
+        rows = self._rows[known_name[name], known_class[tag_class]]
+        images, rows = self._with_brought(images, rows, names.dictionary, name, size)
         known = rows >= 0
-        images, rows = _without_doubles(images[known], rows[known], len(self._keys))
+        if not known.all():
+            images, rows = images[known], rows[known]
+        images, rows = _without_doubles(images, rows, self._size)
         starts = np.zeros(size + 1, np.int64)
         np.cumsum(np.bincount(images, minlength=size), out=starts[1:])
-        return TagUses(starts, rows.astype(np.int32))
-
-    def _own(self, names: pa.Array, classes: pa.Array) -> Integers:
-        """[names, classes] the row of each pair that is a tag, else -1."""
-        pairs = pa.chunked_array(
-            [_joined(pa.repeat(tag_class, len(names)), names) for tag_class in classes],
-            type=pa.string(),
-        )
-        rows: Integers = pc.fill_null(pc.index_in(pairs, value_set=self._keys), -1).to_numpy()
-        return rows.reshape(len(classes), len(names)).T
+        return TagUses(starts, rows)
 
     def _with_brought(
-        self, images: Integers, rows: Integers, names: pa.Array, name: Integers
-    ) -> tuple[Integers, Integers]:
+        self, images: Integers, rows: Rows, names: pa.Array, name: Rows, size: int
+    ) -> tuple[Integers, Rows]:
         """Uses with those that aliases and implications add, after an image's own ones."""
         if not self._brought:
             return images, rows
         lists = [self._brought.get(text, ()) for text in names.to_pylist()]
         lengths = np.array([len(found) for found in lists], np.int64)
-        table = np.array([row for found in lists for row in found], np.int64)
+        table = np.array([row for found in lists for row in found], np.int32)
         counts = lengths[name]
-        first = np.repeat((np.cumsum(lengths) - lengths)[name], counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        images = np.append(images, np.repeat(images, counts))
-        order = _stable_order(images)
-        return images[order], np.append(rows, table[first + within])[order]
+        bringing = np.flatnonzero(counts)
+        counts = counts[bringing]
+        first = (np.cumsum(lengths) - lengths)[name[bringing]]
+        # From the first row of each list on, counted up: no use is looked at twice.
+        within = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        return _merged(images, rows, np.repeat(images[bringing], counts), table[within], size)
 
 
 def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> TagUses:
@@ -132,8 +136,7 @@ def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> 
     """
     starts, parts, end = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], 0
     with file.open("wb") if file else contextlib.nullcontext() as out:
-        for batch, tags in tag_batches(manifest):
-            uses = coder.encode(tags.filter(pc.equal(batch.column("split"), "train")))
+        for uses in on_all_cores(coder.encode, _training_tags(manifest)):
             starts.append(uses.starts[1:] + end)
             end += len(uses.rows)
             if out:
@@ -143,6 +146,12 @@ def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> 
     # A plain array over the map: the subclass makes each index slower. No file of 0 bytes maps.
     rows = np.asarray(np.memmap(file, np.int32, "r")) if file and end else np.concatenate(parts)
     return TagUses(np.concatenate(starts), rows)
+
+
+def _training_tags(manifest: Path) -> Iterator[pa.ListArray]:
+    """The tags of a manifest's training images as `tag_batches` gives them."""
+    for batch, tags in tag_batches(manifest):
+        yield tags.filter(pc.equal(batch.column("split"), "train"))
 
 
 def tag_batches(
@@ -162,35 +171,60 @@ def tag_batches(
             yield batch, batch.column("tags")
 
 
-def _without_doubles(images: Integers, rows: Integers, tags: int) -> tuple[Integers, Integers]:
+def _merged(
+    images: Integers, rows: Rows, other_images: Integers, other_rows: Rows, size: int
+) -> tuple[Integers, Rows]:
+    """Uses of [size] images, ascending in both, with the others' after each image's own."""
+    own, others = (np.bincount(found, minlength=size) for found in (images, other_images))
+    # Both are in order, so a use moves by what the other side has before it.
+    before = np.cumsum(others) - others
+    at = np.arange(len(images)) + np.repeat(before, own)
+    other_at = np.arange(len(other_images)) + np.repeat(np.cumsum(own), others)
+    merged = np.empty(len(images) + len(other_images), np.int32)
+    merged[at], merged[other_at] = rows, other_rows
+    return np.repeat(np.arange(size), own + others), merged
+
+
+def _without_doubles(images: Integers, rows: Rows, tags: int) -> tuple[Integers, Rows]:
     """The first of equal (image, row) pairs; images are in ascending order."""
     keys = images * max(tags, 1) + rows
-    order = _stable_order(keys)
-    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
-    kept = np.ones(len(keys), dtype=bool)
+    # Images are whole in each piece, and a piece stays in the processor's cache.
+    ends = [*np.searchsorted(images, images[_SORTED_AT_ONCE::_SORTED_AT_ONCE]), len(keys)]
+    pieces = itertools.pairwise([0, *ends])
+    again = np.concatenate([_later_doubles(keys[start:end]) + start for start, end in pieces])
+    if not len(again):
+        return images, rows
+    kept = np.ones(len(rows), dtype=bool)
     kept[again] = False
     return images[kept], rows[kept]
 
 
-def _stable_order(keys: Integers) -> Integers:
-    """What `np.argsort(keys, kind="stable")` gives, of keys from 0 on."""
+def _later_doubles(keys: Integers) -> Integers:
+    """Places of all but the first of equal keys, which are 0 or more."""
     if not len(keys):
         return np.zeros(0, np.int64)
     bits = len(keys).bit_length()
     if int(keys.max()).bit_length() + bits > 63:
-        return np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        return np.asarray(order[1:][ordered[1:] == ordered[:-1]])
     # Sorting whole numbers is ten times as fast as sorting places by them, so a key takes its place
     # along in its lowest bits.
-    packed = keys << bits | np.arange(len(keys))
+    packed = keys << bits
+    packed |= np.arange(len(keys))
     packed.sort()
-    return packed & ((1 << bits) - 1)
+    # Equal keys differ in the bits of their places alone.
+    again = packed[1:][(packed[1:] ^ packed[:-1]) < 1 << bits]
+    return np.asarray(again & ((1 << bits) - 1))
 
 
-def _encoded(values: pa.Array) -> pa.DictionaryArray:
+def _places(values: pa.Array, known: pa.Array) -> Integers:
+    """Where each value stands in `known`; behind its end where it does not."""
+    found = pc.index_in(values, value_set=known)
+    return np.asarray(pc.fill_null(found, len(known)).to_numpy())
+
+
+def _encoded(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
     return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-
-
-def _joined(classes: pa.Array, names: pa.Array) -> pa.Array:
-    """One string for each tag and its class."""
-    joined = pc.binary_join_element_wise(classes, names, _KEY_SEPARATOR)
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

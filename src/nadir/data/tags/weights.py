@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from nadir.compute.cores import on_all_cores
 from nadir.data.tags.codes import TagCoder, TagUses, training_uses
 from nadir.data.tags.pairs import tag_pairs
 from nadir.ground.errors import NadirError
@@ -158,15 +159,17 @@ def sample_weights(uses: TagUses, tags: pa.Table) -> Floats:
     names, group = np.unique(classes, return_inverse=True)
     weighted, weights = tags["weighted"].to_numpy(), tags["weight"].to_numpy()
     groups = max(len(names), 1)
-    parts = [np.ones(0)]
-    for piece in uses.pieces():
+
+    def products(piece: TagUses) -> Floats:
         takes_part = weighted[piece.rows]
         rows = piece.rows[takes_part]
         cell = piece.images()[takes_part] * groups + group[rows]
         count = np.bincount(cell, minlength=len(piece) * groups)
         total = np.bincount(cell, weights[rows], minlength=len(piece) * groups)
         means = np.divide(total, count, out=np.ones(len(count)), where=count > 0)
-        parts.append(means.reshape(len(piece), groups).prod(axis=1))
+        return np.asarray(means.reshape(len(piece), groups).prod(axis=1))
+
+    parts = [np.ones(0), *on_all_cores(products, uses.pieces())]
     raw = np.concatenate(parts)
     return raw / raw.mean() if len(raw) else raw
 

@@ -69,7 +69,7 @@ def plan(files: pa.Table, store: Store) -> Plan:
         store: Where they lie.
     """
     made, inside = Plan(), _Beginnings(store)
-    special, images = files.filter(matching(files, SPECIAL)), images_of(files)
+    special, images = _special(files)
     claims = {path: _claim(path, inside) for path in tables_beside(special, images)}
     winners = _winners(claims)
     for layout in METADATA:
@@ -94,7 +94,7 @@ def plan(files: pa.Table, store: Store) -> Plan:
 def plan_for(layout: MetadataLayout, files: pa.Table, store: Store) -> Plan:
     """How the files are read by a layout that is stated: its metadata files alone."""
     made, inside = Plan(), _Beginnings(store)
-    special, images = files.filter(matching(files, SPECIAL)), images_of(files)
+    special, images = _special(files)
     tables = tables_beside(special, images)
     paths = [path for path in tables if layout.reads(path) or _claim(path, inside) is layout]
     if chosen := layout.chosen(paths):
@@ -106,9 +106,15 @@ def plan_for(layout: MetadataLayout, files: pa.Table, store: Store) -> Plan:
 
 def passed_over(files: pa.Table, layout: str) -> list[tuple[str, str]]:
     """(path, why) of the tables and JSON files that a stated layout does not read."""
-    special = files.filter(matching(files, SPECIAL))
-    tables = tables_beside(special, images_of(files)) + _paths(special, _OTHER_TABLES)
+    special, images = _special(files)
+    tables = tables_beside(special, images) + _paths(special, _OTHER_TABLES)
     return [(path, f"ingest.format is {layout}") for path in tables]
+
+
+def _special(files: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Files that are no picture or text beside one; the images, if there are any such files."""
+    special = files.filter(matching(files, SPECIAL))
+    return special, images_of(files) if special.num_rows else files.slice(0, 0)
 
 
 def tables_beside(files: pa.Table, images: pa.Table) -> list[str]:

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from nadir.data.paths import holds_images, is_hidden
 from nadir.data.quarantine import Reason
-from nadir.data.sources.columns import file_table
+from nadir.data.sources.columns import file_table, stamped_table
 from nadir.data.sources.interfaces import Content, Fault, FileChangedError, Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    Stamp = tuple[str, int, str]
+    from nadir.data.sources.columns import FileColumns
+
+_FILES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,11 @@ class LocalStore:
 
     def list_files(self) -> Files:
         """Every visible file; costs one `stat` each."""
-        ignored: Counter[str] = Counter()
         if self.only:
-            return Files(file_table([(self.only, *self.stat(self.only))]), ignored)
-        faults: list[Fault] = []
-        table = file_table(_walk(self.location, ignored, faults))
-        return Files(table, ignored, tuple(faults))
+            return Files(file_table([(self.only, *self.stat(self.only))]), {})
+        walk = _Walk(self.location)
+        table = stamped_table(walk.columns())
+        return Files(table, walk.ignored, tuple(walk.faults))
 
     def stat(self, path: str) -> tuple[int, str]:
         """Size (bytes) and time of the last change (ns).
@@ -114,36 +115,69 @@ def _within(target: str, root: str) -> bool:
     return target.startswith(root.rstrip("/") + "/") or target == root
 
 
-def _walk(root: str, ignored: Counter[str], faults: list[Fault]) -> Iterator[Stamp]:
-    """Every visible regular file below `root` as (path, size, version)."""
-    folders = [""]
-    while folders:
-        folder = folders.pop()
+@dataclass
+class _Walk:
+    """A walk over every visible regular file below `root`.
+
+    Attributes:
+        root: Where it starts.
+        ignored: Gets the number of entries that are passed over, by reason.
+        faults: Gets what should have been listed and could not be.
+    """
+
+    root: str
+    ignored: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    _found: FileColumns = field(default_factory=lambda: ([], [], []))
+    _folders: list[str] = field(default_factory=lambda: [""])
+
+    def columns(self) -> Iterator[FileColumns]:
+        """Paths, sizes and times of some files after the other."""
+        while self._folders:
+            folder = self._folders.pop()
+            try:
+                # Not a list: entries keep what the system said of them, a kilobyte for each file.
+                with os.scandir(Path(self.root) / folder) as entries:
+                    yield from self._visit(entries, folder)
+            except OSError as error:
+                detail = f"the folder cannot be read: {error.strerror}; its images are not used"
+                self.faults.append((_text(folder), str(Reason.CANNOT_OPEN), detail))
+        yield self._found
+
+    def _visit(self, entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[FileColumns]:
+        """What has been found each time that it is much; the rest stays for the next folder."""
+        paths, sizes, times = self._found
+        for entry in entries:
+            path = folder + entry.name
+            regular = entry.is_file(follow_symlinks=False)
+            is_folder = not regular and entry.is_dir(follow_symlinks=False)
+            if is_hidden(entry.name, folder=is_folder):
+                self.ignored["hidden"] += 1
+            elif is_folder:
+                self._folders.append(f"{path}/")
+            # `isascii` looks at no character; most names go no further.
+            elif not (regular and path.isascii()) and (why := _why_not(entry, path, self.root)):
+                self._leave_out(path, why)
+            elif (stat := self._stat(entry)) is not None:
+                paths.append(path)
+                sizes.append(stat.st_size)
+                times.append(stat.st_mtime_ns)
+                if len(paths) >= _FILES_AT_ONCE:
+                    yield self._found
+                    paths, sizes, times = self._found = ([], [], [])
+
+    def _stat(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         try:
-            # Not a list: entries keep what the system said of them, a kilobyte for each file.
-            with os.scandir(Path(root) / folder) as entries:
-                for entry in entries:
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    if is_hidden(entry.name, folder=is_folder):
-                        ignored["hidden"] += 1
-                    elif is_folder:
-                        folders.append(f"{folder}{entry.name}/")
-                    elif (why := _why_not(entry, folder, root)) is not None:
-                        _leave_out(folder + entry.name, why, ignored, faults)
-                    elif (stamp := _visit(entry, folder, ignored)) is not None:
-                        yield stamp
-        except OSError as error:
-            detail = f"the folder cannot be read: {error.strerror}; its images are not used"
-            faults.append((_text(folder), str(Reason.CANNOT_OPEN), detail))
+            return entry.stat()
+        except OSError:
+            self.ignored["gone meanwhile"] += 1
+            return None
 
-
-def _visit(entry: os.DirEntry[str], folder: str, ignored: Counter[str]) -> Stamp | None:
-    try:
-        stat = entry.stat()
-    except OSError:
-        ignored["gone meanwhile"] += 1
-        return None
-    return folder + entry.name, *_stamp(stat)
+    def _leave_out(self, path: str, why: _Why) -> None:
+        if why.folder or holds_images(path):
+            self.faults.append((_text(path), str(why.reason), why.detail))
+        else:
+            self.ignored[why.counted] += 1
 
 
 class _Why(NamedTuple):
@@ -177,7 +211,7 @@ _HUB_CACHE = _Why(
 _NO_TEXT = _Why(Reason.BAD_NAME, "the name is not UTF-8", "names that are not UTF-8")
 
 
-def _why_not(entry: os.DirEntry[str], folder: str, root: str) -> _Why | None:
+def _why_not(entry: os.DirEntry[str], path: str, root: str) -> _Why | None:
     """Why an entry is not a file of this store; None when it is one."""
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
@@ -189,18 +223,18 @@ def _why_not(entry: os.DirEntry[str], folder: str, root: str) -> _Why | None:
             return _HUB_CACHE if Path(target).parent.name == "blobs" else _LEAVES
     elif not entry.is_file():
         return _PIPE
-    return None if _is_text(folder + entry.name) else _NO_TEXT
-
-
-def _leave_out(path: str, why: _Why, ignored: Counter[str], faults: list[Fault]) -> None:
-    if why.folder or holds_images(path):
-        faults.append((_text(path), str(why.reason), why.detail))
-    else:
-        ignored[why.counted] += 1
+    return None if _is_text(path) else _NO_TEXT
 
 
 def _is_text(path: str) -> bool:
-    return not any("\udc80" <= c <= "\udcff" for c in path)
+    """Whether the system's bytes of a path are UTF-8: others come as halves of surrogate pairs."""
+    if path.isascii():
+        return True
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(path: str) -> str:
