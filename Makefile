@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers schema deps lock clean
+.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers secrets schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -103,6 +103,9 @@ format: $(STAMP) ## Mend the style
 
 servers: $(STAMP) ## The MLflow and Prefect pages, until Ctrl-C
 	@$(BIN)/nadir servers
+
+secrets: ## The server stack's .env, with passwords of chance; one that is there stays
+	@$(PYTHON) scripts/make_secrets.py
 
 schema: $(STAMP) ## Rewrite schemas/params.schema.json
 	$(BIN)/nadir params schema > schemas/params.schema.json
