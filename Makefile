@@ -67,6 +67,7 @@ bench: $(STAMP) ## Side-by-side measurements
 	$(BIN)/python -m bench.tag_statistics
 	$(BIN)/python -m bench.batch_plan
 	$(BIN)/python -m bench.training_samples
+	$(BIN)/python -m bench.training_start
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.tag_reading
 	$(BIN)/python -m bench.shard_reading

@@ -1,7 +1,7 @@
-"""What training does before its first batch: join the latent index with the manifest and the tags.
+"""What is joined before a first batch: the latent index, the manifest and the tags.
 
 `LatentReader` on the index, and `load_samples` with tag weighting, which reads every tag of the
-manifest; each training process does so.
+manifest; once for a dataset, after which trainings [map the result](#training-start).
 """
 
 from __future__ import annotations

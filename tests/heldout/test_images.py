@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from tests.support.small_checkpoint import write_holdout
 
 from nadir.config.caption import CaptionForms
 from nadir.data.tables import MANIFEST, read_table, write_table
+from nadir.data.tags import codes
+from nadir.heldout import images
 from nadir.heldout.images import load_heldout, unet_function
 from nadir.sampling.prompt_format import PromptFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def heldout(data: Path, limit: int, **changes: object):
@@ -66,3 +72,22 @@ def test_sizes_reach_a_network_in_bfloat16_as_they_are() -> None:
     call = unet_function(network)
     call(torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 77, 8), torch.zeros(1, 8), sizes)
     assert torch.equal(seen["time_ids"].double(), sizes.double())
+
+
+def test_files_in_pieces_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_holdout(tmp_path, images=6)
+    manifest, index = tmp_path / "manifest.parquet", tmp_path / "latents/index.parquet"
+    whole = {limit: heldout(tmp_path, limit, keep_first=1) for limit in (1, 3, 6, 9)}
+    for path in (manifest, index):
+        pq.write_table(pq.read_table(path), path, row_group_size=1)
+    for module in (images, codes):
+        monkeypatch.setattr(module, "IMAGES_AT_ONCE", 1)
+    for limit, expected in whole.items():
+        found = heldout(tmp_path, limit, keep_first=1)
+        assert len(found) == min(limit, 6)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one.latents_CHW, other.latents_CHW)
+            assert replace(one, latents_CHW=other.latents_CHW) == other
+    hashes = [image.sha256 for image in whole[6]]
+    assert images._groups_with(hashes[1:3], manifest) == [1, 2]
+    assert images._groups_with(["0" * 64, "f" * 64], manifest) == []

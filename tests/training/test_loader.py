@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tests.support.training_project import BUCKETS, HOLDOUT, IMAGES
 
 from nadir.config.caption import CaptionForms
+from nadir.data.latents.masks import MaskReader, mask_places
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import LATENT_INDEX, MANIFEST, read_table, write_table
 from nadir.diffusion.schedule import NoiseSchedule
@@ -39,9 +40,14 @@ def samples_of(project: Path, *, tag_weighting: bool = True) -> Samples:
 
 
 def loader_of(project: Path, params: TrainParams, samples: Samples | None = None) -> BatchLoader:
+    reader, masks = LatentReader(project / "data/latents"), None
+    if params.masked_loss:
+        places = mask_places(reader.folder, reader.index["key"].tolist())
+        masks = MaskReader(reader.folder, places)
     return BatchLoader(
         samples or samples_of(project),
-        reader=LatentReader(project / "data/latents"),
+        reader=reader,
+        masks=masks,
         scaling=SCALING,
         text=load_text(project / "models/base"),
         params=params,

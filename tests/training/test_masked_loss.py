@@ -17,7 +17,7 @@ from nadir.config.noise import NoiseParams
 from nadir.config.objective import LossWeightParams, MaskedLossParams
 from nadir.config.params import Params, disagreements
 from nadir.config.reader import read_section
-from nadir.data.latents.masks import MASKS_NAME, MaskReader
+from nadir.data.latents.masks import MASKS_NAME, MaskReader, mask_places
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import MASK_INDEX, write_table
 from nadir.diffusion.schedule import NoiseSchedule
@@ -128,7 +128,7 @@ def test_images_without_a_mask_count_in_full_and_mirrored_ones_mirrored(
     weights = torch.cat([one.amin(dim=(1, 2, 3)) for one in seen if one is not None])
     assert sorted({round(float(weight), 4) for weight in weights}) == [0.1, 1.0]
     reader = LatentReader(project / "data/latents")
-    masks = MaskReader(reader.folder, reader.index["key"].tolist())
+    masks = MaskReader(reader.folder, mask_places(reader.folder, reader.index["key"].tolist()))
     row = np.flatnonzero(reader.index["bucket"] == "32x32")[:1]
     plain = masks.rows(row, np.array([False]), (8, 8))
     assert torch.equal(masks.rows(row, np.array([True]), (8, 8)), plain.flip(3))

@@ -6,15 +6,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 
-from nadir.data.latents.store import LatentReader
-from nadir.data.tables import MANIFEST, TAGS, read_table
+from nadir.data.latents.places import LatentPlaces
+from nadir.data.latents.store import INDEX_NAME, LatentReader
+from nadir.data.tables import LATENT_INDEX, MANIFEST, TAGS, check_table, read_table
 from nadir.data.tags.caption_facts import about, caption_facts
 from nadir.data.tags.captions import render_caption
-from nadir.data.tags.codes import TagCoder, tag_batches
+from nadir.data.tags.codes import IMAGES_AT_ONCE, TagCoder, tag_batches
 from nadir.data.tags.weights import tag_names
 from nadir.heldout.losses import HeldOut
 from nadir.model.sdxl.calling import TIME_IDS, call_unet
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from nadir.config.caption import CaptionParams
+    from nadir.data.tags.caption_facts import CaptionFacts
     from nadir.model.load import LatentScaling
     from nadir.model.sdxl.calling import UNet
     from nadir.sampling.prompt_encodings import PromptEncodings
@@ -75,38 +79,43 @@ def load_heldout(
     Returns:
         Possibly none: the dataset may be too small for a hold-out, or the buckets left it out.
     """
-    reader = LatentReader(latents)
-    chosen = chosen_rows(reader, manifest, split="holdout", limit=limit)
+    chosen = chosen_rows(latents, manifest, split="holdout", limit=limit)
+    reader = LatentReader(latents, places_of(chosen))
     table = read_table(tags, TAGS)
     pairs = tags_of(list(chosen["sha256"]), manifest, table)
-    hashes = read_table(manifest, MANIFEST, ["sha256"])["sha256"]
-    mask = pc.is_in(hashes, value_set=pa.array(chosen["sha256"], pa.string())).to_numpy()
-    facts = caption_facts(
-        manifest, captions, coder=TagCoder(table), tag_names=tag_names(table), chosen=mask
-    )
+    facts = _facts(list(chosen["sha256"]), manifest, table, captions)
     return [
         HeldOutImage(
             sha256=str(row.sha256),
             caption=render_caption(pairs[str(row.sha256)], captions, None, about(facts, place)),
             tags=pairs[str(row.sha256)],
-            latents_CHW=reader.rows([position])[0].float(),
+            latents_CHW=reader.rows([place])[0].float(),
             time_ids=tuple(int(getattr(row, column)) for column in TIME_IDS),
         )
         # The manifest is sorted by sha256, too.
-        for place, (position, row) in enumerate(zip(chosen.index, chosen.itertuples(), strict=True))
+        for place, row in enumerate(chosen.itertuples())
     ]
 
 
 def chosen_rows(
-    reader: LatentReader, manifest: Path, *, split: Literal["holdout", "train"], limit: int
+    latents: Path, manifest: Path, *, split: Literal["holdout", "train"], limit: int
 ) -> pd.DataFrame:
     """Rows of the latents' index of the first `limit` images of a split, by hash.
 
-    Of an image at several resolutions the largest counts.
+    Of an image at several resolutions the largest counts. Both files are sorted by hash, so no more
+    of the index is read than it takes.
+
+    Args:
+        latents: Folder `data/latents`.
+        manifest: `data/manifest.parquet`.
+        split: Whose images.
+        limit: Images at most.
     """
-    splits = read_table(manifest, MANIFEST, ["sha256", "split"])
-    wanted = splits.filter(pc.equal(splits["split"], split))["sha256"].to_pylist()
-    return _largest(reader, wanted).head(limit)
+    wanted = [
+        batch.column("sha256").filter(pc.equal(batch.column("split"), split))
+        for batch in _batches(manifest, MANIFEST, ["sha256", "split"])
+    ]
+    return _largest(latents, pa.chunked_array(wanted, pa.string()), limit).head(limit)
 
 
 def latents_of(latents: Path, hashes: Collection[str]) -> dict[str, torch.Tensor]:
@@ -118,20 +127,64 @@ def latents_of(latents: Path, hashes: Collection[str]) -> dict[str, torch.Tensor
         latents: Folder `data/latents`; only the rows of these images are read.
         hashes: Of the images; those without a latent are left out.
     """
-    reader = LatentReader(latents)
-    rows = _largest(reader, hashes)
+    rows = _largest(latents, pa.chunked_array([[*hashes]], pa.string()), len(hashes))
+    reader = LatentReader(latents, places_of(rows))
     return {
-        str(sha256): reader.rows([position])[0].float()
-        for position, sha256 in zip(rows.index, rows["sha256"], strict=True)
+        str(sha256): reader.rows([place])[0].float() for place, sha256 in enumerate(rows["sha256"])
     }
 
 
-def _largest(reader: LatentReader, hashes: Collection[str]) -> pd.DataFrame:
-    index = reader.index.reset_index(drop=True)
+def _largest(latents: Path, hashes: pa.ChunkedArray, limit: int) -> pd.DataFrame:
+    """Rows of the index of the images with these hashes: at least `limit` of them, or all."""
+    found, images = [LATENT_INDEX.empty_table()], set[str]()
+    for batch in _batches(latents / INDEX_NAME, LATENT_INDEX, LATENT_INDEX.names):
+        found.append(pa.table(batch.filter(pc.is_in(batch.column("sha256"), value_set=hashes))))
+        images.update(found[-1]["sha256"].to_pylist())
+        # The last one may go on in the next piece.
+        if len(images) > limit:
+            break
+    index = pa.concat_tables(found).to_pandas()
     index["area_px"] = index["bucket_width"].astype("int64") * index["bucket_height"]
-    chosen = index[index["sha256"].isin(hashes)].sort_values(["sha256", "area_px"])
+    chosen = index.sort_values(["sha256", "area_px"])
     largest: pd.DataFrame = chosen.drop_duplicates("sha256", keep="last")
-    return largest
+    return largest.reset_index(drop=True)
+
+
+def places_of(rows: pd.DataFrame) -> LatentPlaces:
+    """Where the latents of some rows of the index lie, in their order."""
+    fields = [LATENT_INDEX.field(name) for name in ("shard", "row")]
+    fields += [field for field in LATENT_INDEX if field.name.startswith("flip_")]
+    return LatentPlaces.of_table(
+        pa.Table.from_pandas(rows, pa.schema(fields), preserve_index=False)
+    )
+
+
+def _batches(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of a table, 100,000 rows at a time.
+
+    Raises:
+        NadirError: The file is missing, unreadable or of another schema.
+    """
+    check_table(path, schema)
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        yield from file.iter_batches(IMAGES_AT_ONCE, columns=[*columns])
+
+
+def _facts(
+    hashes: Sequence[str], manifest: Path, tags: pa.Table, captions: CaptionParams
+) -> CaptionFacts | None:
+    """What captions of some images have besides tags, in the manifest's order."""
+    if not (captions.has_sentences or captions.facts or captions.keep_first):
+        return None
+    chosen = [
+        pc.is_in(batch.column("sha256"), value_set=pa.array(hashes, pa.string())).to_numpy(
+            zero_copy_only=False
+        )
+        for batch in _batches(manifest, MANIFEST, ["sha256"])
+    ]
+    names = tag_names(tags)
+    mask = np.concatenate([np.zeros(0, bool), *chosen])
+    return caption_facts(manifest, captions, coder=TagCoder(tags), tag_names=names, chosen=mask)
 
 
 def tags_of(
@@ -141,12 +194,27 @@ def tags_of(
     wanted, coder = pa.array(hashes, pa.string()), TagCoder(tags)
     names = list(zip(tags["tag"].to_pylist(), tags["class"].to_pylist(), strict=True))
     found = {}
-    for batch, lists in tag_batches(manifest, ["sha256"]):
+    for batch, lists in tag_batches(manifest, ["sha256"], _groups_with(hashes, manifest)):
         chosen = pc.is_in(batch.column("sha256"), value_set=wanted)
         uses = coder.encode(lists.filter(chosen))
         for image, sha256 in enumerate(batch.column("sha256").filter(chosen).to_pylist()):
             found[sha256] = [names[row] for row in uses.of(image)]
     return found
+
+
+def _groups_with(hashes: Sequence[str], manifest: Path) -> list[int]:
+    """Row groups of the manifest that may hold one of some images, by their least and greatest."""
+    wanted = np.sort(np.array(hashes, dtype=object))
+    metadata = pq.read_metadata(manifest)
+    column = metadata.schema.names.index("sha256")
+    groups = []
+    for group in range(metadata.num_row_groups):
+        values = metadata.row_group(group).column(column).statistics
+        unknown = values is None or not values.has_min_max
+        first = 0 if unknown else np.searchsorted(wanted, values.min)
+        if unknown or first < np.searchsorted(wanted, values.max, "right"):
+            groups.append(group)
+    return groups
 
 
 def loss_batches(

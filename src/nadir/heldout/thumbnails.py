@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from nadir.data.latents.store import LatentReader
 from nadir.data.tables import TAGS, read_table
-from nadir.heldout.images import chosen_rows, tags_of
+from nadir.heldout.images import chosen_rows, places_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,12 +55,12 @@ def load_thumbnails(
     Returns:
         Possibly of no image.
     """
-    reader = LatentReader(latents)
-    rows = chosen_rows(reader, manifest, split=split, limit=limit)
+    rows = chosen_rows(latents, manifest, split=split, limit=limit)
+    reader = LatentReader(latents, places_of(rows))
     pairs = tags_of(list(rows["sha256"]), manifest, read_table(tags, TAGS))
     cells = [
-        adaptive_avg_pool2d(reader.rows([position])[0].float(), SIDE).numpy()
-        for position in rows.index
+        adaptive_avg_pool2d(reader.rows([place])[0].float(), SIDE).numpy()
+        for place in range(len(rows))
     ]
     return LatentThumbnails(
         ids=list(rows["sha256"]),

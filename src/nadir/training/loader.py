@@ -8,7 +8,6 @@ import torch
 
 from nadir.compute.devices import sent
 from nadir.data.buckets.batches import BatchPlan, pixel_batches
-from nadir.data.latents.masks import MaskReader
 from nadir.data.tags.caption_facts import about
 from nadir.ground.errors import NadirError
 from nadir.training import randomness
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nadir.config.train import TrainParams
+    from nadir.data.latents.masks import MaskReader
     from nadir.data.latents.store import LatentReader
     from nadir.model.sdxl.scaling import LatentScaling
     from nadir.model.sdxl.text import TextEncoder
@@ -67,6 +67,7 @@ class BatchLoader:
         timesteps: Draws the noise levels.
         device: Where batches go.
         states: Text states that are made already; None runs the text encoders for each batch.
+        masks: Of the latents; None where the loss is not to be masked.
 
     Raises:
         NadirError: The loss is to be masked and there is no mask.
@@ -75,7 +76,7 @@ class BatchLoader:
         timesteps: Draws the noise levels.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each makes a part of a batch
         self,
         samples: Samples,
         *,
@@ -86,6 +87,7 @@ class BatchLoader:
         timesteps: TimestepSampler,
         device: torch.device,
         states: TextStates | None = None,
+        masks: MaskReader | None = None,
     ) -> None:
         self._samples = samples
         self._reader = reader
@@ -96,10 +98,8 @@ class BatchLoader:
         self.timesteps = timesteps
         self._device = device
         self._plan = batch_plan(samples, params)
-        self._masks = None
-        if params.masked_loss:
-            self._masks = MaskReader(reader.folder, reader.index["key"].tolist())
-        if self._masks is not None and not len(self._masks):
+        self._masks = masks
+        if params.masked_loss and not masks:
             raise NadirError(
                 "no latent has a mask",
                 where="params.yaml train.masked_loss",
@@ -171,13 +171,14 @@ class BatchLoader:
             sha256 of each image, timesteps_B, and whether each latent is finite.
         """
         bucket, within_B = self._plan.rank_batch(step, 0, 1)
-        positions_B = self._samples.positions_N[self._samples.buckets[bucket][within_B]]
+        rows_B = self._samples.buckets[bucket][within_B]
+        positions_B = self._samples.positions_N[rows_B]
         size = self._plan.batch_sizes[bucket]
         latents_BCHW = self._reader.rows(positions_B, self._flipped(step, positions_B, range(size)))
-        area_px = self._samples.area_px(self._samples.buckets[bucket][within_B])
+        area_px = self._samples.area_px(rows_B)
         timesteps_B = self.timesteps.draw(self._params.seed, step, size, area_px)
         finite_B = latents_BCHW.isfinite().flatten(1).all(dim=1)
-        return list(self._reader.index["sha256"].iloc[positions_B]), timesteps_B, finite_B
+        return [self._samples.hashes[row] for row in rows_B.tolist()], timesteps_B, finite_B
 
     def _flipped(
         self, step: int, positions_B: NDArray[np.int64], places: Sequence[int]

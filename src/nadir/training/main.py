@@ -23,6 +23,7 @@ from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
+from nadir.data.latents.masks import MaskReader
 from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
@@ -38,7 +39,8 @@ from nadir.training.reports.previews import Previews
 from nadir.training.reports.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run, latent_scaling
 from nadir.training.run_files import TRAINER_LOCK
-from nadir.training.samples import load_samples
+from nadir.training.start.making import Sources
+from nadir.training.start.opening import open_data
 from nadir.training.stop_request import (
     StopRequest,
     ends_at_a_stop,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from nadir.training.validation.validator import Validator
 
 _PATIENCE = timedelta(hours=2)
+_SOURCES = Sources(artifacts.MANIFEST, artifacts.TAGS, artifacts.TAG_RULES, artifacts.LATENTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,9 +187,10 @@ def prepare_run(
     device = accelerator.device
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
-    reader = LatentReader(artifacts.LATENTS)
     scaling = latent_scaling(train.latent_scaling)
-    samples = _samples(train, reader)
+    data = open_data(_SOURCES, train)
+    samples, reader = data.samples, LatentReader(artifacts.LATENTS, data.latents)
+    masks = MaskReader(artifacts.LATENTS, data.masks) if data.masks else None
     text = load_text_encoders(train, device)
     states = load_states(
         samples,
@@ -211,6 +215,7 @@ def prepare_run(
         timesteps=TimestepSampler(train.timesteps, schedule),
         device=device,
         states=states,
+        masks=masks,
     )
     return Run(
         work=work,
@@ -227,19 +232,6 @@ def prepare_run(
         previews=previews,
         reporter=reporter,
         validator=validator,
-    )
-
-
-def _samples(train: TrainParams, reader: LatentReader) -> Samples:
-    return load_samples(
-        reader.index,
-        manifest=artifacts.MANIFEST,
-        tags=artifacts.TAGS,
-        tag_weighting=train.tag_weighting,
-        repeats=train.repeats,
-        regularisation=train.regularisation,
-        captions=train.caption,
-        rules=artifacts.TAG_RULES,
     )
 
 

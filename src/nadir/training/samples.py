@@ -56,6 +56,7 @@ class Samples:
         facts: What captions have besides tags, of all training images; None for nothing.
         aliases: Other names of the tags.
         hashes: sha256 of each row's image.
+        largest_N: What `is_largest` gives, where it is known.
     """
 
     positions_N: NDArray[np.int64]
@@ -70,6 +71,7 @@ class Samples:
     facts: CaptionFacts | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     hashes: Sequence[str] = ()
+    largest_N: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Number of training images."""
@@ -78,6 +80,8 @@ class Samples:
     @cached_property
     def is_largest(self) -> NDArray[np.bool_]:
         """Whether each row is its image's at the highest resolution; true once for each image."""
+        if self.largest_N is not None:
+            return self.largest_N
         order = np.lexsort((self.time_ids_N6[:, 4:].prod(axis=1), self.tag_images_N))
         images = self.tag_images_N[order]
         found = np.zeros(len(images), bool)
@@ -119,7 +123,7 @@ class Samples:
         return [self.tag_names[tag] for tag in self.tags.of(int(self.tag_images_N[row]))]
 
 
-def load_samples(
+def load_samples(  # noqa: PLR0913 - each is a file or a setting of its own
     index: pd.DataFrame,
     *,
     manifest: Path,
@@ -129,6 +133,7 @@ def load_samples(
     regularisation: RegularisationParams | None = None,
     captions: CaptionParams | None = None,
     rules: Path | None = None,
+    uses: TagUses | None = None,
 ) -> Samples:
     """Join the latent index with the manifest's training split.
 
@@ -141,6 +146,7 @@ def load_samples(
         regularisation: `train.regularisation`.
         captions: `train.caption`; None where no captions are made.
         rules: data/tag_rules.parquet; None where nothing is asked for by other names.
+        uses: `training_uses` of the manifest where they are known; None reads them.
 
     Raises:
         NadirError: No training image has a latent, or none has a tag or folder that is named.
@@ -150,7 +156,7 @@ def load_samples(
     positions, rows = _join(index, images["sha256"], train, where=manifest)
     chosen, table = index.iloc[positions], read_table(tags, TAGS)
     coder, names = TagCoder(table), tag_names(table)
-    uses = training_uses(manifest, coder)
+    uses = training_uses(manifest, coder) if uses is None else uses
     weights = sample_weights(uses, table) if tag_weighting else np.ones(len(uses))
     if regularisation:
         weights = weights * _regularisation(regularisation, uses, table, manifest, train)

@@ -14,7 +14,7 @@ from tests.support.encode_project import describe, edit, latents, paint, read_in
 
 from nadir.data.latents.checks import verify
 from nadir.data.latents.compaction import compact
-from nadir.data.latents.masks import MaskReader, live_keys
+from nadir.data.latents.masks import MaskReader, live_keys, mask_places
 from nadir.data.latents.store import LatentReader, LatentStore
 from nadir.data.tables import MASKS, write_table
 from nadir.stages.encode import main
@@ -58,7 +58,7 @@ def masked(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def masks_of(project: Path, *, flipped: bool = False) -> dict[str, torch.Tensor]:
     """The mask of each picture by its name."""
     reader = LatentReader(project / "data/latents")
-    masks = MaskReader(reader.folder, reader.index["key"].tolist())
+    masks = MaskReader(reader.folder, mask_places(reader.folder, reader.index["key"].tolist()))
     names = {
         row["sha256"]: row["path"]
         for row in pa.parquet.read_table(project / "data/manifest.parquet").to_pylist()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from nadir.data.latents.places import MaskPlaces
 from nadir.data.latents.shards import UNREADABLE, map_shard
 from nadir.data.latents.store import INDEX_NAME, unreadable
 from nadir.data.tables import LATENT_INDEX, MASK_INDEX, read_table
@@ -30,28 +31,18 @@ class MaskReader:
     """Random access to the masks of latents.
 
     Args:
-        folder: Holds the shards, and `masks.parquet` where there are masks.
-        keys: [N] keys of the latents, in the order of their index.
-
-    Raises:
-        NadirError: The index of the masks is damaged.
+        folder: Holds the shards.
+        places: Where the masks lie.
     """
 
-    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+    def __init__(self, folder: Path, places: MaskPlaces) -> None:
         self._folder = folder
-        self._places: dict[int, tuple[str, int]] = {}
-        if (folder / MASKS_NAME).is_file():
-            masks = read_table(folder / MASKS_NAME, MASK_INDEX).to_pandas().set_index("key")
-            found = masks.index.get_indexer(keys)
-            known = np.flatnonzero(found >= 0)
-            rows = masks.iloc[found[known]]
-            places = zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True)
-            self._places = dict(zip(known.tolist(), places, strict=True))
-        self._maps: dict[str, NDArray[Any]] = {}
+        self._places = places
+        self._maps: dict[int, NDArray[Any]] = {}
 
     def __len__(self) -> int:
         """How many latents have a mask."""
-        return len(self._places)
+        return int((self._places.shard >= 0).sum())
 
     def rows(
         self, positions: NDArray[np.int64], flipped: NDArray[np.bool_], size: tuple[int, int]
@@ -72,21 +63,37 @@ class MaskReader:
         for place, (position, mirrored) in enumerate(
             zip(positions.tolist(), flipped.tolist(), strict=True)
         ):
-            if position in self._places:
-                shard, row = self._places[position]
-                mask_1HW = self._map(shard)[row]
+            shard = int(self._places.shard[position])
+            if shard >= 0:
+                mask_1HW = self._map(shard)[self._places.row[position]]
                 # Averages over equal blocks of a mirrored picture are the mirrored averages.
                 masks_B1HW[place] = mask_1HW[..., ::-1] if mirrored else mask_1HW
         return torch.from_numpy(masks_B1HW)
 
-    def _map(self, shard: str) -> NDArray[Any]:
+    def _map(self, shard: int) -> NDArray[Any]:
         if shard not in self._maps:
-            path = self._folder / shard
+            path = self._folder / self._places.names[shard]
             try:
                 self._maps[shard] = map_shard(path)
             except UNREADABLE as error:
                 raise unreadable(path, error) from error
         return self._maps[shard]
+
+
+def mask_places(folder: Path, keys: Sequence[str]) -> MaskPlaces:
+    """Where the masks of some latents lie; none has one where no mask was asked for.
+
+    Args:
+        folder: Holds `masks.parquet` where there are masks.
+        keys: [N] keys of the latents, in the order of their index.
+
+    Raises:
+        NadirError: The index of the masks is damaged.
+    """
+    index = None
+    if (folder / MASKS_NAME).is_file():
+        index = read_table(folder / MASKS_NAME, MASK_INDEX)
+    return MaskPlaces.of_table(index, keys)
 
 
 def live_keys(folder: Path) -> pa.ChunkedArray:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.latents.places import LatentPlaces
 from nadir.data.latents.shards import (
     SUFFIX,
     UNREADABLE,
@@ -186,29 +187,23 @@ class LatentReader:
 
     Args:
         folder: Holds `index.parquet` and the shards it names.
-
-    Attributes:
-        table: The `LATENT_INDEX` table, in its order.
+        places: What the index says of where its rows lie; None reads it.
 
     Raises:
         NadirError: The index is missing or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: LatentPlaces | None = None) -> None:
         self.folder = folder
-        self.table = read_table(folder / INDEX_NAME, LATENT_INDEX)
-        own, flip = self.table["shard"], self.table["flip_shard"]
-        self._names: list[str] = sorted(
-            {*own.unique().to_pylist(), *flip.drop_null().unique().to_pylist()}
-        )
-        self._shard = _numbers(own, self._names)
-        self._flip_shard = _numbers(flip, self._names)
-        self._row = self.table["row"].to_numpy().astype(np.int64)
-        self._flip_row = _filled(self.table["flip_row"]).astype(np.int64)
-        self._flip_crop_left = _filled(self.table["flip_crop_left"]).astype(np.float32)
+        self.places = places or LatentPlaces.of_table(self.table)
         self._maps: dict[int, NDArray[Any]] = {}
 
-    @functools.cached_property
+    @cached_property
+    def table(self) -> pa.Table:
+        """The `LATENT_INDEX` table, in its order; read when it is first asked for."""
+        return read_table(self.folder / INDEX_NAME, LATENT_INDEX)
+
+    @cached_property
     def index(self) -> pd.DataFrame:
         """The table as a pandas frame, made when it is first asked for."""
         frame: pd.DataFrame = self.table.to_pandas()
@@ -219,7 +214,7 @@ class LatentReader:
         return self.__dict__ | {"_maps": {}}
 
     def __len__(self) -> int:
-        return len(self._row)
+        return len(self.places.row)
 
     def image_numbers(self) -> NDArray[np.int64]:
         """[N] number of each row's image, from 0; an image has a row for each of its canvases."""
@@ -231,12 +226,12 @@ class LatentReader:
 
     def has_flip(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether rows of the index have a latent of their mirrored image, too."""
-        found: NDArray[np.bool_] = self._flip_shard[positions] >= 0
+        found: NDArray[np.bool_] = self.places.flip_shard[positions] >= 0
         return found
 
     def flip_crop_left(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Left edge of the crop within the mirrored image, in pixels; -1 where there is none."""
-        left: NDArray[np.float32] = self._flip_crop_left[positions]
+        left: NDArray[np.float32] = self.places.flip_crop_left[positions]
         return left
 
     def rows(
@@ -266,10 +261,11 @@ class LatentReader:
             NadirError: A shard is missing or damaged.
         """
         wanted = np.asarray(positions, dtype=np.int64)
-        shards, rows = self._shard[wanted], self._row[wanted]
+        places = self.places
+        shards, rows = places.shard[wanted], places.row[wanted]
         if flipped is not None:
-            shards = np.where(flipped, self._flip_shard[wanted], shards)
-            rows = np.where(flipped, self._flip_row[wanted], rows)
+            shards = np.where(flipped, places.flip_shard[wanted], shards)
+            rows = np.where(flipped, places.flip_row[wanted], rows)
         maps = [self._map(shard) for shard in shards.tolist()]
         shapes = {mapped.shape[1:] for mapped in maps}
         if len(shapes) != 1:
@@ -288,7 +284,7 @@ class LatentReader:
             if shard < 0:
                 msg = "a latent of a mirrored image is wanted where there is none"
                 raise ValueError(msg)
-            path = self.folder / self._names[shard]
+            path = self.folder / self.places.names[shard]
             try:
                 self._maps[shard] = map_shard(path)
             except UNREADABLE as error:
@@ -303,14 +299,3 @@ def unreadable(path: Path, error: Exception) -> NadirError:
         where=str(path),
         fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
     )
-
-
-def _numbers(shards: pa.ChunkedArray, names: list[str]) -> NDArray[np.int64]:
-    """Position of each shard among `names`, -1 where there is none."""
-    return _filled(pc.index_in(shards, value_set=pa.array(names, shards.type))).astype(np.int64)
-
-
-def _filled(numbers: pa.ChunkedArray) -> NDArray[Any]:
-    """Numbers with -1 where there is none."""
-    filled: NDArray[Any] = pc.fill_null(numbers, -1).to_numpy()
-    return filled

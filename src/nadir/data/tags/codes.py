@@ -155,7 +155,7 @@ def _training_tags(manifest: Path) -> Iterator[pa.ListArray]:
 
 
 def tag_batches(
-    manifest: Path, columns: Sequence[str] = ("split",)
+    manifest: Path, columns: Sequence[str] = ("split",), groups: Sequence[int] | None = None
 ) -> Iterator[tuple[pa.RecordBatch, pa.ListArray]]:
     """A manifest's columns and its tags, 100,000 images at a time.
 
@@ -164,10 +164,11 @@ def tag_batches(
     Args:
         manifest: A `MANIFEST` file.
         columns: What to read besides the tags.
+        groups: The file's row groups that are read; None reads all.
     """
     # By default pyarrow reads all groups ahead and keeps their bytes as long as the file is open.
     with pq.ParquetFile(manifest, read_dictionary=_TAG_LEAVES, pre_buffer=False) as file:
-        for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[*columns, "tags"]):
+        for batch in file.iter_batches(IMAGES_AT_ONCE, groups, columns=[*columns, "tags"]):
             yield batch, batch.column("tags")
 
 
