@@ -240,9 +240,9 @@ class LatentReader:
         flipped: NDArray[np.bool_] | None = None,
     ) -> torch.Tensor:
         """`arrays` as a tensor on the CPU."""
-        import torch  # what only counts or averages latents does without
+        from torch import from_numpy  # who wants no tensor loads no PyTorch
 
-        return torch.from_numpy(self.arrays(positions, flipped))
+        return from_numpy(self.arrays(positions, flipped))
 
     def arrays(
         self,
