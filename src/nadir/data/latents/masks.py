@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from nadir.data.latents.places import MaskPlaces
-from nadir.data.latents.shards import UNREADABLE, map_shard
-from nadir.data.latents.store import INDEX_NAME, unreadable
+from nadir.data.latents.shards import UNREADABLE, map_shard, unreadable
+from nadir.data.latents.store import INDEX_NAME
 from nadir.data.tables import LATENT_INDEX, MASK_INDEX, read_table
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
@@ -145,3 +146,12 @@ def _content_hash(keys: Sequence[str], latents: NDArray[Any]) -> str:
     digest.update("\n".join(keys).encode())
     digest.update(latents.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def unreadable(path: Path, error: Exception) -> NadirError:
+    """The error of a shard that cannot be read."""
+    return NadirError(
+        f"the latent shard is missing or damaged ({error})",
+        where=str(path),
+        fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
+    )

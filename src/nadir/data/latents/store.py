@@ -19,6 +19,7 @@ from nadir.data.latents.shards import (
     is_intact,
     map_shard,
     shard_keys,
+    unreadable,
     write_shard,
 )
 from nadir.data.tables import LATENT_INDEX, read_table
@@ -290,12 +291,3 @@ class LatentReader:
             except UNREADABLE as error:
                 raise unreadable(path, error) from error
         return self._maps[shard]
-
-
-def unreadable(path: Path, error: Exception) -> NadirError:
-    """The error of a shard that cannot be read."""
-    return NadirError(
-        f"the latent shard is missing or damaged ({error})",
-        where=str(path),
-        fix="`nadir latents verify`, then `nadir run`; what is lost is encoded again",
-    )
