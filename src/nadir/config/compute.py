@@ -19,6 +19,6 @@ class ComputeParams(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Device of base model, encoding and evaluation; training takes accelerate's, or `cpu`."""
     processes: Annotated[int, Field(ge=1)]
-    """Encoding and training processes on this machine (accelerate launch)."""
+    """Encoding and training processes on this machine; several by accelerate launch."""
     accelerate_config: str | None
     """An accelerate config file, for several machines."""
