@@ -46,4 +46,4 @@ def test_dependencies_point_at_packages_of_the_bill(bill: dict[str, Any]) -> Non
 
 
 def test_no_place_of_a_machine_is_in_the_bill() -> None:
-    assert not re.search(r"file:|/home/|/work/|/root/", (ROOT / "sbom.json").read_text("utf-8"))
+    assert not re.search(r"file:|/home/|/root/|/tmp/", (ROOT / "sbom.json").read_text("utf-8"))
