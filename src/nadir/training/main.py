@@ -188,9 +188,7 @@ def prepare_run(
     noise = read_section("noise", NoiseParams)
     schedule = NoiseSchedule.from_settings(**noise.model_dump())
     scaling = latent_scaling(train.latent_scaling)
-    data = open_data(_SOURCES, train)
-    samples, reader = data.samples, LatentReader(artifacts.LATENTS, data.latents)
-    masks = MaskReader(artifacts.LATENTS, data.masks) if data.masks else None
+    samples, reader, masks = _open_dataset(train)
     text = load_text_encoders(train, device)
     states = load_states(
         samples,
@@ -233,6 +231,12 @@ def prepare_run(
         reporter=reporter,
         validator=validator,
     )
+
+
+def _open_dataset(train: TrainParams) -> tuple[Samples, LatentReader, MaskReader | None]:
+    data = open_data(_SOURCES, train)
+    masks = MaskReader(artifacts.LATENTS, data.masks) if data.masks else None
+    return data.samples, LatentReader(artifacts.LATENTS, data.latents), masks
 
 
 def _validator(
