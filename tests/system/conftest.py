@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Project:
     """A copy of the repository and what one does with it."""
 
     folder: Path
+    _status: dict[str, Any] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,6 +62,7 @@ class Project:
 
     def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command in the project."""
+        self._status.clear()
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -79,12 +81,12 @@ class Project:
         return text
 
     def status(self) -> dict[str, Any]:
-        """`nadir status --json`."""
-        done = self.run(
-            sys.executable, "-c", "from nadir.cli import main; main()", "status", "--json"
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        """`nadir status --json`; asked once between two other commands."""
+        if not self._status:
+            done = self.run(*NADIR, "status", "--json")
+            assert done.returncode == 0, done.stderr
+            self._status.update(json.loads(done.stdout))
+        return self._status
 
     def states(self) -> dict[str, str]:
         """Stage name to its state in the last pipeline run."""

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from nadir.compute.lean_start import loaded
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import emit
 from nadir.ground.secrets import mask_logs, scrub
@@ -22,6 +23,7 @@ def run(stage: str, work: Callable[[], None]) -> None:
     A `NadirError` prints as it is, without a traceback. Other exceptions are faults of the program
     and keep theirs.
     """
+    loaded()
     os.chdir(project_root())
     mask_logs()
     emit("stage_started", stage=stage)

@@ -18,6 +18,7 @@ from accelerate.utils import (
 from transformers.utils.logging import disable_progress_bar
 
 from nadir.compute.child_fault import faults_left_in, leave_fault
+from nadir.compute.lean_start import loaded
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.noise import NoiseParams
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A fault that the user can act on is left for the launcher (`nadir.compute.child_fault`).
     """
+    loaded()
     parser = argparse.ArgumentParser(description="one training process")
     parser.add_argument("--work", type=Path, required=True, help="the run's own folder")
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")

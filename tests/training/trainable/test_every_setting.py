@@ -26,6 +26,7 @@ from torch._dynamo.utils import counters
 from nadir.config.reader import read_section
 from nadir.config.train import TrainParams
 from nadir.ground.errors import NadirError
+from nadir.training import compiling
 from nadir.training.check import digests
 from nadir.training.main import make_accelerator, prepare_run
 from nadir.training.state import CheckpointStore, Snapshot
@@ -45,6 +46,10 @@ def folder(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     steps_alone.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        # Graphs are made as always. Kernels, which take a minute, are made in test_compiling.py.
+        graphs_alone = {**compiling._HOW, "backend": "aot_eager"}
+        del graphs_alone["options"]
+        patch.setattr(compiling, "_HOW", graphs_alone)
         step, run = made(params_of(adapter()))
         advance(step, run)
         facts = {"noise": run.noise.model_dump(), "scaling": run.scaling, "training": {}}

@@ -1,0 +1,51 @@
+"""A stage's process loads its libraries without looking for garbage, and not what no stage uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import gc, importlib.util, json, sys
+import nadir.{package}
+import nadir.compute.lean_start as lean
+off = not gc.isenabled()
+lean.loaded()
+gone = [n for n in ("peft", "torchao") if importlib.util.find_spec(n) is None]
+print(json.dumps([off, gc.isenabled(), gone]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "started_by", "expected"),
+    [
+        ("stages", "-m", [True, True, ["peft", "torchao"]]),
+        ("training", "-m", [True, True, []]),
+        ("stages", "notebook.py", [False, True, []]),
+        ("training", "notebook.py", [False, True, []]),
+    ],
+)
+def test_only_a_process_of_its_own_starts_lean(
+    package: str, started_by: str, expected: list[object]
+) -> None:
+    """While `-m` looks for its module, that is what `sys.argv` begins with."""
+    program = f"import sys; sys.argv[0] = {started_by!r}" + PROGRAM.format(package=package)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout) == expected
+
+
+def test_the_stages_call_ends_the_lean_start() -> None:
+    """`python -m nadir.stages.…`: by the time that a stage works, garbage is collected."""
+    program = (
+        "import gc, sys; sys.argv = ['-m']; import nadir.stages; "
+        "from nadir.stages.runner import run; run('bucket', lambda: print(gc.isenabled()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"
