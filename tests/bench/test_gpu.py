@@ -42,12 +42,12 @@ def test_a_case_is_measured(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size["images"] for size in found] == [1, 2]
     assert all(size["images_per_s"] > 0 for size in found)
     # Three forward passes, two where the weights are frozen.
-    assert found[0]["flops_per_image"] > 1e6
+    assert found[0]["flops_per_image"] > 1e5
 
 
 def test_cases_are_named_once_and_the_ceiling_is_measured() -> None:
     assert not set(CASES) & set(PEER_CASES)
-    assert ceiling("cpu") > 1e9
+    assert 1e3 < ceiling("cpu") < 1e15
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
