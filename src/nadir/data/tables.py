@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nadir.data.row_groups import ROWS_PER_GROUP, open_writer, row_group
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-
-_ROWS_PER_GROUP = 1 << 18
 
 
 def _schema(*fields: tuple[str, pa.DataType], optional: Sequence[str] = ()) -> pa.Schema:
@@ -59,7 +57,6 @@ LISTING: pa.Schema = _schema(
 Sizes are bytes; -1 where only reading gives them. A version changes whenever the content may have:
 time of the last change (ns), ETag, or a hash. `problem` is a `Reason` where there is nothing to
 look at. `more_tags` are what says something about the image besides `tags_path`, in the order in
-which it counts; null where there is nothing.
 which it counts; null where there is nothing. `repeats` is how often an epoch shows the image, where
 its folder says so.
 """
@@ -179,7 +176,6 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
 
     Columns are put in the schema's order and cast to its types; metadata (pandas' index and the
     like) is dropped. Optional columns that are missing hold nulls.
-    like) is dropped.
 
     Raises:
         ValueError: A column is missing or unknown, or a required one holds nulls.
@@ -189,19 +185,32 @@ def write_table(table: pa.Table, path: Path, schema: pa.Schema) -> None:
         if field.nullable and field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     _check_names(table.column_names, schema, str(path))
-    columns = [table.column(field.name).cast(field.type) for field in schema]
-    for field, column in zip(schema, columns, strict=True):
-        if column.null_count and not field.nullable:
-            msg = f"{path}: column {field.name} holds {column.null_count} nulls"
-            raise ValueError(msg)
-    whole = pa.Table.from_arrays(columns, schema=schema)
+    _check_nulls(table, schema, str(path))
+    starts = range(0, max(table.num_rows, 1), ROWS_PER_GROUP)
+    write_groups((table.slice(start, ROWS_PER_GROUP) for start in starts), path, schema)
+
+
+def write_groups(groups: Iterable[pa.Table], path: Path, schema: pa.Schema) -> None:
+    """Write a parquet file atomically, a row group at a time, as `write_table` writes it.
+
+    Args:
+        groups: All columns of `schema`, cast to its types here; `ROWS_PER_GROUP` rows each, the
+            last one fewer.
+        path: The file.
+        schema: Columns in their order.
+
+    Raises:
+        ValueError: A required column holds nulls.
+        pyarrow.ArrowInvalid: A value does not fit its column's type.
+    """
     with (
         atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        open_writer(temporary, schema) as writer,
     ):
-        # Text of more than 2 GiB does not fit one chunk, and files must not depend on chunks.
-        for start in range(0, max(len(whole), 1), _ROWS_PER_GROUP):
-            writer.write_table(whole.slice(start, _ROWS_PER_GROUP).combine_chunks())
+        for whole in (_whole(group, schema, str(path)) for group in groups):
+            writer.write_table(whole)
+            # Groups are large: the next one is not made beside this one.
+            del whole
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
@@ -260,6 +269,18 @@ def _check_names(names: Sequence[str], schema: pa.Schema, where: str) -> None:
     if missing or unknown:
         msg = f"{where}: missing columns {missing}, unknown columns {unknown}"
         raise ValueError(msg)
+
+
+def _check_nulls(table: pa.Table, schema: pa.Schema, where: str) -> None:
+    for field in schema:
+        if (nulls := table.column(field.name).null_count) and not field.nullable:
+            msg = f"{where}: column {field.name} holds {nulls} nulls"
+            raise ValueError(msg)
+
+
+def _whole(group: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    _check_nulls(group, schema, where)
+    return row_group(group, schema)
 
 
 def _difference(found: pa.Schema, wanted: pa.Schema) -> str:

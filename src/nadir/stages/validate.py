@@ -23,7 +23,15 @@ from nadir.data.gate.summary import (
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_listing
-from nadir.data.tables import LISTING, MANIFEST, QUARANTINE, TAG_CLASSES, read_table, write_table
+from nadir.data.tables import (
+    LISTING,
+    MANIFEST,
+    QUARANTINE,
+    TAG_CLASSES,
+    read_table,
+    write_groups,
+    write_table,
+)
 from nadir.data.vocabulary import load_vocabulary
 from nadir.ground import artifacts
 from nadir.ground.events import emit, say
@@ -50,7 +58,7 @@ def work() -> None:
     params = read_section("validate", ValidateParams)
     source = source_of(layout=read_json(artifacts.SOURCE_FORMAT)["format"])
     dataset = _examine(source, params)
-    write_table(dataset.manifest, artifacts.MANIFEST, MANIFEST)
+    write_groups(dataset.manifest.pieces(), artifacts.MANIFEST, MANIFEST)
     write_table(dataset.quarantine, artifacts.QUARANTINE, QUARANTINE)
     write_json(artifacts.PROFILE, dataset.profile)
     outcomes = run_gate(suite(params), manifest=artifacts.MANIFEST, totals=dataset.totals)
@@ -65,14 +73,11 @@ def work() -> None:
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
     listing, removed = read_table(artifacts.LISTING, LISTING), read_removed()
-    # What was found is let go of before the split: with millions of images it is gigabytes.
-    screened = screen(
-        listing,
-        _look(listing, source, params),
-        params,
-        [*_supplied(), *load_vocabulary()],
-        removed,
-    )
+    found = _look(listing, source, params)
+    # With millions of images, what nobody reads any more is gigabytes.
+    listing = listing.select(["path", "size", "repeats"])
+    screened = screen(listing, found, params, [*_supplied(), *load_vocabulary()], removed)
+    del found
     return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
 
 

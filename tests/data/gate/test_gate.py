@@ -69,7 +69,7 @@ def reasons(result: Screened) -> dict[str, str]:
 def gate(params: ValidateParams, result: Screened, folder: Path, listed: int) -> dict[str, Outcome]:
     dataset = split(result, listed=listed, params=params)
     path = folder / "manifest.parquet"
-    tables.write_table(dataset.manifest, path, tables.MANIFEST)
+    tables.write_groups(dataset.manifest.pieces(), path, tables.MANIFEST)
     outcomes = run_gate(suite(params), manifest=path, totals=dataset.totals)
     return {outcome.expectation.name: outcome for outcome in outcomes}
 
@@ -204,14 +204,14 @@ def test_the_first_usable_path_of_equal_files_stays(params: ValidateParams) -> N
     same = {"sha256": "a" * 64}
     result = screened(params, {**same, "tags": []}, same, same, {})
     assert reasons(result) == {"000.png": "no_tags", "002.png": "duplicate"}
-    assert result.manifest.column("path").to_pylist() == ["003.png", "001.png"]
+    assert result.manifest.table().column("path").to_pylist() == ["003.png", "001.png"]
     assert "same bytes as 001.png" in result.quarantine.column("detail").to_pylist()
 
 
 def test_every_listed_image_has_exactly_one_verdict(params: ValidateParams) -> None:
     images = [{}, {"width": 1, "tags": []}, {"reason": "unreadable"}, {"tags": []}, {}]
     result = screened(params, *images)
-    paths = result.manifest.column("path").to_pylist() + list(reasons(result))
+    paths = result.manifest.table().column("path").to_pylist() + list(reasons(result))
     assert sorted(paths) == [f"{index:03}.png" for index in range(5)]
 
 
@@ -219,7 +219,7 @@ def test_classes_come_from_the_file_then_the_vocabulary_then_general(
     params: ValidateParams,
 ) -> None:
     tags = [("1girl", "meta"), ("watermark", ""), ("unheard_of", ""), ("someone", "artist")]
-    row = screened(params, {"tags": tags}).manifest.to_pylist()[0]
+    row = screened(params, {"tags": tags}).manifest.table().to_pylist()[0]
     assert [(tag["name"], tag["class"]) for tag in row["tags"]] == [
         ("1girl", "meta"),
         ("watermark", "meta"),
@@ -235,7 +235,7 @@ def test_the_manifest_is_sorted_by_hash_and_keeps_tags_with_their_image(
         {"sha256": f"{9 - i}" * 64, "path": f"sub.d/{i}.png", "tags": [(f"t{i}", "")] * i or []}
         for i in range(4)
     ]
-    manifest = screened(params, *images).manifest
+    manifest = screened(params, *images).manifest.table()
     assert manifest.schema.equals(tables.MANIFEST)
     assert manifest.column("path").to_pylist() == ["sub.d/3.png", "sub.d/2.png", "sub.d/1.png"]
     assert manifest.column("record_id").to_pylist() == ["sub.d/3", "sub.d/2", "sub.d/1"]
@@ -245,7 +245,7 @@ def test_the_manifest_is_sorted_by_hash_and_keeps_tags_with_their_image(
 def test_without_a_minimum_images_may_have_no_tags(params: ValidateParams) -> None:
     free = params.model_copy(update={"min_tags": 0})
     result = screened(free, {"tags": []}, {})
-    assert result.manifest.column("tags").to_pylist()[0] == []
+    assert result.manifest.table().column("tags").to_pylist()[0] == []
     assert result.tagged == 2
 
 
@@ -286,7 +286,7 @@ def test_no_usable_image_stops_with_the_three_worst(params: ValidateParams, tmp_
 
 
 def test_a_lost_image_and_a_double_entry_stop(params: ValidateParams, tmp_path: Path) -> None:
-    rows = screened(params, *[{"perceptual_hash": f"{i:016x}"} for i in range(30)]).manifest
+    rows = screened(params, *[{"perceptual_hash": f"{i:016x}"} for i in range(30)]).manifest.table()
     path = tmp_path / "manifest.parquet"
     tables.write_table(pa.concat_tables([rows, rows.slice(0, 1)]), path, tables.MANIFEST)
     unknown = {e.name: None for e in suite(params) if e.table == "totals"}
@@ -323,8 +323,8 @@ def test_a_split_that_leaks_is_noticed_and_stops(
         "nadir.data.gate.splits.near_duplicate_groups", lambda values: np.arange(len(values))
     )
     monkeypatch.setattr(
-        "nadir.data.gate.splits._score",
-        lambda name, seed: 0.0 if name in alike else 1.0,
+        "nadir.data.gate.splits._drawn",
+        lambda values, seed: np.array([f"{v:016x}" not in alike for v in values.tolist()], float),
     )
     torn = screened(params.model_copy(update={"holdout_share": 0.1}), *images)
     outcomes = gate(params, torn, tmp_path, 33)
@@ -340,7 +340,7 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_fault_of_the_suite(
     params: ValidateParams, tmp_path: Path
 ) -> None:
     path = tmp_path / "manifest.parquet"
-    tables.write_table(screened(params, {}).manifest, path, tables.MANIFEST)
+    tables.write_table(screened(params, {}).manifest.table(), path, tables.MANIFEST)
     hashes = next(each for each in suite(params) if each.name == "perceptual_hash")
     assert run_gate([hashes], manifest=path, totals={})[0].passed
     broken = replace(hashes, arguments={**hashes.arguments, "regex": "("})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from nadir.cli import app
 from nadir.data.gate.accepted_profile import REFERENCE, accept, read_reference
-from nadir.data.gate.profile import changed_tags, distance, drift, profile
+from nadir.data.gate.profile import changed_tags, distance, drift
+from nadir.data.gate.profile import profile as profile_of
 from nadir.data.tables import MANIFEST
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
@@ -48,6 +50,13 @@ def manifest(
             }
         )
     return pa.Table.from_pylist(rows, schema=MANIFEST)
+
+
+def profile(table: pa.Table) -> dict[str, Any]:
+    uses = Counter(tag["name"] for tags in table.column("tags").to_pylist() for tag in tags)
+    ordered = sorted(uses.items(), key=lambda pair: (-pair[1], pair[0]))
+    tags, counts = [tag for tag, _ in ordered], [count for _, count in ordered]
+    return profile_of(table, pa.table({"tag": pa.array(tags, pa.string()), "count": counts}))
 
 
 def test_a_profile_is_shares_that_sum_to_one_and_depends_on_nothing_else() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,12 +11,21 @@ from hypothesis import strategies as st
 
 from nadir.data.gate.leaks import near_any
 from nadir.data.gate.near_duplicates import MAX_DISTANCE, hash_values, near_duplicate_groups
-from nadir.data.gate.splits import assign_splits
+from nadir.data.gate.splits import assign_splits as assign
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def random_hashes(count: int, seed: int = 0) -> list[str]:
     values = np.random.default_rng(seed).integers(0, 1 << 63, count, dtype=np.uint64)
     return [f"{value:016x}" for value in values.tolist()]
+
+
+def assign_splits(
+    hashes: list[str], *, share: float, seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    return assign(hash_values(hashes), share=share, seed=seed)
 
 
 def groups_by_brute_force(hashes: list[str]) -> list[set[int]]:

@@ -289,7 +289,7 @@ def examined(source: Source, listing: Listing, root: Path, **changes: Any) -> Sc
 
 def contract(screened: Screened) -> list[dict[str, Any]]:
     """The manifest less paths; the order of tags is the layout's own."""
-    rows = screened.manifest.to_pylist()
+    rows = screened.manifest.table().to_pylist()
     for row in rows:
         del row["path"]
         row["tags"] = sorted((tag["class"], tag["name"]) for tag in row["tags"])

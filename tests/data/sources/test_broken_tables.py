@@ -36,7 +36,7 @@ def run(folder: Path, root: Path, layout: str = "auto") -> tuple[Listing, Screen
 
 
 def paths(result: Screened) -> list[str]:
-    return sorted(result.manifest.column("path").to_pylist())
+    return sorted(result.manifest.table().column("path").to_pylist())
 
 
 def details(result: Screened) -> str:
@@ -286,7 +286,9 @@ def test_a_quote_that_is_not_closed_gives_no_image_the_text_behind_it(
     found = {path: why for path, why in reasons(result).items() if why == "bad_metadata"}
     assert set(found) == {f"metadata.csv#{n:06d}" for n in bad}
     assert "is a quote not closed?" in details(result)
-    names = {tag["name"] for tags in result.manifest.column("tags").to_pylist() for tag in tags}
+    names = {
+        tag["name"] for tags in result.manifest.table().column("tags").to_pylist() for tag in tags
+    }
     assert names <= {"1girl", "smile"}
 
 

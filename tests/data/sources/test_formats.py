@@ -71,11 +71,11 @@ def test_each_layout_loads_the_same_images(
     assert listing.table.schema.equals(LISTING)
     result = examined(source, listing, root)
     assert reasons(result) == {}
-    assert result.manifest.schema.equals(MANIFEST)
+    assert result.manifest.table().schema.equals(MANIFEST)
     assert contract(result) == with_facts(expected, layout)
     # What a worker process gets opens the same paths.
     again: Any = pickle.loads(pickle.dumps(source))
-    for row in result.manifest.select(["path", "record_id"]).to_pylist():
+    for row in result.manifest.table().select(["path", "record_id"]).to_pylist():
         number = int(row["record_id"]) - 1000
         assert again.read(row["path"], 1 << 30).data == image(number)
         with again.open(row["path"]) as file:

@@ -54,7 +54,7 @@ def run(folder: Path, root: Path, layout: str = "auto") -> tuple[Source, Screene
 
 
 def paths(result: Screened) -> set[str]:
-    return set(result.manifest.column("path").to_pylist())
+    return set(result.manifest.table().column("path").to_pylist())
 
 
 @pytest.mark.parametrize("layout", ["jsonl", "csv", "parquet", "kohya", "booru"])

@@ -26,7 +26,7 @@ def screened(folder: Path, root: Path, files: dict[str, Any]) -> Screened:
 
 
 def tags_of(result: Screened) -> dict[str, list[str]]:
-    rows = result.manifest.to_pylist()
+    rows = result.manifest.table().to_pylist()
     return {row["path"]: [tag["name"] for tag in row["tags"]] for row in rows}
 
 

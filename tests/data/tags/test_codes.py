@@ -101,7 +101,7 @@ def peak_bytes(pieces: Iterable[object]) -> int:
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A manifest of 40 row groups whose tags do not pack."""
-    monkeypatch.setattr(tables, "_ROWS_PER_GROUP", 250)
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 250)
     monkeypatch.setattr(codes, "IMAGES_AT_ONCE", 250)
     letters = np.random.default_rng(0).integers(97, 123, (10_000, 400), dtype=np.uint8)
     rows = (

@@ -11,13 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
-from nadir.data.gate.near_duplicates import MAX_DISTANCE, hash_values
+from nadir.data.gate.near_duplicates import MAX_DISTANCE
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from nadir.data.gate.near_duplicates import Hashes
 
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -28,14 +25,13 @@ _PARTS = ((0, 21), (21, 21), (42, 22))
 _PAIRS_AT_ONCE = 1 << 22
 
 
-def leaking_images(manifest: pa.Table) -> int:
+def leaking_images(values: Hashes, held: Mask) -> int:
     """How many held-out images lie within `MAX_DISTANCE` bits of a training image.
 
     Args:
-        manifest: Of schema `MANIFEST`, split.
+        values: Perceptual hashes, from `hash_values` [N].
+        held: [N] which images are held out.
     """
-    held = pc.equal(manifest.column("split"), "holdout").to_numpy()
-    values = hash_values(manifest.column("perceptual_hash").to_pylist())
     # Both sides hold many equal hashes (plain backgrounds), which need one look only.
     wanted, counts = np.unique(values[held], return_counts=True)
     return int(counts[near_any(wanted, np.unique(values[~held]))].sum())

@@ -14,6 +14,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -33,9 +34,19 @@ _FEWEST_BITS = 3 * (MAX_DISTANCE + 2)
 """With fewer bits left to distinguish them, splitting further gains nothing."""
 
 
-def hash_values(hashes: Sequence[str]) -> Hashes:
+def hash_values(hashes: Sequence[str] | pa.ChunkedArray) -> Hashes:
     """Hashes of 16 hex digits as numbers [N]."""
-    return np.frombuffer(bytes.fromhex("".join(hashes)), ">u8").astype(np.uint64)
+    if not isinstance(hashes, pa.ChunkedArray):
+        hashes = pa.chunked_array([pa.array(hashes, pa.string())])
+    parts = [bytes.fromhex(_joined(chunk)) for chunk in hashes.chunks]
+    return np.frombuffer(b"".join(parts), ">u8").astype(np.uint64)
+
+
+def _joined(texts: pa.StringArray) -> str:
+    """The texts of an array after one another: as they lie in memory."""
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[[texts.offset, texts.offset + len(texts)]].tolist()
+    return bytes(data[bounds[0] : bounds[1]]).decode() if len(texts) and data else ""
 
 
 def near_duplicate_groups(values: Hashes) -> Integers:

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.gate.profile import changed_tags
@@ -17,10 +16,12 @@ from nadir.ground.pages.charts import bar_chart, histogram
 from nadir.ground.pages.page import render_page, thumbnail_uri
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from markupsafe import Markup
 
     from nadir.config.validate import ValidateParams
     from nadir.data.gate.expectations import Outcome
+    from nadir.data.gate.manifest import Manifest
     from nadir.data.gate.summary import Dataset
     from nadir.data.sources.interfaces import Source
 
@@ -70,9 +71,9 @@ def validation_page(
     )
 
 
-def _samples(manifest: pa.Table, source: Source, params: ValidateParams) -> list[dict[str, str]]:
+def _samples(manifest: Manifest, source: Source, params: ValidateParams) -> list[dict[str, str]]:
     # The manifest is sorted by sha256, so its first rows are as good as drawn by lot.
-    rows = manifest.slice(0, SAMPLES).select(["path", "width", "height", "tags"]).to_pylist()
+    rows = manifest.table(SAMPLES).select(["path", "width", "height", "tags"]).to_pylist()
     return [
         {
             "uri": _thumbnail(source, row["path"], params),
@@ -125,7 +126,7 @@ def _charts(dataset: Dataset) -> list[Markup]:
     manifest = dataset.manifest
     if not manifest.num_rows:
         return []
-    table = manifest.slice(0, _CHARTED)
+    table = manifest.table(_CHARTED)
     note = f" The first {_CHARTED:,} images by hash." if manifest.num_rows > _CHARTED else ""
     width, height = table.column("width").to_numpy(), table.column("height").to_numpy()
     light = table.column("mean_luminance").to_numpy()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from nadir.data.gate.manifest import Manifest
 
     Profile = dict[str, Any]
 
@@ -21,11 +24,12 @@ _DIGITS = 6
 _SHOWN = 0.0001
 
 
-def profile(manifest: pa.Table) -> Profile:
+def profile(manifest: Manifest | pa.Table, counts: pa.Table) -> Profile:
     """Shares of tags, sizes and brightness among the used images.
 
     Args:
-        manifest: Of schema `MANIFEST`.
+        manifest: The used images, columns of schema `MANIFEST`.
+        counts: Their tags, from `Manifest.tag_counts`.
 
     Returns:
         `images`; `tags` (share of all tag uses, of the most frequent tags), `sizes` (share of
@@ -34,7 +38,7 @@ def profile(manifest: pa.Table) -> Profile:
     """
     return {
         "images": manifest.num_rows,
-        "tags": _tags(manifest),
+        "tags": _tags(counts),
         "sizes": _sizes(manifest),
         "luminance": _luminance(manifest),
     }
@@ -79,23 +83,14 @@ def changed_tags(
     return sorted(changed, key=lambda row: (-abs(row[2] - row[1]), row[0]))[:count]
 
 
-def _tags(manifest: pa.Table) -> dict[str, float]:
-    counts = tag_counts(manifest.column("tags"))
+def _tags(counts: pa.Table) -> dict[str, float]:
     uses = pc.sum(counts.column("count")).as_py() or 0
     top = counts.slice(0, _TAGS)
     pairs = zip(top.column("tag").to_pylist(), top.column("count").to_pylist(), strict=True)
     return {tag: round(count / uses, _DIGITS) for tag, count in pairs}
 
 
-def tag_counts(tags: pa.ChunkedArray) -> pa.Table:
-    """How often each tag is used: columns `tag` and `count`, the most frequent first."""
-    names = [chunk.flatten().field("name") for chunk in tags.chunks]
-    counted = pa.chunked_array(names, pa.string()).value_counts()
-    table = pa.table({"tag": counted.field("values"), "count": counted.field("counts")})
-    return table.sort_by([("count", "descending"), ("tag", "ascending")])
-
-
-def _sizes(manifest: pa.Table) -> dict[str, float]:
+def _sizes(manifest: Manifest | pa.Table) -> dict[str, float]:
     width = manifest.column("width").to_numpy().astype(float)
     height = manifest.column("height").to_numpy().astype(float)
     side = np.round(np.log2(width * height)) / 2
@@ -106,7 +101,7 @@ def _sizes(manifest: pa.Table) -> dict[str, float]:
     return _shares(names, counts)
 
 
-def _luminance(manifest: pa.Table) -> dict[str, float]:
+def _luminance(manifest: Manifest | pa.Table) -> dict[str, float]:
     light = manifest.column("mean_luminance").to_numpy()
     bins = np.minimum((light * _LUMINANCE_BINS).astype(int), _LUMINANCE_BINS - 1)
     values, counts = np.unique(bins, return_counts=True)

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nadir.data.gate.near_duplicates import hash_values, near_duplicate_groups
-from nadir.ground.chance import fraction_of
+from nadir.data.gate.near_duplicates import near_duplicate_groups
+from nadir.ground.chance import fractions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from nadir.data.gate.near_duplicates import Hashes
 
     Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
     Integers = np.ndarray[tuple[int], np.dtype[Any]]
 
+_AT_ONCE = 100_000
 MIN_IMAGES = 20
 """From this many images on, at least one group is held out."""
 
 
-def assign_splits(hashes: Sequence[str], *, share: float, seed: int) -> tuple[Mask, Integers]:
+def assign_splits(values: Hashes, *, share: float, seed: int) -> tuple[Mask, Integers]:
     """Split images by group.
 
     About `share` of the distinct images are drawn and held out with their look-alikes, never more
@@ -33,22 +34,20 @@ def assign_splits(hashes: Sequence[str], *, share: float, seed: int) -> tuple[Ma
     stay in training.
 
     Args:
-        hashes: Perceptual hashes, 16 hex digits each.
+        values: Perceptual hashes, from `hash_values` [N].
         share: Share of images to draw for the hold-out, 0 to below 1.
         seed: Chooses which.
 
     Returns:
         True for each held-out image [N], and each image's group [N].
     """
-    values = hash_values(hashes)
     groups = near_duplicate_groups(values)
     if share <= 0 or len(values) == 0:
         return np.zeros(len(values), dtype=bool), groups
     distinct, first = np.unique(values, return_index=True)
     scores = np.ones(int(groups.max()) + 1)
-    drawn = np.array([_score(f"{value:016x}", seed) for value in distinct.tolist()])
     # The least of its members': one that joins a group can only lower it.
-    np.minimum.at(scores, groups[first], drawn)
+    np.minimum.at(scores, groups[first], _drawn(distinct, seed))
     return _held_out(scores, np.bincount(groups), share)[groups], groups
 
 
@@ -67,5 +66,10 @@ def _held_out(scores: Floats, sizes: Integers, share: float) -> Mask:
     return held
 
 
-def _score(name: str, seed: int) -> float:
-    return fraction_of(f"{seed}:{name}")
+def _drawn(values: Hashes, seed: int) -> Floats:
+    """A number in 0 to below 1 for each hash [N], by its text and the seed alone."""
+    start, parts = f"{seed}:".encode(), [np.zeros(0)]
+    for first in range(0, len(values), _AT_ONCE):
+        text = values[first : first + _AT_ONCE].astype(">u8").tobytes().hex().encode()
+        parts.append(fractions_of(start + text[at : at + 16] for at in range(0, len(text), 16)))
+    return np.concatenate(parts)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.gate.leaks import leaking_images
+from nadir.data.gate.near_duplicates import hash_values
 from nadir.data.gate.profile import drift, profile
 from nadir.data.gate.splits import MIN_IMAGES, assign_splits
 from nadir.data.gate.tag_sanity import tag_sanity
@@ -21,6 +22,7 @@ from nadir.ground.errors import NadirError
 if TYPE_CHECKING:
     from nadir.config.validate import ValidateParams
     from nadir.data.gate.expectations import Outcome
+    from nadir.data.gate.manifest import Manifest
     from nadir.data.gate.verdicts import Screened
 
 
@@ -30,7 +32,7 @@ class Dataset:
 
     Attributes:
         listed: Images of the source.
-        manifest: Usable images with their splits, schema `MANIFEST`.
+        manifest: Usable images with their splits.
         quarantine: The others, schema `QUARANTINE`.
         totals: One number per name; what the gate looks at.
         profile: What it is like, from `nadir.data.gate.profile`.
@@ -39,7 +41,7 @@ class Dataset:
     """
 
     listed: int
-    manifest: pa.Table
+    manifest: Manifest
     quarantine: pa.Table
     totals: dict[str, int | float | None]
     profile: dict[str, Any]
@@ -49,7 +51,8 @@ class Dataset:
     @property
     def ratings(self) -> dict[str, int]:
         """Used images by rating, most frequent first."""
-        counts = Counter(self.manifest.column("rating").fill_null(UNRATED).to_pylist())
+        ratings = self.manifest.column("rating").fill_null(UNRATED).value_counts().to_pylist()
+        counts = {row["values"]: row["counts"] for row in ratings}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property
@@ -61,8 +64,8 @@ class Dataset:
     @property
     def splits(self) -> dict[str, int]:
         """Images by split."""
-        counts = Counter(self.manifest.column("split").to_pylist())
-        return {"train": counts["train"], "holdout": counts["holdout"]}
+        held = int(self.manifest.held.sum())
+        return {"train": self.manifest.num_rows - held, "holdout": held}
 
 
 def split(
@@ -80,22 +83,19 @@ def split(
         params: Hold-out and ratings.
         reference: Profile of the accepted dataset, if there is one.
     """
-    hashes = screened.manifest.column("perceptual_hash").to_pylist()
-    held, groups = assign_splits(hashes, share=params.holdout_share, seed=params.split_seed)
-    position = screened.manifest.column_names.index("split")
-    manifest = screened.manifest.set_column(
-        position,
-        screened.manifest.schema.field("split"),
-        pc.if_else(pa.array(held), "holdout", "train"),
-    )
-    about = profile(manifest)
+    values = hash_values(screened.manifest.column("perceptual_hash"))
+    held, groups = assign_splits(values, share=params.holdout_share, seed=params.split_seed)
+    manifest = screened.manifest.with_split(held)
+    tags = manifest.tag_counts()
+    about = profile(manifest, tags)
     totals = {
         **_counts(screened, manifest, listed=listed, params=params),
+        "leaking_images": leaking_images(values, held),
         "decodable_share": _share(screened.decoded, listed),
         "usable_share": _share(len(held), listed),
         "tagged_share": _share(screened.tagged, screened.decoded),
         "tag_vocabulary_share": _share(screened.tags_well_formed, screened.tags_written),
-        **tag_sanity(manifest.column("tags")),
+        **tag_sanity(tags, manifest.num_rows),
         "duplicate_share": _share(screened.copies, screened.decoded),
         "near_duplicate_share": _share(int((np.bincount(groups) > 1)[groups].sum()), len(held)),
         **drift(about, reference),
@@ -107,26 +107,26 @@ def split(
 
 def _counts(
     screened: Screened,
-    manifest: pa.Table,
+    manifest: Manifest,
     *,
     listed: int,
     params: ValidateParams,
 ) -> dict[str, int]:
-    held = pc.equal(manifest.column("split"), "holdout").to_numpy()
+    held = manifest.held
     wants_holdout = params.holdout_share > 0 and len(held) >= MIN_IMAGES
-    ratings = manifest.column("rating").fill_null(UNRATED)
+    ratings = manifest.column("rating")
     unwanted = pc.is_in(
-        ratings, pa.array([rating_word(r) for r in params.warn_ratings], pa.string())
+        ratings.fill_null(UNRATED),
+        pa.array([rating_word(r) for r in params.warn_ratings], pa.string()),
     )
     return {
         "usable_images": len(held),
         "train_images": int((~held).sum()),
         "unaccounted_images": abs(listed - len(held) - screened.quarantine.num_rows),
-        "leaking_images": leaking_images(manifest),
         "missing_holdout": int(wants_holdout and not held.any()),
         "unwanted_ratings": int(pc.sum(unwanted).as_py() or 0),
         # Images without a rating are left out, too, when that is asked for.
-        "unrated_images": manifest.column("rating").null_count if params.exclude_ratings else 0,
+        "unrated_images": ratings.null_count if params.exclude_ratings else 0,
     }
 
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nadir.data.gate.manifest import manifest_of
 from nadir.data.gate.removed import REMOVED
 from nadir.data.inspection.listing import LOST
-from nadir.data.large_tables import take_rows
+from nadir.data.large_tables import mask, sorted_by_text, take_rows, texts_at, texts_of
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
-from nadir.data.sources.columns import record_names
-from nadir.data.tables import MANIFEST, QUARANTINE, TAG_LIST
+from nadir.data.tables import QUARANTINE
 from nadir.data.tag_text import rating_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    import pandas as pd
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from nadir.config.validate import ValidateParams
+    from nadir.data.gate.manifest import Manifest
     from nadir.data.inspection.listing import ListingFacts
 
     Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
     Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-_AT_ONCE = 100_000
+_CODES = {reason: code for code, reason in enumerate(Reason, start=1)}
 
 UNRATED = "unrated"
 """Stands in the parameters for images without a rating."""
@@ -39,7 +38,7 @@ class Screened:
     """The verdict on every listed image.
 
     Attributes:
-        manifest: Usable images, schema `MANIFEST` with every split `train`, sorted by sha256.
+        manifest: Usable images, all for training.
         quarantine: The others, schema `QUARANTINE`, sorted by path.
         decoded: Images that could be decoded.
         tagged: Decoded images with at least `validate.min_tags` tags.
@@ -50,7 +49,7 @@ class Screened:
             by the words of `nadir.data.inspection.colour.Verdict`.
     """
 
-    manifest: pa.Table
+    manifest: Manifest
     quarantine: pa.Table
     decoded: int
     tagged: int
@@ -70,31 +69,32 @@ def screen(
     """Sort the listed images into usable ones and quarantine.
 
     Args:
-        listing: Of schema `LISTING`.
+        listing: Columns path, size and repeats of schema `LISTING`.
         found: What is known about its rows.
         params: The limits.
         vocabulary: (tag, class) for tags whose file names no class.
         removed: sha256 of images that somebody took out.
     """
-    frame = _frame(listing, found)
-    verdicts = _Verdicts(len(frame))
-    _judge_file(frame, params, verdicts)
-    decoded = ~np.isin(verdicts.reasons, [str(reason) for reason in UNDECODABLE])
-    taken_out = frame["sha256"].isin(list(removed))
-    verdicts.give(Reason.REMOVED, taken_out, lambda _row: f"it is listed in {REMOVED}")
-    _judge_shape(frame, params, verdicts)
-    _judge_tags(frame, params, verdicts)
-    _judge_rating(frame, params, verdicts)
-    _judge_duplicates(frame, verdicts)
-    kept = verdicts.reasons == ""
+    looked = _Looked(listing, found)
+    verdicts = _Verdicts(listing.num_rows)
+    _judge_file(looked, params, verdicts)
+    decoded = ~np.isin(verdicts.reasons, [_CODES[reason] for reason in UNDECODABLE])
+    taken_out = pc.is_in(looked.sha256, pa.array(sorted(removed), pa.string()))
+    verdicts.give(Reason.REMOVED, mask(taken_out), lambda _: f"it is listed in {REMOVED}")
+    _judge_shape(looked, params, verdicts)
+    _judge_tags(looked, params, verdicts)
+    _judge_rating(looked, params, verdicts)
+    usable, alike = sorted_by_text(looked.sha256, np.flatnonzero(verdicts.reasons == 0))
+    _judge_duplicates(looked, usable, alike, verdicts)
+    kept = verdicts.reasons == 0
     return Screened(
-        _manifest(listing, found, kept, vocabulary),
-        verdicts.table(frame),
+        manifest_of(listing, found, usable[kept[usable]], vocabulary),
+        verdicts.table(looked.path),
         int(decoded.sum()),
-        int((decoded & (frame["tag_count"] >= params.min_tags)).sum()),
-        int(frame["written"].sum()),
-        int(frame["well_formed"].sum()),
-        int((verdicts.reasons == str(Reason.DUPLICATE)).sum()),
+        int((decoded & (looked.tag_count >= params.min_tags)).sum()),
+        int(looked.written.sum()),
+        int(looked.well_formed.sum()),
+        int((verdicts.reasons == _CODES[Reason.DUPLICATE]).sum()),
         _counted(found.facts.column("colour"), kept),
     )
 
@@ -109,58 +109,67 @@ class _Verdicts:
     """One reason and detail per row; the first one given stays."""
 
     def __init__(self, rows: int) -> None:
-        self.reasons = np.full(rows, "", dtype=object)
-        self.details = np.full(rows, "", dtype=object)
+        self.reasons = np.zeros(rows, np.uint8)
+        self._given: list[tuple[Rows, list[str]]] = []
 
-    def give(
-        self, reason: Reason, where: pd.Series[Any] | Mask, detail: Callable[[int], str]
-    ) -> None:
-        rows = np.flatnonzero((self.reasons == "") & np.asarray(where))
-        self.reasons[rows] = str(reason)
-        self.details[rows] = [detail(int(row)) for row in rows]
+    def give(self, reason: Reason, where: Mask, detail: Callable[[int], str]) -> None:
+        rows = np.flatnonzero(where & (self.reasons == 0))
+        self.reasons[rows] = _CODES[reason]
+        self._given.append((rows, [detail(row) for row in rows.tolist()]))
 
-    def table(self, frame: pd.DataFrame) -> pa.Table:
-        rows = np.flatnonzero(self.reasons != "")
-        reasons = [str(reason) for reason in self.reasons[rows]]
+    def table(self, paths: pa.ChunkedArray) -> pa.Table:
+        rows = np.concatenate([rows for rows, _ in self._given])
+        details = pa.array([text for _, texts in self._given for text in texts], pa.string())
+        reason = pa.array(self.reasons[rows].astype(np.int32) - 1)
         columns = [
-            pa.array(frame["path"].to_numpy()[rows], pa.string()),
-            pa.array(reasons, pa.string()),
-            pa.array(self.details[rows], pa.string()),
-            pa.array([FIXES[Reason(reason)] for reason in reasons], pa.string()),
+            take_rows(pa.table({"path": paths}), rows).column(0),
+            pa.array([str(reason) for reason in Reason]).take(reason),
+            details,
+            pa.array([FIXES[reason] for reason in Reason]).take(reason),
         ]
-        return pa.Table.from_arrays(columns, schema=QUARANTINE).sort_by("path")
+        table = pa.Table.from_arrays(columns, schema=QUARANTINE)
+        # As listed first: images of one path keep that order.
+        return table.take(pa.array(np.argsort(rows))).sort_by("path")
 
 
-def _frame(listing: pa.Table, found: ListingFacts) -> pd.DataFrame:
-    frame: pd.DataFrame = listing.select(["path", "size"]).to_pandas()
-    frame["sha256"] = found.facts.column("sha256").to_pandas()
-    frame["format"] = found.facts.column("format").to_pandas()
-    for name in ("reason", "detail"):
-        frame[name] = found.facts.column(name).fill_null("").to_pandas()
-        frame[f"tags_{name}"] = found.tags.column(name).fill_null("").to_pandas()
-    for name in ("width", "height"):
-        frame[name] = found.facts.column(name).fill_null(0).to_numpy()
-    for name in ("written", "well_formed"):
-        frame[name] = found.tags.column(name).fill_null(0).to_numpy()
-    frame["rating"] = found.tags.column("rating").fill_null(UNRATED).to_pandas()
-    counts = pc.list_value_length(found.tags.column("tags"))
-    frame["tag_count"] = counts.fill_null(0).to_numpy()
-    return frame
+class _Looked:
+    """The columns that verdicts are made from, one value for each listed image."""
+
+    def __init__(self, listing: pa.Table, found: ListingFacts) -> None:
+        facts, tags = found.facts, found.tags
+        self.path, self.sizes = listing.column("path"), listing.column("size").to_numpy()
+        self.sha256, self.rating = facts.column("sha256"), tags.column("rating").fill_null(UNRATED)
+        self.webp = mask(pc.equal(facts.column("format"), "webp"))
+        self.reason, self.detail = facts.column("reason"), facts.column("detail")
+        self.tags_reason, self.tags_detail = tags.column("reason"), tags.column("detail")
+        self.width, self.height = (
+            facts.column(name).fill_null(0).to_numpy() for name in ("width", "height")
+        )
+        self.written, self.well_formed = (
+            tags.column(name).fill_null(0).to_numpy() for name in ("written", "well_formed")
+        )
+        self.tag_count = pc.list_value_length(tags.column("tags")).fill_null(0).to_numpy()
 
 
-def _judge_file(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
-    details = frame["detail"].to_numpy()
-    for reason in UNDECODABLE:
-        verdicts.give(reason, frame["reason"] == str(reason), lambda row: details[row])
+def _give_stated(
+    reasons: Iterable[Reason], stated: pa.ChunkedArray, details: pa.ChunkedArray, to: _Verdicts
+) -> None:
+    """Those of `reasons` that inspection gave, with its details."""
+    for reason in reasons:
+        where = mask(pc.equal(stated, str(reason)))
+        to.give(reason, where, texts_at(details, where).__getitem__)
+
+
+def _judge_file(looked: _Looked, params: ValidateParams, verdicts: _Verdicts) -> None:
+    _give_stated(UNDECODABLE, looked.reason, looked.detail, verdicts)
     # Facts may be remembered from a run with wider limits.
-    sizes = frame["size"].to_numpy()
+    sizes, width, height = looked.sizes, looked.width, looked.height
     verdicts.give(
         Reason.TOO_LARGE,
         sizes > params.max_file_bytes,
         lambda row: f"the file has {sizes[row]:,} bytes, more than {params.max_file_bytes:,}",
     )
-    width, height = frame["width"].to_numpy(), frame["height"].to_numpy()
-    limit = np.where(frame["format"] == "webp", params.max_pixels // 2, params.max_pixels)
+    limit = np.where(looked.webp, params.max_pixels // 2, params.max_pixels)
     verdicts.give(
         Reason.TOO_LARGE,
         width.astype(np.int64) * height > limit,
@@ -168,8 +177,8 @@ def _judge_file(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
     )
 
 
-def _judge_shape(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
-    width, height = frame["width"].to_numpy(), frame["height"].to_numpy()
+def _judge_shape(looked: _Looked, params: ValidateParams, verdicts: _Verdicts) -> None:
+    width, height = looked.width, looked.height
     verdicts.give(
         Reason.TOO_SMALL,
         np.minimum(width, height) < params.min_side_px,
@@ -188,17 +197,16 @@ def _judge_shape(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdict
     )
 
 
-def _judge_tags(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
-    details = frame["tags_detail"].to_numpy()
-    for reason in (Reason.VANISHED, Reason.CANNOT_OPEN, Reason.BAD_TAGS_FILE):
-        verdicts.give(reason, frame["tags_reason"] == str(reason), lambda row: details[row])
+def _judge_tags(looked: _Looked, params: ValidateParams, verdicts: _Verdicts) -> None:
+    own = (Reason.VANISHED, Reason.CANNOT_OPEN, Reason.BAD_TAGS_FILE)
+    _give_stated(own, looked.tags_reason, looked.tags_detail, verdicts)
     # The reader itself was lost, with every tag file in its hands.
+    lost = mask(pc.is_in(looked.tags_reason, pa.array([str(reason) for reason in LOST])))
+    details = texts_at(looked.tags_detail, lost)
     verdicts.give(
-        Reason.CANNOT_OPEN,
-        frame["tags_reason"].isin([str(reason) for reason in LOST]),
-        lambda row: f"its tags could not be read: {details[row]}",
+        Reason.CANNOT_OPEN, lost, lambda row: f"its tags could not be read: {details[row]}"
     )
-    counts = frame["tag_count"].to_numpy()
+    counts = looked.tag_count
     verdicts.give(
         Reason.NO_TAGS,
         counts < params.min_tags,
@@ -211,72 +219,21 @@ def _judge_tags(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts
     )
 
 
-def _judge_rating(frame: pd.DataFrame, params: ValidateParams, verdicts: _Verdicts) -> None:
-    ratings, excluded = frame["rating"].to_numpy(), [rating_word(r) for r in params.exclude_ratings]
-    verdicts.give(
-        Reason.RATING_EXCLUDED,
-        frame["rating"].isin(excluded),
-        lambda row: f"its rating is {ratings[row]}",
-    )
+def _judge_rating(looked: _Looked, params: ValidateParams, verdicts: _Verdicts) -> None:
+    excluded = pa.array([rating_word(r) for r in params.exclude_ratings], pa.string())
+    unwanted = mask(pc.is_in(looked.rating, excluded))
+    ratings = texts_at(looked.rating, unwanted)
+    verdicts.give(Reason.RATING_EXCLUDED, unwanted, lambda row: f"its rating is {ratings[row]}")
 
 
-def _judge_duplicates(frame: pd.DataFrame, verdicts: _Verdicts) -> None:
+def _judge_duplicates(looked: _Looked, usable: Rows, alike: Rows, verdicts: _Verdicts) -> None:
     """Of usable files with equal bytes the one with the first path stays."""
-    usable = frame[verdicts.reasons == ""]
-    first = usable.groupby("sha256")["path"].transform("first")
-    copies = np.zeros(len(frame), dtype=bool)
-    copies[usable.index] = (first != usable["path"]).to_numpy()
-    verdicts.give(Reason.DUPLICATE, copies, lambda row: f"same bytes as {first[row]}")
-
-
-def _manifest(
-    listing: pa.Table, found: ListingFacts, kept: Mask, vocabulary: Sequence[tuple[str, str]]
-) -> pa.Table:
-    """The kept rows by sha256, some at a time: tags are large, and here twice as it is."""
-    rows = np.flatnonzero(kept)
-    order = pc.sort_indices(found.facts.column("sha256").take(pa.array(rows)))
-    rows = rows[order.to_numpy()]
-    known = pa.array([tag for tag, _ in vocabulary], pa.string())
-    classes = pa.array([kind for _, kind in vocabulary], pa.string())
-    pieces = [
-        _piece(listing, found, rows[start : start + _AT_ONCE], known, classes)
-        for start in range(0, len(rows), _AT_ONCE)
-    ]
-    return pa.concat_tables([MANIFEST.empty_table(), *pieces])
-
-
-def _piece(
-    listing: pa.Table, found: ListingFacts, rows: Rows, known: pa.Array, classes: pa.Array
-) -> pa.Table:
-    """Some rows of the manifest."""
-    facts, about = take_rows(found.facts, rows), take_rows(found.tags, rows)
-    listed = take_rows(listing.select(["path", "repeats"]), rows)
-    paths = listed.column("path")
-    tags = [_with_classes(part, known, classes) for part in about.column("tags").chunks]
-    columns: dict[str, Any] = {name: facts.column(name) for name in facts.column_names}
-    columns |= {
-        "path": paths,
-        "split": pa.array(["train"] * len(paths), pa.string()),
-        "tags": pa.chunked_array(tags, TAG_LIST),
-        "record_id": pc.coalesce(about.column("record_id"), record_names(paths)),
-        "rating": about.column("rating"),
-        "captions": about.column("captions"),
-        "repeats": listed.column("repeats"),
-        "score": about.column("score"),
-        "year": about.column("year"),
-        "kept_tags": about.column("kept_tags"),
-    }
-    return pa.Table.from_arrays([columns[name] for name in MANIFEST.names], schema=MANIFEST)
-
-
-def _with_classes(tags: pa.ListArray, known: pa.Array, classes: pa.Array) -> pa.ListArray:
-    """Lists of tags, each without a class given the vocabulary's, else `general`; null is empty."""
-    lists = pc.fill_null(tags, pa.scalar([], TAG_LIST)) if tags.null_count else tags
-    flat = lists.flatten()
-    names, given = flat.field("name"), flat.field("class")
-    looked_up = classes.take(pc.index_in(names, known)).fill_null("general")
-    final = pc.if_else(pc.equal(given, ""), looked_up, given)
-    structs = pa.StructArray.from_arrays([names, final], ["name", "class"])
-    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=TAG_LIST)
+    places = np.union1d(alike, alike - 1)
+    rows = usable[places]
+    hashes, paths = (texts_of(column, rows) for column in (looked.sha256, looked.path))
+    again = np.r_[False, hashes[1:] == hashes[:-1]]
+    first = paths[np.maximum.accumulate(np.where(again, 0, np.arange(len(rows))))]
+    copies = np.zeros(len(verdicts.reasons), dtype=bool)
+    copies[rows] = first != paths
+    originals = dict(zip(rows.tolist(), first.tolist(), strict=True))
+    verdicts.give(Reason.DUPLICATE, copies, lambda row: f"same bytes as {originals[row]}")

@@ -17,15 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nadir.data.coded_tags import TAG_LEAVES, decode, encode_all
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nadir.data.coded_tags import TagBook
+
 KEY = ["path", "size", "version"]
 """Columns that name a version of a file."""
 KEY_TYPES = (pa.string(), pa.int64(), pa.string())
 _MERGE_ABOVE = 16
+_AT_ONCE = 100_000
 
 
 class FactCache:
@@ -34,25 +38,30 @@ class FactCache:
     Args:
         folder: Where they are kept; one folder per source and set of rules.
         columns: The facts' names and types, besides `KEY`.
+        book: Where there is one, the column `tags` is its numbers in memory: those of millions of
+            files are gigabytes as text.
     """
 
-    def __init__(self, folder: Path, columns: pa.Schema) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, columns: pa.Schema, book: TagBook | None = None) -> None:
+        self.folder, self.book = folder, book
         keys = [pa.field(name, kind) for name, kind in zip(KEY, KEY_TYPES, strict=True)]
         self.schema = pa.schema([*keys, *columns])
 
     def known(self) -> pa.Table:
         """Everything remembered, the latest version of each path last."""
         parts = [part for path in self._segments() if (part := self._read(path)) is not None]
-        return pa.concat_tables([self.schema.empty_table(), *parts])
+        return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
+
+    def held(self, rows: pa.Table) -> pa.Table:
+        """Rows of `schema` as they are held in memory."""
+        if self.book is None:
+            return rows
+        return _with_tags(rows, encode_all(rows.column("tags"), self.book))
 
     def add(self, rows: pa.Table) -> None:
         """Remember rows of `schema`; they are on disk when this returns."""
         if rows.num_rows:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"{time.time_ns():020d}-{os.getpid()}.parquet"
-            with atomic_path(self.folder / name) as temporary:
-                pq.write_table(rows, temporary, compression="zstd")
+            self._write(self.held(rows))
 
     def merge(self) -> None:
         """Make one file of many, keeping only the latest version of each path."""
@@ -60,9 +69,25 @@ class FactCache:
         if len(segments) <= _MERGE_ABOVE:
             return
         table = self.known()
-        self.add(table.filter(pa.array(match(table, table) == np.arange(table.num_rows))))
+        self._write(table.filter(pa.array(match(table, table) == np.arange(table.num_rows))))
         for path in segments:
             path.unlink(missing_ok=True)
+
+    def _write(self, rows: pa.Table) -> None:
+        """Write held rows as a file, some at a time: its text takes no more memory than theirs."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{os.getpid()}.parquet"
+        pairs = self.book.pairs() if self.book else None
+        with (
+            atomic_path(self.folder / name) as temporary,
+            pq.ParquetWriter(temporary, self.schema, compression="zstd") as writer,
+        ):
+            for start in range(0, rows.num_rows, _AT_ONCE):
+                part = rows.slice(start, _AT_ONCE)
+                if pairs:
+                    tags = [decode(chunk, *pairs) for chunk in part.column("tags").chunks]
+                    part = _with_tags(part, pa.chunked_array(tags))
+                writer.write_table(part)
 
     def _segments(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
@@ -70,9 +95,18 @@ class FactCache:
     def _read(self, path: Path) -> pa.Table | None:
         # Another run may have merged it away, or an older release has written other columns.
         with contextlib.suppress(pa.ArrowException, OSError):
-            table = pq.read_table(path, pre_buffer=False)
-            return table if table.schema.equals(self.schema) else None
+            if not pq.read_schema(path).equals(self.schema):
+                return None
+            leaves = TAG_LEAVES if self.book else None
+            with pq.ParquetFile(path, read_dictionary=leaves, pre_buffer=False) as file:
+                batches = file.iter_batches(_AT_ONCE)
+                parts = [self.held(pa.Table.from_batches([batch])) for batch in batches]
+            return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
         return None
+
+
+def _with_tags(rows: pa.Table, tags: pa.ChunkedArray) -> pa.Table:
+    return rows.set_column(rows.column_names.index("tags"), "tags", tags)
 
 
 def match(wanted: pa.Table, known: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from nadir.compute.process_pool import map_in_processes
 from nadir.data import tag_text
+from nadir.data.coded_tags import TagBook
 from nadir.data.inspection import inspection
 from nadir.data.inspection.fact_cache import KEY, KEY_TYPES, FactCache
 from nadir.data.inspection.inspection import Limits, inspect_file
@@ -82,13 +83,15 @@ class ListingFacts:
 
     Attributes:
         facts: Of schema `FACTS`.
-        tags: Of schema `TAG_FACTS`.
+        tags: Of schema `TAG_FACTS`; with a `book`, its tags are that book's numbers.
         looked_at: Images that had to be decoded, because they were new or changed.
+        book: What the numbers mean.
     """
 
     facts: pa.Table
     tags: pa.Table
     looked_at: int
+    book: TagBook | None = None
 
 
 def inspect_listing(
@@ -123,13 +126,12 @@ def inspect_listing(
         unit="images",
         misfit=Reason.UNREADABLE,
     )
-    cache = FactCache(
-        memory / f"tags-{canonical_hash([source.location, tag_text.RULES])[:16]}", TAG_FACTS
-    )
+    book, rules = TagBook(), [source.location, tag_text.RULES]
+    cache = FactCache(memory / f"tags-{canonical_hash(rules)[:16]}", TAG_FACTS, book)
     wanted = tag_keys(listing)
     read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
     tags, _ = complete(wanted, cache, read, unit="tag files", misfit=Reason.BAD_TAGS_FILE)
-    return ListingFacts(_with_problems(images, listing), tags, looked_at)
+    return ListingFacts(_with_problems(images, listing), tags, looked_at, book)
 
 
 def tag_keys(listing: pa.Table) -> pa.Table:

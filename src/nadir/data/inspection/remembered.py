@@ -63,7 +63,7 @@ def complete(
     missing = missing_files(wanted, known)
     if missing.num_rows:
         passing = _look(missing, cache, work, unit, misfit)
-        known = pa.concat_tables([cache.known(), passing])
+        known = pa.concat_tables([cache.known(), cache.held(passing)])
     rows = match(wanted, known)
     return take_rows(known, rows).drop_columns(KEY), missing.num_rows
 

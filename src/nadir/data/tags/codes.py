@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.compute.cores import on_all_cores
+from nadir.data.coded_tags import TAG_LEAVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 IMAGES_AT_ONCE = 100_000
 _SORTED_AT_ONCE = 1 << 16
-_TAG_LEAVES = [f"tags.list.element.{name}" for name in ("name", "class")]
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def tag_batches(
         groups: The file's row groups that are read; None reads all.
     """
     # By default pyarrow reads all groups ahead and keeps their bytes as long as the file is open.
-    with pq.ParquetFile(manifest, read_dictionary=_TAG_LEAVES, pre_buffer=False) as file:
+    with pq.ParquetFile(manifest, read_dictionary=TAG_LEAVES, pre_buffer=False) as file:
         for batch in file.iter_batches(IMAGES_AT_ONCE, groups, columns=[*columns, "tags"]):
             yield batch, batch.column("tags")
 

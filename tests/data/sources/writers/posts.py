@@ -89,7 +89,7 @@ class Result(NamedTuple):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Used images, by path."""
-        return sorted(self.screened.manifest.to_pylist(), key=lambda row: str(row["path"]))
+        return sorted(self.screened.manifest.table().to_pylist(), key=lambda row: str(row["path"]))
 
     @property
     def reasons(self) -> dict[str, str]:

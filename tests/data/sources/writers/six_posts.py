@@ -85,7 +85,7 @@ def outcome(where: Path, root: Path, layout: str = "auto", **settings: Any) -> O
     source = open_source(str(where), layout, **settings)
     listing = source.list_images()
     result = examined(source, listing, root)
-    rows = result.manifest.to_pylist()
+    rows = result.manifest.table().to_pylist()
     return Outcome(
         listing.format,
         {row["path"]: sorted(tag["name"] for tag in row["tags"]) for row in rows},

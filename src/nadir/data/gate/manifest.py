@@ -1,0 +1,145 @@
+"""The usable images as rows of what was found, put together only when they are written.
+
+The tags of six million images are seven gigabytes as text. Here they stay numbers in the order in
+which the images were listed; what is asked of them as a whole is counted there, and rows become
+text a row group at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nadir.data.coded_tags import CODES, TagBook, decode, encode_all
+from nadir.data.large_tables import take_rows
+from nadir.data.row_groups import ROWS_PER_GROUP
+from nadir.data.sources.columns import record_names
+from nadir.data.tables import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nadir.data.inspection.listing import ListingFacts
+
+    Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+    Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+_FACTS = ["sha256", "width", "height", "format", "mean_luminance", "perceptual_hash"]
+_TAG_FACTS = ["rating", "captions", "score", "year", "kept_tags"]
+_LISTED = ["path", "repeats"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Usable images, sorted by sha256.
+
+    Attributes:
+        found: By name, columns of the listing, the facts and the tags' facts, of all listed images.
+        tags: Of all listed images, as numbers.
+        names: The tag of each number.
+        classes: Its class.
+        rows: [N] which listed image each usable one is.
+        held: [N] which of them are held out.
+    """
+
+    found: pa.Table
+    tags: pa.ChunkedArray
+    names: pa.Array
+    classes: pa.Array
+    rows: Rows
+    held: Mask
+
+    @property
+    def num_rows(self) -> int:
+        """Usable images."""
+        return len(self.rows)
+
+    def with_split(self, held: Mask) -> Manifest:
+        """The same images, of which those of `held` [N] are held out."""
+        return replace(self, held=held)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column of the facts, the listing or the tags' facts, in the order of the rows."""
+        return take_rows(self.found.select([name]), self.rows).column(0)
+
+    def pieces(self, size: int = ROWS_PER_GROUP) -> Iterator[pa.Table]:
+        """The rows of schema `MANIFEST`, `size` at a time; tags are dictionary arrays."""
+        for start in range(0, self.num_rows, size):
+            yield self._piece(slice(start, start + size), texts=False)
+        if not self.num_rows:
+            yield MANIFEST.empty_table()
+
+    def table(self, count: int | None = None) -> pa.Table:
+        """The first images, or all, as one table of schema `MANIFEST`."""
+        first = slice(0, count)
+        if not len(self.rows[first]):
+            return MANIFEST.empty_table()
+        return self._piece(first, texts=True).cast(MANIFEST)
+
+    def tag_counts(self) -> pa.Table:
+        """How often each tag is used: columns `tag` and `count`, the most frequent first."""
+        kept = np.zeros(self.found.num_rows, dtype=bool)
+        kept[self.rows] = True
+        counts, start = np.zeros(len(self.names), np.int64), 0
+        for chunk in self.tags.chunks:
+            here = pa.array(kept[start : start + len(chunk)])
+            codes = chunk.filter(here).flatten().to_numpy()
+            counts += np.bincount(codes, minlength=len(counts))
+            start += len(chunk)
+        used = np.flatnonzero(counts)
+        table = pa.table({"tag": self.names.take(pa.array(used)), "count": counts[used]})
+        # A name may be there with several classes.
+        table = table.group_by("tag").aggregate([("count", "sum")]).rename_columns(["tag", "count"])
+        return table.sort_by([("count", "descending"), ("tag", "ascending")])
+
+    def _piece(self, part: slice, *, texts: bool) -> pa.Table:
+        rows = self.rows[part]
+        found = take_rows(self.found, rows)
+        codes = take_rows(pa.table({"tags": self.tags}), rows).column(0).combine_chunks()
+        filled = codes.fill_null(pa.scalar([], CODES)) if codes.null_count else codes
+        paths = found.column("path")
+        split = pc.if_else(pa.array(self.held[part]), "holdout", "train")
+        columns: dict[str, Any] = {name: found.column(name) for name in found.column_names}
+        columns |= {
+            "split": split,
+            "tags": decode(filled, self.names, self.classes, texts=texts),
+            "record_id": pc.coalesce(found.column("record_id"), record_names(paths)),
+        }
+        return pa.table({name: columns[name] for name in MANIFEST.names})
+
+
+def manifest_of(
+    listing: pa.Table, found: ListingFacts, rows: Rows, vocabulary: Sequence[tuple[str, str]]
+) -> Manifest:
+    """The manifest of some listed images, all for training.
+
+    Args:
+        listing: Of schema `LISTING`.
+        found: What is known about its rows.
+        rows: [N] which of them are usable, in the order of their sha256.
+        vocabulary: (tag, class) for tags whose file names no class; the first of a tag counts.
+    """
+    columns = {name: listing.column(name) for name in _LISTED}
+    columns |= {name: found.facts.column(name) for name in _FACTS}
+    columns |= {name: found.tags.column(name) for name in (*_TAG_FACTS, "record_id")}
+    book, tags = found.book, found.tags.column("tags")
+    if book is None:
+        book = TagBook()
+        tags = encode_all(tags, book)
+    names, given = book.pairs()
+    classes = _with_classes(names, given, vocabulary)
+    return Manifest(pa.table(columns), tags, names, classes, rows, np.zeros(len(rows), dtype=bool))
+
+
+def _with_classes(
+    names: pa.Array, given: pa.Array, vocabulary: Sequence[tuple[str, str]]
+) -> pa.Array:
+    """The class of each tag: the given one; without it the vocabulary's, else `general`."""
+    known = pa.array([tag for tag, _ in vocabulary], pa.string())
+    classes = pa.array([kind for _, kind in vocabulary], pa.string())
+    looked_up = classes.take(pc.index_in(names, known)).fill_null("general")
+    return pc.if_else(pc.equal(given, ""), looked_up, given)
