@@ -135,6 +135,12 @@ def _run(until: str | None) -> dict[str, Any]:
             get_run_logger().warning("%s", note)
             if not earlier.results:
                 console.note(note)
+        if session.git.changed and _console.get() is None:
+            get_run_logger().warning(
+                "nobody watches this run, and it is not of commit %s alone; changed: %s",
+                session.git.commit[:12],
+                session.git.changed_files(),
+            )
         for stage in session.stages:
             _stage_task(stage)(session, stage, console)
         if session.registers:

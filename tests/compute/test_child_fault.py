@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 
 from nadir.compute.child_fault import (
     faults_left_in,
@@ -35,6 +36,13 @@ def test_a_full_disk_is_a_fault_and_any_other_exception_keeps_its_traceback(tmp_
     with pytest.raises(ZeroDivisionError), faults_left_in(tmp_path, where="train"):
         _ = 1 / 0
     assert left_fault(tmp_path) is None
+
+
+def test_memory_that_is_used_up_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), faults_left_in(tmp_path, where="train"):
+        torch.empty(1 << 50)
+    assert "train: no memory left" in str(left_fault(tmp_path))
+    assert "batch_size" in str(left_fault(tmp_path))
 
 
 def test_a_stop_that_another_fault_brought_about_does_not_hide_it(tmp_path: Path) -> None:

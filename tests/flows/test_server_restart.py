@@ -21,13 +21,18 @@ pathlib.Path("models/base/vae/w").write_text("1")
 """
 
 
-@pytest.fixture
-def servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+def waiting_project(project: MiniProject) -> None:
+    """Its stage `base_model` waits for a file."""
     (project.root / "waits.py").write_text(WAITS, encoding="utf-8")
     path, yaml = project.root / "dvc.yaml", YAML()
     tree = yaml.load(path)
     tree["stages"]["base_model"]["cmd"] = "python waits.py"
     yaml.dump(tree, path)
+
+
+@pytest.fixture
+def servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+    waiting_project(project)
     with prefect_servers(project, monkeypatch) as made:
         yield made
 
@@ -61,6 +66,8 @@ def test_a_run_outlives_a_restart_of_the_server_and_one_that_meets_it_is_cancell
     servers.start()
     (root / "go").touch()
     servers.until(lambda: servers.rows(STATES)[0][0] == "COMPLETED", "the first is completed")
+    told = [text for (text,) in servers.rows("select message from log") if "changed: " in text]
+    assert "dvc.yaml" in told[0], "what is dirty is said"
     assert [state for state, _ in servers.rows(STATES) if state != "SCHEDULED"] == [
         "COMPLETED",
         "CANCELLED",

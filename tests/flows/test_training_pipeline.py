@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import datetime as dt
 import importlib.util
 import io
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -30,6 +33,7 @@ from nadir.ground.files import read_json
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.processes.running import is_held
+from nadir.pipeline.storage.old_flow_runs import remove_old_flow_runs
 from nadir.tracking.registry.move_log import read_log
 from nadir.tracking.store.connection import connect
 
@@ -228,4 +232,14 @@ def test_sigterm_stops_the_stage_saves_and_leaves_no_process(project: MiniProjec
     while any(psutil.pid_exists(pid) for pid in started) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not [pid for pid in started if psutil.pid_exists(pid)]
-    assert (Path(environment["PREFECT_HOME"]) / "prefect.db").is_file()
+    database = Path(environment["PREFECT_HOME"]) / "prefect.db"
+    now = dt.datetime.now(dt.UTC)
+    assert remove_old_flow_runs(database, now - dt.timedelta(hours=1), dry_run=False) == (0, 0)
+    assert remove_old_flow_runs(database, now, dry_run=True) == (1, 0)
+    runs, freed = remove_old_flow_runs(database, now, dry_run=False)
+    assert runs == 1
+    assert freed > 0
+    with contextlib.closing(sqlite3.connect(database)) as opened:
+        for table in ("flow_run", "task_run", "flow_run_state", "log", "artifact", "events"):
+            assert opened.execute(f"select count(*) from {table}").fetchall() == [(0,)], table
+        assert opened.execute("select name from flow").fetchall() == [("training-pipeline",)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.errors import NadirError, disk_full_error, exhausted_error
 from nadir.ground.events import Progress, emit, read_events
 from nadir.ground.files import (
     atomic_folder,
@@ -64,6 +65,7 @@ def test_an_error_says_where_what_and_how_to_fix() -> None:
         RuntimeError("I/O error: No space left on device (os error 28)"),
         RuntimeError("I/O error: Disk quota exceeded (os error 122)"),
         RuntimeError("I/O error: File too large (os error 27)"),
+        sqlite3.OperationalError("database or disk is full"),
     ],
 )
 def test_a_full_disk_is_recognised_in_any_library(error: Exception) -> None:
@@ -74,6 +76,23 @@ def test_a_full_disk_is_recognised_in_any_library(error: Exception) -> None:
 
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:
     assert disk_full_error(OSError(errno.ENOENT, "gone"), where="encode") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nA long advice"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_used_up_memory_is_recognised_in_any_library(error: Exception, is_it: bool) -> None:
+    told = exhausted_error(error, where="train")
+    assert (told is not None) == is_it
+    assert "long advice" not in str(told)
+    assert not is_it or "train: no memory left (" in str(told)
 
 
 def test_events_are_read_back_whole_lines_only(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from tests.mini.project import MiniProject
 from tests.mini.weights import add_version, cached, cached_weights
 from typer.testing import CliRunner
@@ -25,8 +28,10 @@ from nadir.pipeline.storage.cache import materialise
 from nadir.pipeline.storage.cleaning import clean
 from nadir.pipeline.storage.objects import cache_folder, object_path
 from nadir.tracking.revision import save_experiment
-from nadir.tracking.store.connection import connect
+from nadir.tracking.store.connection import connect, experiment_id
 from nadir.training.text_states.key import states_key
+
+ALL = ViewType.ALL
 
 
 def named_by(project: MiniProject, place: str) -> str:
@@ -236,6 +241,46 @@ def test_a_cache_that_other_clones_share_keeps_what_they_name(
     assert theirs.is_file()
     clean(trained.root, projects=[trained.root])
     assert not theirs.exists()
+
+
+def test_old_runs_go_with_their_artifacts_but_for_those_that_something_comes_from(
+    trained: MiniProject, client: MlflowClient, tmp_path: Path
+) -> None:
+    experiment = experiment_id(client, trained.root)
+    file = tmp_path / "encode.log"
+    file.write_bytes(bytes(200_000))
+
+    def ended(days_ago: float, parent: str = "") -> str:
+        tags = {"mlflow.parentRunId": parent} if parent else {}
+        run_id: str = client.create_run(experiment, tags=tags).info.run_id
+        client.log_artifact(run_id, str(file))
+        end_ms = int((time.time() - days_ago * 86400) * 1000)
+        client.set_terminated(run_id, end_time=end_ms)
+        return run_id
+
+    add_version(client, trained.root)
+    version = client.search_model_versions()[0].run_id
+    pipeline = ended(60)
+    client.set_tag(version, "mlflow.parentRunId", pipeline)
+    restorable, pending = ended(60), ended(60)
+    text = json.dumps({"run_id": restorable, "fingerprint": "a"})
+    (trained.root / "mine.dvc").write_text(
+        f"outs:\n- md5: {cached(trained.root, text.encode())}\n  size: 1\n  path: x\n"
+    )
+    (trained.root / "work/mlflow/unsent" / pending).mkdir(parents=True)
+    running = client.create_run(experiment).info.run_id
+    old, young = ended(40), ended(20)
+    (folder,) = (trained.root / "work/mlflow/artifacts").glob(f"**/{old}")
+
+    told = clean(trained.root, dry_run=True)
+    assert told.runs.ids == (old,)
+    assert told.freed >= 200_000
+    assert folder.is_dir()
+    assert clean(trained.root).freed >= 200_000
+    assert not folder.exists()
+    left = {run.info.run_id for run in client.search_runs([experiment], run_view_type=ALL)}
+    assert left == {version, pipeline, restorable, pending, running, young}
+    assert clean(trained.root, keep_days=10).runs.ids == (young,)
 
 
 def test_text_states_that_the_present_parameters_do_not_use_go(trained: MiniProject) -> None:

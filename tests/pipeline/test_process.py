@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -116,6 +117,32 @@ def test_stopping_waits_for_the_whole_group_and_not_for_its_leader(tmp_path: Pat
     assert (tmp_path / "late").is_file(), "the grandchild finished its work"
     assert time.monotonic() - start < 20
     assert not group_is_alive(groups[0])
+
+
+KILLED_PARENT = """
+import os, sys, time
+from pathlib import Path
+from nadir.pipeline.processes.supervise import run_group
+child = 'import pathlib, time\\n' \\
+    'try: print("ready", flush=True); time.sleep(60)\\n' \\
+    'except KeyboardInterrupt: time.sleep(0.3); pathlib.Path("saved").touch()'
+run_group([sys.executable, '-c', child], cwd=Path(), environment=os.environ, log=Path('log'),
+    on_line=lambda line: os.kill(os.getpid(), 9), on_tick=lambda: None)
+"""
+
+
+def test_a_stage_whose_pipeline_is_killed_saves_and_leaves_no_process(tmp_path: Path) -> None:
+    read, write = os.pipe()  # every process of the family holds the other end
+    code = f"import os; os.environ['FAMILY'] = '{write}'\n" + KILLED_PARENT
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, pass_fds=[write]) as parent:
+        os.close(write)
+        assert parent.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "saved").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "saved").is_file()
+    assert os.read(read, 1) == b""
+    os.close(read)
 
 
 def test_carriage_returns_end_lines_and_odd_bytes_do_no_harm(tmp_path: Path) -> None:

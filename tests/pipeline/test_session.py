@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -212,6 +213,17 @@ def test_a_store_that_goes_away_hides_no_fault_and_is_told_the_end_later(
     assert parent.info.status == "RUNNING"
     run(quick, "two", until="ingest")
     assert runs_of(quick, "pipeline")[0].info.status == "FAILED"
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(
+    quick: MiniProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(2e9, -60.0)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    run(quick, "back", until="ingest")
+    record = read_json(quick.root / "work/pipeline/last.json")
+    assert record["started"] > 1.9e9
+    assert 0 <= record["stages"]["ingest"]["duration_s"] <= record["duration_s"] < 600
 
 
 def test_two_pipelines_do_not_share_a_workspace(quick: MiniProject) -> None:

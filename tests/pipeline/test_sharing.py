@@ -13,6 +13,7 @@ from tests.mini.weights import add_version, cached_weights
 
 from nadir.ground.errors import NadirError
 from nadir.pipeline.fingerprint import entry_fingerprint
+from nadir.pipeline.opening import open_session
 from nadir.pipeline.storage.cache import cache_folder, resolve_model
 from nadir.pipeline.storage.remote import remote_holds, send
 from nadir.pipeline.storage.sharing import share_versions
@@ -77,6 +78,25 @@ def test_a_second_clone_gets_the_weights_and_parameters_of_every_registered_vers
     cache = cache_folder(second.root)
     assert remote_holds(lock["reports/samples"], second.root, cache)
     assert not remote_holds(lock["data/latents"], second.root, cache), "made again from pictures"
+
+
+def test_a_second_worker_over_the_same_cache_computes_nothing_again(
+    trained: MiniProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NADIR_TRACKING", "none")
+    trained.git("clone", "-q", str(trained.root), str(tmp_path / "second"))
+    second = MiniProject(tmp_path / "second")
+    second.dvc("cache", "dir", "-q", "--local", str(trained.root / ".dvc/cache"))
+    with open_session(second.root, until="evaluate", flow_run_id="b", name="b") as session:
+        states = {stage: session.run(stage).state for stage in session.stages}
+    assert states == {
+        "ingest": "executed",  # it looks at the source each time
+        "encode": "restored",
+        "base_model": "restored",
+        "train": "restored",
+        "evaluate": "restored",
+    }
+    assert output_hashes(read_lock(second.root)) == output_hashes(read_lock(trained.root))
 
 
 def test_what_stays_on_this_machine_is_said_and_the_remedy_for_another_works(

@@ -28,6 +28,13 @@ def test_a_lock_file_that_a_run_wrote_does_not_make_the_code_dirty(project: Mini
     assert not git_state(project.root).dirty
     project.set("  max_gradient_norm: 1.0", "  max_gradient_norm: 2.0")
     assert git_state(project.root).dirty
+    assert git_state(project.root).tags()["git.changed"] == "params.yaml"
+
+
+def test_of_many_changed_files_the_first_are_named() -> None:
+    state = GitState("a", dirty=True, changed=tuple(f"{n}.py" for n in range(25)))
+    assert state.changed_files().startswith("0.py, 1.py, ")
+    assert state.changed_files().endswith("19.py, and 5 more")
 
 
 def test_a_dirty_tree_is_saved_as_a_dvc_experiment_and_stays_as_it_was(
@@ -41,6 +48,7 @@ def test_a_dirty_tree_is_saved_as_a_dvc_experiment_and_stays_as_it_was(
     (project.root / "code.py").write_text("# staged\n", encoding="utf-8")
     project.git("add", "code.py")
     before = project.git("status", "--porcelain")
+    assert git_state(project.root).changed == ("code.py", "params.yaml", "src/new.py")
 
     experiment = save_experiment(project.root, "train/ab cd")
 

@@ -28,6 +28,7 @@ from nadir.tracking.runs.pipeline_run import (
 from nadir.tracking.runs.reporter import MlflowReporter
 from nadir.tracking.runs.training_run import RUN_VARIABLE, close_run, open_run
 from nadir.tracking.store.connection import connect, experiment_id, is_transient, tracking_uri
+from nadir.tracking.store.faults import store_error
 
 DIRECTORY_MD5 = "90299d1d92c946ffdf1c1552e7844412.dir"
 
@@ -73,6 +74,13 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(client: MlflowClien
     first = experiment_id(client)
     client.delete_experiment(first)
     assert experiment_id(client) == first
+
+
+def test_a_store_without_disk_space_is_told_with_what_to_do() -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    told = store_error(error, what="cannot register", where="sqlite:///work/mlflow/mlflow.db")
+    assert "cannot register: no disk space left" in told.what
+    assert "`nadir clean`" in told.fix
 
 
 @pytest.mark.parametrize("tear", [lambda _: b"no database" * 99, lambda data: data[:9000]])

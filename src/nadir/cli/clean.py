@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say, remove nothing.")] = False,
+    keep_days: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="How many days runs in MLflow and Prefect stay after their end.",
+            metavar="N",
+        ),
+    ] = 30.0,
     project: Annotated[
         list[Path] | None,
         typer.Option(
@@ -23,22 +31,25 @@ def clean(
         ),
     ] = None,
 ) -> None:
-    """Free the disk: old results in DVC's cache, trainings that nothing can resume, evaluations.
+    """Free the disk: old results in DVC's cache, trainings that nothing can resume, old runs.
 
     What stays: every registered version's weights and what it is judged by, what the tips of
     branches and tags, experiments and the present files name, and the training that these can
-    resume. Refuses while a pipeline or an experiment runs, and when the registry cannot be asked.
-    DVC's remote is not touched.
+    resume; of MLflow's and Prefect's runs in this clone, those of versions and of results that can
+    be restored, and what ended less than N days ago. Refuses while a pipeline or an experiment
+    runs, and when the registry cannot be asked. DVC's remote and servers are not touched.
 
     Examples:
       nadir clean --dry-run
       nadir clean
+      nadir clean --keep-days 7
     """
     root = project_root()
     from nadir.pipeline.storage.cleaning import clean as remove
 
     others = [expanded(path).resolve() for path in project or []]
-    _tell(remove(root, projects=others, dry_run=dry_run), root, dry_run=dry_run)
+    done = remove(root, projects=others, dry_run=dry_run, keep_days=keep_days)
+    _tell(done, root, dry_run=dry_run)
 
 
 def _tell(done: Cleaning, root: Path, *, dry_run: bool) -> None:
@@ -58,6 +69,10 @@ def _tell(done: Cleaning, root: Path, *, dry_run: bool) -> None:
         f"{_short(path, root)}: no version is judged by it"
         for path in (*done.evaluations, *done.judgements)
     ]
+    if done.runs.ids:
+        lines.append(f"MLflow: {len(done.runs.ids)} old runs that nothing comes from")
+    if done.flow_runs:
+        lines.append(f"Prefect: {done.flow_runs} old flow runs")
     aliases = [
         f"{v.name} {v.version} ({', '.join(v.aliases)})" for v in done.needed.versions if v.aliases
     ]

@@ -11,7 +11,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.errors import NadirError, exhausted_error
 from nadir.ground.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def faults_left_in(folder: Path, *, where: str) -> Iterator[None]:
 
     Args:
         folder: Known to the parent.
-        where: What to name where the disk is full.
+        where: What to name where disk or memory is full.
     """
     try:
         yield
     except Exception as error:
-        fault = error if isinstance(error, NadirError) else disk_full_error(error, where=where)
+        fault = error if isinstance(error, NadirError) else exhausted_error(error, where=where)
         fault = fault or _lost_process(error, where=where)
         if fault is None:
             raise

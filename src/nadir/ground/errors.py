@@ -38,6 +38,29 @@ class NadirError(Exception):
         return f"{head}\n  fix: {self.fix}" if self.fix else head
 
 
+def exhausted_error(error: BaseException, *, where: str) -> NadirError | None:
+    """Translate a full disk or memory into a `NadirError`; None for other errors."""
+    return disk_full_error(error, where=where) or memory_full_error(error, where=where)
+
+
+def memory_full_error(error: BaseException, *, where: str) -> NadirError | None:
+    """Translate "no memory left" from any library, a GPU's too; None for other errors."""
+    text = str(error).strip().partition("\n")[0][:300]
+    full = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    # torch has a class of its own for a GPU, and none for the CPU.
+    marks = ("out of memory", "DefaultCPUAllocator", os.strerror(errno.ENOMEM))
+    full = full or (isinstance(error, RuntimeError) and any(mark in text for mark in marks))
+    if not full:
+        return None
+    return NadirError(
+        f"no memory left ({text or type(error).__name__})",
+        where=where,
+        fix="make the stage's `batch_size` smaller (for training see `nadir plan`), end what else "
+        "uses this memory, or raise the container's limit; then run again: finished stages are "
+        "kept, and training goes on from its last checkpoint",
+    )
+
+
 def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
     """Translate "no space left" from any library into a `NadirError`; None for other errors."""
     full = isinstance(error, OSError) and error.errno in _DISK_FULL
@@ -45,6 +68,7 @@ def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
     text = str(error)
     marks = [f"os error {number})" for number in _DISK_FULL]
     marks += [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    marks += ["database or disk is full"]  # SQLite, below MLflow and DVC
     full = full or any(mark in text for mark in marks)
     if not full:
         return None

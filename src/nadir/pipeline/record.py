@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.files import read_json, write_json
@@ -29,6 +28,7 @@ def write_record(
     *,
     status: str,
     started: float,
+    duration_s: float,
     run: RunRecord,
     current: str | None = None,
 ) -> None:
@@ -39,6 +39,7 @@ def write_record(
         results: What became of each stage so far.
         status: `running`, `finished`, `failed` or `killed`.
         started: When the run began, in Unix seconds.
+        duration_s: Seconds since, by a clock that nobody sets.
         run: Its ids.
         current: The stage that runs now.
     """
@@ -51,7 +52,7 @@ def write_record(
         "status": status,
         "current": current,
         "started": started,
-        "duration_s": round(time.time() - started, 2),
+        "duration_s": round(duration_s, 2),
         "stages": stages,
     }
     write_json(pipeline_folder(root) / "last.json", masked_tree(record))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.tracking.registry.registration import Registration
+    from nadir.tracking.revision import GitState
 
 _TRAIN = "train"
 _ATTEMPTS = 3
@@ -57,6 +58,7 @@ class Session:
         registers: Whether the run goes through to the registry.
         results: What became of the stages so far.
         registering: The registry's step, which comes last.
+        git: Where code and parameters stand.
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
@@ -83,14 +85,15 @@ class Session:
         # What was registered with the same parameters was checked then, and checking imports much.
         if self.registers and self.registering.settled() is None:
             check_parameters(root)
-        self.notes = _lineage_warnings(root)
+        self.git = git_state(root)
+        self.notes = _lineage_warnings(self.git)
         definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
         self._current = ""
         self._changed: dict[str, Change] | None = None
         self._ran_before_status: set[str] = set()
-        self._started = time.time()
+        self._started, self._began = time.time(), time.monotonic()
         self._run_file = runs_folder(root) / f"{flow_run_id}.json"
         announce_pipeline(self._run_file, flow_run_id=flow_run_id, name=name)
 
@@ -265,13 +268,13 @@ class Session:
             {**self.results, **({} if last is None else {last.stage: last})},
             status=status,
             started=self._started,
+            duration_s=time.monotonic() - self._began,
             run=read_run(self._run_file),
             current=current,
         )
 
 
-def _lineage_warnings(root: Path) -> list[str]:
-    git = git_state(root)
+def _lineage_warnings(git: GitState) -> list[str]:
     if not git.fault:
         return []
     told = f"warning: the model will not name the code that made it; git says: {git.fault}"

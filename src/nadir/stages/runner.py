@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nadir.compute.lean_start import loaded
-from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.errors import NadirError, exhausted_error
 from nadir.ground.events import emit
 from nadir.ground.secrets import mask_logs, scrub
 from nadir.ground.terminal import harmless
@@ -33,7 +33,7 @@ def run(stage: str, work: Callable[[], None]) -> None:
         _fail(stage, error)
     except Exception as error:
         scrub(error)
-        full = disk_full_error(error, where=stage)
+        full = exhausted_error(error, where=stage)
         if full is None:
             emit("stage_failed", stage=stage, error=f"{type(error).__name__}: {error}")
             raise

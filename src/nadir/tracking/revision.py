@@ -26,6 +26,7 @@ _AUTHOR = {
 # Set by git for its hooks, and of another repository than this one when a hook starts a pipeline.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 _TIMEOUT_S = 60
+_MOST_NAMES, _MOST_CHARACTERS = 20, 200
 _ZERO = "0" * 40
 
 
@@ -42,17 +43,29 @@ class GitState:
         dirty: Whether code or parameters differ from it; `dvc.lock`, which runs write, aside.
         fault: Git's own reason, where it cannot tell the commit or the differences from it.
         fix: What to do about that.
+        changed: The files by which it differs, as git names them.
     """
 
     commit: str
     dirty: bool
     fault: str = ""
     fix: str = ""
+    changed: tuple[str, ...] = ()
 
     def tags(self) -> dict[str, str]:
         """The state as tags of a run or version; the reason stands where a commit is missing."""
-        tags = {"git.commit": self.commit, "git.fault": self.fault}
+        tags = {
+            "git.commit": self.commit,
+            "git.fault": self.fault,
+            "git.changed": self.changed_files(),
+        }
         return tags | ({"git.dirty": str(self.dirty).lower()} if self.commit else {})
+
+    def changed_files(self) -> str:
+        """The names in one line, the first of many; "" where nothing differs."""
+        more = len(self.changed) - _MOST_NAMES
+        rest = [f"and {more} more"] if more > 0 else []
+        return ", ".join([name[:_MOST_CHARACTERS] for name in self.changed[:_MOST_NAMES]] + rest)
 
 
 def git_state(root: Path) -> GitState:
@@ -60,11 +73,15 @@ def git_state(root: Path) -> GitState:
     commit = ""
     try:
         commit = _head(root)
-        changed = git(root, "status", "--porcelain", "-uno", "--", ".", ":!dvc.lock")
+        changed = git(root, "status", "--porcelain=v2", "-uno", "--", ".", ":!dvc.lock")
         new = git(root, "ls-files", "--others", "--exclude-standard", "--", "src", "flows")
     except GitError as error:
         return GitState(commit, dirty=True, fault=str(error), fix=_remedy(str(error), root))
-    return GitState(commit, dirty=bool(changed or new))
+    # Fields before the name: 8 of a changed file, 9 of a renamed one, 10 of one in conflict.
+    fields = {"1": 8, "2": 9, "u": 10}
+    lines = [line.split(" ", fields[line[0]])[-1] for line in changed.splitlines() if line]
+    names = [line.partition("\t")[0] for line in lines] + new.splitlines()
+    return GitState(commit, dirty=bool(names), changed=tuple(names))
 
 
 def _head(root: Path) -> str:

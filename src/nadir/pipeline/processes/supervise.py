@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from nadir.pipeline.processes.parent_watch import stopped_with_this_process
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -54,7 +56,7 @@ def run_group(
 
     Returns:
         The exit code, negative for a signal. When anything is raised here meanwhile, the group is
-        stopped first.
+        stopped first; when this process is killed, the group is asked to stop as well.
     """
     tail = _Tail(log)
     with log.open("wb") as out:
@@ -68,14 +70,15 @@ def run_group(
             start_new_session=True,
             pass_fds=inherit,
         )
-    try:
-        while child.poll() is None:
-            time.sleep(_POLL_S)
-            _look(tail, on_line, on_tick)
-        _look(tail, on_line, on_tick, rest=True)
-    except BaseException:
-        stop_group(child)
-        raise
+    with stopped_with_this_process(child.pid):
+        try:
+            while child.poll() is None:
+                time.sleep(_POLL_S)
+                _look(tail, on_line, on_tick)
+            _look(tail, on_line, on_tick, rest=True)
+        except BaseException:
+            stop_group(child)
+            raise
     return child.returncode
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -18,16 +19,21 @@ from nadir.pipeline.fingerprint import stage_fingerprint
 from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.processes.process import require_user_name
 from nadir.pipeline.record import pipeline_folder
-from nadir.pipeline.storage.needed import Needed, needed_objects, refuse_running_jobs
+from nadir.pipeline.storage.needed import Needed, needed_objects, needed_runs, refuse_running_jobs
 from nadir.pipeline.storage.objects import DIRECTORY, cache_folder
+from nadir.pipeline.storage.old_flow_runs import database_of, remove_old_flow_runs
 from nadir.pipeline.storage.old_judging import unneeded_evaluations, unneeded_judgements
 from nadir.tracking.lock_file import LOCK_FILE
+from nadir.tracking.registry.old_runs import OldRuns, old_runs, remove_runs
 from nadir.training.run_files import LAUNCHER_LOCK, TRAINER_LOCK
 from nadir.training.text_states.key import FOLDER, states_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+KEEP_DAYS = 30.0
+"""How long the history of runs stays unless told otherwise."""
 
 _OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
 _LOCKS = (LAUNCHER_LOCK, TRAINER_LOCK)
@@ -45,6 +51,8 @@ class Cleaning:
         text_states: Folders of text states that the present parameters do not use.
         evaluations: Kept evaluations of other weights than those of versions, or by old protocols.
         judgements: Pages about versions that are registered no more.
+        runs: MLflow's, ended long ago, that nothing named here comes from.
+        flow_runs: How many of Prefect's ended long ago.
         freed: Bytes that are free when the last link to each file is gone.
     """
 
@@ -55,16 +63,25 @@ class Cleaning:
     text_states: list[Path] = field(default_factory=list)
     evaluations: list[Path] = field(default_factory=list)
     judgements: list[Path] = field(default_factory=list)
+    runs: OldRuns = field(default_factory=lambda: OldRuns((), ()))
+    flow_runs: int = 0
     freed: int = 0
 
 
-def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -> Cleaning:
+def clean(
+    root: Path,
+    *,
+    projects: Sequence[Path] = (),
+    dry_run: bool = False,
+    keep_days: float = KEEP_DAYS,
+) -> Cleaning:
     """Remove what no registered version, branch, tag, experiment, workspace or job needs.
 
     Args:
         root: The project's root.
         projects: Other clones that share DVC's cache, which keep what they name.
         dry_run: Only say.
+        keep_days: How long runs in this clone's own MLflow and Prefect stay after their end.
 
     Raises:
         NadirError: A pipeline or an experiment runs, the registry or git cannot be asked, the cache
@@ -106,11 +123,28 @@ def clean(root: Path, *, projects: Sequence[Path] = (), dry_run: bool = False) -
             done.judgements = unneeded_judgements(main, needed.versions)
             whole = [*done.trainings, *done.models, *done.text_states]
             whole += [*done.evaluations, *done.judgements]
-            files = [path for folder in whole for path in folder.rglob("*") if path.is_file()]
+            before = dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days)
+            done.runs = old_runs(root, before, needed_runs(root, cache, needed))
+            files = [
+                path
+                for folder in (*whole, *done.runs.folders)
+                for path in folder.rglob("*")
+                if path.is_file()
+            ]
             done.freed = _size([*unneeded, *files])
             if not dry_run:
                 _remove(unneeded, whole)
+            _remove_history(root, done, before, dry_run=dry_run)
     return done
+
+
+def _remove_history(root: Path, done: Cleaning, before: dt.datetime, *, dry_run: bool) -> None:
+    if done.runs.ids and not dry_run:
+        done.freed += remove_runs(root, done.runs)
+    database = database_of(root)
+    if database is not None:
+        done.flow_runs, freed = remove_old_flow_runs(database, before, dry_run=dry_run)
+        done.freed += freed
 
 
 @contextlib.contextmanager

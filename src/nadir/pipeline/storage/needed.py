@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json_object
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
-from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, objects_of
+from nadir.pipeline.storage.objects import DIRECTORY, mend_listing, object_path, objects_of
 from nadir.pipeline.storage.remote import fetch
 from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.all_versions import knows_run, local_store, registered_versions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.versions import Version
 
 _HASH = re.compile(r"^\s*(?:- )?md5: ['\"]?([0-9a-f]{32}(?:\.dir)?)['\"]?\s*$", re.MULTILINE)
+_RECORD_BYTES = 4096  # of models/run.json, which is far smaller
 _NOT_TRACKED = {".git", ".dvc", ".venv", "work", *artifacts.FOLDERS}
 
 
@@ -81,6 +83,30 @@ def needed_objects(root: Path, cache: Path, projects: Iterable[Path] = ()) -> Ne
         whole |= {md5, *(objects_of(md5, cache) or {}).values()}
     lost = [v for v in versions if v.md5 and not v.held and objects_of(v.md5, cache) is None]
     return Needed(frozenset(whole), tuple(versions), revisions, tuple(lost))
+
+
+def needed_runs(root: Path, cache: Path, needed: Needed) -> set[str]:
+    """Ids of MLflow runs that somebody names.
+
+    Those of registered versions, of every `models/run.json` that a commit or the present files can
+    bring back, and of what has yet to be told to MLflow.
+
+    Args:
+        root: The project's root.
+        cache: DVC's cache.
+        needed: What stays in it.
+    """
+    work = main_workspace(root) / "work"
+    ids = {version.run_id for version in needed.versions}
+    ids |= {path.name for path in (work / "mlflow" / "unsent").glob("*")}
+    records = [root / artifacts.TRAINING_RUN, *(work / "pipeline" / "runs").glob("*.json")]
+    records += [*(work / "training").glob("*/run.json")]
+    records += [object_path(md5, cache) for md5 in needed.hashes if not md5.endswith(DIRECTORY)]
+    for path in records:
+        with contextlib.suppress(OSError, ValueError, NadirError):
+            if path.stat().st_size < _RECORD_BYTES:
+                ids.add(read_run(path).run_id or "")
+    return ids
 
 
 def refuse_running_jobs(root: Path) -> None:

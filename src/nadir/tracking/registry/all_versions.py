@@ -32,7 +32,7 @@ def registered_versions(root: Path, *, client: MlflowClient | None = None) -> li
     """
     client = client or connect(root)
     aliases: dict[tuple[str, str], list[str]] = {}
-    for model in _pages(client.search_registered_models):
+    for model in pages(client.search_registered_models):
         for alias, number in model.aliases.items():
             aliases.setdefault((model.name, str(number)), []).append(alias)
     versions = [
@@ -45,7 +45,7 @@ def registered_versions(root: Path, *, client: MlflowClient | None = None) -> li
             tags=dict(found.tags),
             created_ms=int(found.creation_timestamp or 0),
         )
-        for found in _pages(client.search_model_versions)
+        for found in pages(client.search_model_versions)
         if TICKET_TAG not in found.tags
     ]
     return sorted(versions, key=lambda version: (version.name, version.version))
@@ -92,8 +92,8 @@ def tag_version(root: Path, version: Version, tags: Mapping[str, str]) -> None:
         client.set_model_version_tag(version.name, str(version.version), key, value)
 
 
-def _pages(search: Callable[..., Any]) -> Iterator[Any]:
-    """Whatever a search finds, page by page."""
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Whatever a search of MLflow's client finds, page by page."""
     token = None
     while True:
         page = search(max_results=_PAGE, page_token=token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nadir.ground.errors import NadirError
+from nadir.ground.errors import NadirError, disk_full_error
 from nadir.tracking.store.patience import is_server
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def _of_another_kind(chain: list[BaseException], text: str, *, server: bool) -> 
     if server and any(_NO_MLFLOW.search(str(link)) for link in chain):
         fix = f"correct MLFLOW_TRACKING_URI, or set what a login before it asks for, {_AGAIN}"
         return f"what answers there is not an MLflow server: {text}", fix
+    for link in chain:
+        if full := None if server else disk_full_error(link, where=""):
+            return full.what, full.fix
     if not server and any(_DAMAGED.search(str(link)) for link in chain):
         return f"the database is damaged: {text}", (
             "put a backup of this file in its place; without one, move it away, and `nadir run` "
