@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers secrets schema deps lock clean
+.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers stack secrets schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -104,6 +104,10 @@ format: $(STAMP) ## Mend the style
 
 servers: $(STAMP) ## The MLflow and Prefect pages, until Ctrl-C
 	@$(BIN)/nadir servers
+
+# With ARGS="--port postgres=5433" on another port, and so on: --help lists them.
+stack: $(STAMP) ## The servers of docker-compose.yml without containers, until Ctrl-C
+	@$(BIN)/python -m nadir.pipeline.servers.stack $(ARGS)
 
 secrets: ## The server stack's .env, with passwords of chance; one that is there stays
 	@$(PYTHON) scripts/make_secrets.py

@@ -37,7 +37,7 @@ def test_secrets_are_of_chance_and_their_owners_alone(
         os.umask(before)
     assert [run.returncode for run in done] == [0, 0], done
     first, second = values(tmp_path / "a"), values(tmp_path / "b")
-    for name in ("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+    for name in (name for name in first if not name.startswith("NADIR_")):
         assert first[name] != second[name]
         # Parts of addresses, in which other characters mean something.
         assert re.fullmatch(r"[A-Za-z0-9_-]{20,}", first[name])
@@ -48,16 +48,33 @@ def test_secrets_are_of_chance_and_their_owners_alone(
 
 def test_secrets_that_are_there_stay(root: Path, tmp_path: Path) -> None:
     made = tmp_path / ".env"
-    made.write_text("POSTGRES_PASSWORD=old\n", encoding="utf-8")
+    assert make(root, made).returncode == 0
+    before = made.read_text(encoding="utf-8")
+    done = make(root, made)
+    assert done.returncode == 1
+    assert "there are secrets already" in done.stderr
+    assert made.read_text(encoding="utf-8") == before
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
-    for path in (made, link):
-        done = make(root, path)
-        assert done.returncode == 1
-        assert "there are secrets already" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert made.read_text(encoding="utf-8") == "POSTGRES_PASSWORD=old\n"
+    done = make(root, link)
+    assert done.returncode == 1
+    assert "no file of secrets" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_of_an_earlier_version_gets_what_it_lacks(root: Path, tmp_path: Path) -> None:
+    made = tmp_path / ".env"
+    made.write_text("# mine\nPOSTGRES_PASSWORD=old\nS3_ACCESS_KEY=key", encoding="utf-8")
+    done = make(root, made)
+    assert done.returncode == 0
+    assert "added S3_SECRET_KEY, MLFLOW_ADMIN_PASSWORD" in done.stdout
+    assert made.read_text(encoding="utf-8").startswith(
+        "# mine\nPOSTGRES_PASSWORD=old\nS3_ACCESS_KEY=key\nS3_SECRET_KEY="
+    )
+    found = values(made)
+    assert len(found["MLFLOW_ADMIN_PASSWORD"]) >= 20
+    assert found["MLFLOW_ADMIN_PASSWORD"] not in done.stdout
 
 
 def test_a_folder_that_is_not_there_is_one_clear_error(root: Path, tmp_path: Path) -> None:

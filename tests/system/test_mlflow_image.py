@@ -18,9 +18,11 @@ from tests.support.other_environments import cache_folder
 from tests.support.postgres import PASSWORD, postgres, query
 from tests.support.servers import free_port, running
 
-from nadir.tracking.lock_file import load_yaml
+from nadir.pipeline.servers.stack.native import PORTS, Native
+from nadir.pipeline.servers.stack.settings import read_services
 
 __all__ = ["postgres"]
+ADMIN = "of-the-test-alone"
 _NO_INDEX = ("Failed to establish a new connection", "Temporary failure in name resolution")
 
 
@@ -57,27 +59,30 @@ def install(line: str, folder: Path) -> None:
 
 
 def test_the_mlflow_server_of_the_stack_starts_on_postgres_and_keeps_its_records_there(
-    postgres: int, installed: Path, root: Path, tmp_path: Path
+    postgres: int, installed: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    query(postgres, "CREATE DATABASE mlflow", "postgres")
-    service = load_yaml(root / "docker-compose.yml")["services"]["mlflow"]
-    address = service["environment"]["MLFLOW_BACKEND_STORE_URI"]
-    assert "@postgres:5432/" in address
-    store = address.replace("${POSTGRES_PASSWORD}", PASSWORD)
-    store = store.replace("@postgres:5432/", f"@127.0.0.1:{postgres}/")
+    for name in ("mlflow", "mlflow_auth"):
+        query(postgres, f"CREATE DATABASE {name}", "postgres")
+    names = ("S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_SECRET_KEY", "PREFECT_PASSWORD")
+    secrets = {**dict.fromkeys(names, "not-used"), "MLFLOW_WORKERS": "1"}
+    secrets.update(
+        zip(("POSTGRES_PASSWORD", "MLFLOW_ADMIN_PASSWORD"), (PASSWORD, ADMIN), strict=True)
+    )
     port = free_port()
-    command = shlex.split(service["command"].replace("0.0.0.0", "127.0.0.1"))
-    command[command.index("--port") + 1] = str(port)
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))},
+    native = Native(root, tmp_path, {**PORTS, "postgres": postgres, "mlflow": port})
+    service = read_services(root, secrets)["mlflow"]
+    environment = native.environment(service) | {
         "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_BACKEND_STORE_URI": store,
         "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "artifacts"),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    command = native.command(service)
+    command[0] = str(installed / Path(command[0]).name)
     url = f"http://127.0.0.1:{port}"
-    command[0] = str(installed / command[0])
     with running(command, f"{url}/health", log=tmp_path / "log", environment=environment):
+        with pytest.raises(MlflowException, match="401"):
+            MlflowClient(url, url).search_experiments()
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN)
         client = MlflowClient(url, url)
         run = client.create_run(client.create_experiment("nadir"), tags={"nadir.gate": "promote"})
         client.log_text(run.info.run_id, "kept", "note.txt")
