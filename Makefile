@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers stack secrets schema deps lock clean
+.PHONY: help install run test test-servers test-again test-fast fuzz durations evidence lint scan scan-review audit sbom format bench servers stack backup restore secrets schema deps lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ run: $(STAMP) ## The pipeline; draws sample pictures first when there are none
 # A file of tests stays on one worker, and the longest file starts first.
 test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-servers: $(STAMP) ## The story of a model against the whole server stack
+	@$(BIN)/pytest -m servers
 
 test-again: $(STAMP) ## The files with a test that failed last, one after another
 	@files=$$($(BIN)/python scripts/failed_test_files.py) && $(BIN)/pytest $$files
@@ -108,6 +111,13 @@ servers: $(STAMP) ## The MLflow and Prefect pages, until Ctrl-C
 # With ARGS="--port postgres=5433" on another port, and so on: --help lists them.
 stack: $(STAMP) ## The servers of docker-compose.yml without containers, until Ctrl-C
 	@$(BIN)/python -m nadir.pipeline.servers.stack $(ARGS)
+
+# In containers with ARGS=--docker.
+backup: $(STAMP) ## The stack's databases and bucket into the new folder TO
+	@$(BIN)/python -m nadir.pipeline.servers.stack.backup $(ARGS) "$(TO)"
+
+restore: $(STAMP) ## The backup in the folder FROM into a stack that is empty
+	@$(BIN)/python -m nadir.pipeline.servers.stack.backup --restore $(ARGS) "$(FROM)"
 
 secrets: ## The server stack's .env, with passwords of chance; one that is there stays
 	@$(PYTHON) scripts/make_secrets.py

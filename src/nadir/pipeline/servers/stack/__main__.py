@@ -13,7 +13,7 @@ from pathlib import Path
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
-from nadir.pipeline.servers.stack.native import PORTS, Native, free_port
+from nadir.pipeline.servers.stack.native import Native, chosen_ports
 from nadir.pipeline.servers.stack.running import Stack
 from nadir.pipeline.servers.stack.settings import (
     SECRETS_FILE,
@@ -41,7 +41,7 @@ def _serve(state: Path | None, ports: list[str], names: list[str]) -> None:
     services = with_needs(read_services(root, values), names)
     place = (state or main_workspace(root) / "work" / "stack").absolute()
     place.mkdir(parents=True, exist_ok=True)
-    stack = Stack(Native(root, place, _ports(ports)), services, _say)
+    stack = Stack(Native(root, place, chosen_ports(ports)), services, _say)
     stack.require()
     try:
         stack.start()
@@ -49,21 +49,6 @@ def _serve(state: Path | None, ports: list[str], names: list[str]) -> None:
         stack.wait()
     finally:
         stack.stop()
-
-
-def _ports(given: list[str]) -> dict[str, int]:
-    """Those of the compose file, but the worker's, which nobody else asks; then those given."""
-    found = {**PORTS, "worker": free_port()}
-    for text in given:
-        name, _, number = text.partition("=")
-        if name not in PORTS or not number.isdecimal() or not 0 < int(number) < 1 << 16:
-            raise NadirError(
-                f"`{text}` names no port",
-                where="--port",
-                fix=f"write NAME=NUMBER with one of {', '.join(PORTS)}",
-            )
-        found[name] = int(number)
-    return found
 
 
 def _arguments() -> argparse.Namespace:

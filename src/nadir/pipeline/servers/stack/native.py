@@ -16,7 +16,7 @@ from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers.stack.postgres import programs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nadir.pipeline.servers.stack.settings import Service
 
@@ -147,6 +147,28 @@ class Native:
                 "system's packages, or use `docker compose up`",
             )
         return found
+
+
+def chosen_ports(given: Sequence[str]) -> dict[str, int]:
+    """Ports of loopback by service: the compose file's, a free one for the worker, or those given.
+
+    Args:
+        given: `NAME=NUMBER` each.
+
+    Raises:
+        NadirError: One is no such pair.
+    """
+    found = {**PORTS, "worker": free_port()}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in PORTS or not number.isdecimal() or not 0 < int(number) < 1 << 16:
+            raise NadirError(
+                f"`{text}` names no port",
+                where="--port",
+                fix=f"write NAME=NUMBER with one of {', '.join(PORTS)}",
+            )
+        found[name] = int(number)
+    return found
 
 
 def free_port() -> int:
