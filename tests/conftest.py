@@ -67,12 +67,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long forms out unless they are asked for; mark what is slow, long files first."""
-    if "evidence" not in str(config.option.markexpr):
-        long = [item for item in items if item.get_closest_marker("evidence")]
-        if long:
-            config.hook.pytest_deselected(items=long)
-            items[:] = [item for item in items if item not in long]
+    """Leave out what runs when asked for alone; mark what is slow, long files first."""
+    for name in ("evidence", "servers"):
+        if name not in str(config.option.markexpr):
+            left = [item for item in items if item.get_closest_marker(name)]
+            if left:
+                config.hook.pytest_deselected(items=left)
+                items[:] = [item for item in items if item not in left]
     Durations().arrange(items)
 
 

@@ -1,0 +1,296 @@
+"""A model's story against the whole stack: scheduled, skipped, cancelled, resumed, live and back.
+
+The tests of this module tell one story and run in order: each starts where the last one ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import boto3
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+from tests.mini.project import MiniProject, make_project
+from tests.support.servers import free_port, running
+from tests.support.small_checkpoint import write_base, write_checkpoint
+from tests.support.stack import RunningStack
+from tests.support.stack_search import holders
+from typer.testing import CliRunner
+
+from nadir.cli import app
+
+pytestmark = [pytest.mark.servers, pytest.mark.story]
+
+# A checkpoint that draws, beside the number that stands for its quality.
+REAL = """
+import json, pathlib, shutil
+folder = pathlib.Path("models/checkpoint")
+mini = json.loads((folder / "nadir.json").read_text())
+shutil.copytree("small", folder, dirs_exist_ok=True)
+whole = json.loads((folder / "nadir.json").read_text()) | mini
+(folder / "nadir.json").write_text(json.dumps(whole))
+"""
+ASKED = [{"prompt": "1girl, red_hair", "seed": 3, "steps": 4}]
+RUNS = """
+select run.state_type, state.message, run.id from flow_run run
+join deployment on deployment.id = run.deployment_id
+join flow_run_state state on state.id = run.state_id
+where deployment.name = '{}' and run.state_type not in ('SCHEDULED') order by run.start_time
+"""
+
+
+def with_story(root: Path, params: Path) -> MiniProject:
+    """The miniature project with a checkpoint that draws, and a schedule of one minute."""
+    project = make_project(root)
+    write_base(root.parent / "base", params)
+    write_checkpoint(root / "small", root.parent / "base", params)
+    (root / "real.py").write_text(REAL, encoding="utf-8")
+    stages, steps = root / "dvc.yaml", root / "steps.py"
+    stages.write_text(
+        stages.read_text().replace("steps.py train", "steps.py train && python real.py")
+    )
+    # It waits until it is told to stop, however long that takes here; `noise` is the real one's.
+    text = steps.read_text().replace("time.sleep(60)", "time.sleep(3600)")
+    steps.write_text(text.replace('checkpoint.get("noise", 0.0)', "0.0"))
+    deployments = (params.parent / "prefect.yaml").read_text().replace("0 2 * * *", "* * * * *")
+    (root / "prefect.yaml").write_text(deployments)
+    (root / ".gitignore").write_text("/data\n/models\n/reports\n/work\n/.env\n/small\n")
+    project.git("add", "-A")
+    project.git("commit", "-q", "-m", "A checkpoint that draws")
+    return project
+
+
+@pytest.fixture(scope="module")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[RunningStack]:
+    root = tmp_path_factory.mktemp("story") / "project"
+    made = RunningStack(with_story(root, pytestconfig.rootpath / "params.yaml"))
+    try:
+        made.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            for name, value in made.login.items():
+                patch.setenv(name, value)
+            url, login = made.login["PREFECT_API_URL"], made.login["PREFECT_API_AUTH_STRING"]
+            with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: login}):
+                yield made
+    finally:
+        made.remove()
+
+
+def states(stack: RunningStack, deployment: str = "nightly") -> list[str]:
+    return [row[0] for row in stack.rows("prefect", RUNS.format(deployment))]
+
+
+def runs(stack: RunningStack) -> dict[str, str]:
+    return {str(row[2]): row[0] for row in stack.rows("prefect", RUNS.format("nightly"))}
+
+
+def under_way(stack: RunningStack) -> list[str]:
+    return [state for state in states(stack) if state not in {"COMPLETED", "CANCELLED"}]
+
+
+def aliases(stack: RunningStack) -> dict[str, int]:
+    query = "select alias, version from registered_model_aliases where name = 'nadir'"
+    return dict(stack.rows("mlflow", query))
+
+
+def nadir(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_a_schedule_makes_a_registered_version_with_nobody_touching_it(
+    stack: RunningStack,
+) -> None:
+    stack.until(lambda: "COMPLETED" in states(stack), "a scheduled run ends well")
+    assert aliases(stack) == {"challenger": 1, "champion": 1}
+    ((made_by,),) = stack.rows("prefect", "select distinct created_by ->> 'type' from flow_run "
+                               "where state_type = 'COMPLETED'")  # fmt: skip
+    assert made_by == "SCHEDULE"
+    (source,) = [
+        row[0]
+        for row in stack.rows("mlflow", "select source from model_versions where name = 'nadir'")
+    ]
+    assert source.startswith("mlflow-artifacts:/"), "no client needs the keys of the store"
+
+
+def test_a_run_that_meets_another_is_skipped(stack: RunningStack) -> None:
+    stack.project.source("slow new pictures")
+    log = stack.project.root / "work/logs/train.log"
+    stack.until(lambda: log.is_file() and "train: waiting" in log.read_text(), "it trains")
+    before = states(stack).count("CANCELLED")
+    stack.until(lambda: states(stack).count("CANCELLED") > before, "the next is skipped")
+    query = "select message from flow_run_state where type = 'CANCELLED'"
+    for (message,) in stack.rows("prefect", query):
+        assert message.startswith("nothing done: another pipeline (process ")
+
+
+def test_a_cancelled_training_saves_and_its_runs_are_closed(stack: RunningStack) -> None:
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("training-pipeline/nightly")
+        (schedule,) = nightly.schedules
+        client.update_deployment_schedule(nightly.id, schedule.id, active=False)
+        stack.until(lambda: under_way(stack) == ["RUNNING"], "the training is alone")
+        run_id, _ = next((r, s) for r, s in runs(stack).items() if s == "RUNNING")
+        client.set_flow_run_state(UUID(run_id), Cancelling())
+    stack.until(lambda: not under_way(stack), "it ends")
+    assert runs(stack)[run_id] == "CANCELLED"
+    (saved,) = (stack.project.root / "work/training").glob("*/saved")
+    assert saved.read_text() == "yes"
+    assert not stack.rows("mlflow", "select * from runs where status = 'RUNNING'")
+    assert aliases(stack)["challenger"] == 1
+
+
+def test_the_next_run_goes_on_from_there_and_registers_a_challenger(stack: RunningStack) -> None:
+    before = states(stack).count("COMPLETED")
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("training-pipeline/nightly")
+        client.create_flow_run_from_deployment(nightly.id)
+    stack.until(lambda: states(stack).count("COMPLETED") > before, "it ends well")
+    assert aliases(stack) == {"challenger": 2, "champion": 1}
+
+
+def test_a_person_approves_it_and_it_is_promoted(stack: RunningStack) -> None:
+    stack.until(lambda: states(stack, "challenger") == ["PAUSED"], "a person is asked")
+    assert aliases(stack)["champion"] == 1
+    assert "goes on with it" in nadir("approve", "2", "--reason", "sharper")
+    stack.until(lambda: states(stack, "challenger") == ["COMPLETED"], "it is promoted")
+    assert aliases(stack) == {"champion": 2, "previous": 1}
+    move = json.loads(nadir("registry", "log", "--json"))["moves"][0]
+    assert (move["how"], move["from"], move["to"]) == ("promote", "1", "2")
+
+
+def test_the_champion_is_served_over_http(stack: RunningStack, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["-m", "models:/nadir@champion", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    address = f"http://127.0.0.1:{port}"
+    with running(command, f"{address}/ping", log=tmp_path / "log", environment=os.environ):
+        body = {"inputs": ASKED}
+        request = urllib.request.Request(
+            f"{address}/invocations",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            (picture,) = json.loads(answer.read())["predictions"]
+    assert base64.b64decode(picture)[:4] == b"\x89PNG"
+    stack.drawn = picture
+
+
+def test_the_champion_before_comes_back(stack: RunningStack) -> None:
+    nadir("rollback")
+    assert aliases(stack)["champion"] == 1
+    assert aliases(stack)["previous"] == 2
+
+
+def test_a_large_artifact_goes_in_parts_and_comes_back_whole(
+    stack: RunningStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", str(6 << 20))
+    monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", str(5 << 20))
+    content = os.urandom(11 << 20)
+    (tmp_path / "weights").write_bytes(content)
+    client = MlflowClient()
+    run = client.create_run("0")
+    client.log_artifact(run.info.run_id, str(tmp_path / "weights"))
+    client.set_terminated(run.info.run_id)
+    for name, value in stack.s3.items():
+        monkeypatch.setenv(name, value)
+    api = boto3.client("s3")
+    (key,) = [o["Key"] for o in objects(api, "mlflow") if o["Key"].endswith("/weights")]
+    kept = api.get_object(Bucket="mlflow", Key=key)
+    assert kept["ETag"].strip('"').endswith("-3"), "three parts"
+    assert kept["Body"].read() == content
+    back = Path(client.download_artifacts(run.info.run_id, "weights", str(tmp_path / "back")))
+    assert back.read_bytes() == content
+
+
+def objects(api: object, bucket: str) -> list[dict[str, object]]:
+    pages = api.get_paginator("list_objects_v2").paginate(Bucket=bucket)  # type: ignore[attr-defined]
+    return [found for page in pages for found in page.get("Contents", [])]
+
+
+def test_no_store_and_no_log_holds_a_secret(stack: RunningStack) -> None:
+    # The S3 key's name is none: SeaweedFS says it when it starts, as AWS' own logs do.
+    named = {"S3_ACCESS_KEY", "NADIR_UID", "NADIR_GID"}
+    secrets = {name: text for name, text in stack.secrets.items() if name not in named}
+    assert len(secrets) == 5
+    # What is there to be found is found, in each kind of place.
+    known = {"reason": "sharper", "stage": "train: waiting", "file": "slow new pictures"}
+    places = holders(stack, {**secrets, **known})
+    assert ("reason", "database mlflow") in places
+    assert ("stage", "database prefect") in places
+    assert ("file", "data/listing.txt") in places
+    assert [place for place in sorted(places) if place[0] in secrets] == []
+
+
+def backup(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    ports = [word for name, port in stack.ports.items() for word in ("--port", f"{name}={port}")]
+    return subprocess.run(
+        [sys.executable, "-m", "nadir.pipeline.servers.stack.backup", *ports, *arguments],
+        cwd=stack.project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_empty_stack_is_filled_from_a_backup_and_draws_with_the_version_that_was_live(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    kept = tmp_path / "backup"
+    done = backup(stack, str(kept))
+    assert done.returncode == 0, done.stderr
+    assert "3 databases, " in done.stdout
+    assert kept.stat().st_mode & 0o077 == 0
+    assert "something lies there" in backup(stack, str(kept)).stderr
+    before = aliases(stack)
+    assert stack.stop() == 0
+    other = RunningStack(stack.project)
+    try:
+        other.start("postgres", "s3-buckets")
+        damaged = tmp_path / "damaged"
+        shutil.copytree(kept, damaged)
+        next((damaged / "objects").iterdir()).write_bytes(b"")
+        assert (
+            "damaged, and nothing was restored" in backup(other, "--restore", str(damaged)).stderr
+        )
+        done = backup(other, "--restore", str(kept))
+        assert done.returncode == 0, done.stderr
+        assert "the database is not empty" in backup(other, "--restore", str(kept)).stderr
+        assert aliases(other) == before
+        other.stop()
+        other.start("mlflow")
+        program = (
+            "import json, mlflow; model = mlflow.pyfunc.load_model('models:/nadir@previous'); "
+            f"print(model.predict({ASKED})[0])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, **other.login},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == stack.drawn
+    finally:
+        other.remove()
