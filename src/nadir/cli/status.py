@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from nadir.cli.pages import mlflow_page, prefect_page
 from nadir.ground import artifacts
+from nadir.ground.logs.stream import print_document
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def status(
 
     found = read_status(root)
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        print_document(found)
     else:
         print_summary(found)
 

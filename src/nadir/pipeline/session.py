@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.entry import bind
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import stage_fingerprint
@@ -110,6 +111,7 @@ class Session:
             NadirError: The stage failed; the text names it and says why.
         """
         say = on_line or (lambda _line: None)
+        bind(stage=stage)
         result = self.pass_over(stage, say) or self._work(stage, say, on_event)
         self.results[stage] = result
         self._write_record("running")
@@ -175,6 +177,7 @@ class Session:
             NadirError: Its files are damaged, or the store refuses.
         """
         self._write_record("running", current=REGISTER)
+        bind(stage=REGISTER)
         return self.registering.register(say)
 
     def close(self, status: RunStatus) -> None:

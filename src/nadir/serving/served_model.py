@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from nadir.ground.logs.setup import begin
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests, size_of
 from nadir.serving.drawer import Drawer
 from nadir.serving.limits import read_limits
@@ -41,6 +42,9 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
         from nadir.compute.devices import pick_device
+
+        if scoring_server():
+            begin()
 
         self._limits = read_limits(getattr(context, "model_config", None), os.environ)
         folder = weights_folder(context.artifacts)

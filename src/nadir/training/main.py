@@ -29,6 +29,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
+from nadir.ground.logs.setup import begin
 from nadir.model.checkpoint.decoder_file import tuned_decoder
 from nadir.model.checkpoint.decoder_weights import put_decoder
 from nadir.model.sdxl.networks import load_vae
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")
     parser.add_argument("--check", action="store_true", help="only `nadir train --check`")
     options = parser.parse_args(arguments)
+    begin(stage="train")
     disable_progress_bar()
     if _is_one_of_several():
         die_with_parent()

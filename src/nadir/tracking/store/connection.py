@@ -14,6 +14,7 @@ from nadir.config.reader import read_section
 from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import waiting_lock
+from nadir.ground.logs.setup import take_over_handlers
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
@@ -129,6 +130,7 @@ def import_mlflow() -> None:
     import mlflow  # noqa: F401
 
     _quiet_logs()
+    take_over_handlers()
 
 
 def _nobody_else(uri: str, lock: Path) -> contextlib.AbstractContextManager[None]:
