@@ -17,6 +17,7 @@ from nadir.pipeline.processes.process import StageResult, run_stage
 from nadir.pipeline.record import runs_folder, write_record
 from nadir.pipeline.registering import REGISTER, Registering
 from nadir.pipeline.storage.cached_damage import mend_outputs
+from nadir.pipeline.watching.metrics import leave_metrics
 from nadir.tracking.lock_file import read_lock, stage_definitions
 from nadir.tracking.registry.judgements import check_parameters
 from nadir.tracking.revision import git_state
@@ -188,6 +189,8 @@ class Session:
         """
         conclude_pipeline(self._run_file, status)
         self._write_record(status.lower())
+        if status != "FINISHED" or self._is_complete():
+            leave_metrics(self.root, self._all_results(), status=status, started=self._started)
         if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
             self._write_record(status.lower())
@@ -264,11 +267,19 @@ class Session:
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
-    def _write_record(self, status: str, *, current: str | None = None) -> None:
+    def _all_results(self) -> dict[str, StageResult]:
         last = self.registering.result
+        return {**self.results, **({} if last is None else {last.stage: last})}
+
+    def _is_complete(self) -> bool:
+        """Whether nothing is left to do; the listing before a flow leaves the rest to it."""
+        registered = self.registering.result is not None or not self.registers
+        return registered and set(self.stages) <= self.results.keys()
+
+    def _write_record(self, status: str, *, current: str | None = None) -> None:
         write_record(
             self.root,
-            {**self.results, **({} if last is None else {last.stage: last})},
+            self._all_results(),
             status=status,
             started=self._started,
             duration_s=time.monotonic() - self._began,

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from nadir.ground.exposition import METRICS_VARIABLE
 from nadir.ground.logs.setup import begin
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests, size_of
 from nadir.serving.drawer import Drawer
 from nadir.serving.limits import read_limits
-from nadir.serving.metrics import METRICS_VARIABLE, Metrics, serve_metrics
+from nadir.serving.metrics import Metrics, serve_metrics
 from nadir.serving.plain_answers import answer_plainly, require_in_time, scoring_server
 from nadir.serving.weights import weights_folder
 

@@ -37,6 +37,7 @@ from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader
 from nadir.training.losses.objective import Objective
 from nadir.training.losses.timesteps import TimestepSampler
+from nadir.training.reports.metrics import with_metrics
 from nadir.training.reports.previews import Previews
 from nadir.training.reports.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run, latent_scaling
@@ -134,7 +135,7 @@ def run_training(
     Raises:
         NadirError: A fault in the inputs, a diverged loss, or a requested stop.
     """
-    reporter = load_reporter() if accelerator.is_main_process else NoReporter()
+    reporter = with_metrics(load_reporter()) if accelerator.is_main_process else NoReporter()
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter, stop=stop)
