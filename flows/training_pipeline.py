@@ -74,6 +74,7 @@ _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=Non
 _temporary: ContextVar[bool] = ContextVar("temporary", default=False)
 
 _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
+VALIDATE = "validate"
 SAMPLES = artifacts.SAMPLES / "grid.png"
 
 
@@ -186,6 +187,8 @@ def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> Non
         if stage in session.results:
             console.ended(session.results[stage])
     progress.finish()
+    if stage == VALIDATE and session.drift and session.drift.over and not _temporary.get():
+        emit_event(**session.drift.event())  # a temporary server has no automation to start
     logger.info("%s: %s in %.1f s", stage, result.state, result.duration_s)
 
 

@@ -17,6 +17,7 @@ from nadir.pipeline.processes.process import StageResult, run_stage
 from nadir.pipeline.record import runs_folder, write_record
 from nadir.pipeline.registering import REGISTER, Registering
 from nadir.pipeline.storage.cached_damage import mend_outputs
+from nadir.pipeline.watching.drift import Drift, look_at_drift
 from nadir.pipeline.watching.metrics import leave_metrics
 from nadir.tracking.lock_file import read_lock, stage_definitions
 from nadir.tracking.registry.judgements import check_parameters
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.registration import Registration
     from nadir.tracking.revision import GitState
 
-_TRAIN = "train"
+_TRAIN, _VALIDATE = "train", "validate"
 _ATTEMPTS = 3
 """How often a stage's restored outputs may turn out damaged: cache, then remote, then made anew."""
 
@@ -61,6 +62,7 @@ class Session:
         results: What became of the stages so far.
         registering: The registry's step, which comes last.
         git: Where code and parameters stand.
+        drift: How far a new dataset is from the champion's; None where it is not new.
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
@@ -89,6 +91,7 @@ class Session:
             check_parameters(root)
         self.git = git_state(root)
         self.notes = _lineage_warnings(self.git)
+        self.drift: Drift | None = None
         definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
@@ -118,6 +121,8 @@ class Session:
         self._write_record("running")
         if result.state == "failed":
             raise NadirError(f"stage `{stage}` failed: {result.error}\n  log: {result.log}")
+        if stage == _VALIDATE and result.state != "unchanged":
+            self.drift = look_at_drift(self.root, say)
         return result
 
     def _work(
@@ -202,6 +207,7 @@ class Session:
                 results=self.results,
                 registering=self.registering.result,
                 registration=self.registration,
+                drift=self.drift,
                 root=self.root,
             )
         if status != "FINISHED":
