@@ -28,7 +28,7 @@ from nadir.pipeline.opening import open_session
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.lock import WorkspaceTakenError
 from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
-from nadir.pipeline.registering import REGISTER
+from nadir.pipeline.record import REGISTER
 from nadir.pipeline.servers.proxies import without_unusable_proxies
 from nadir.pipeline.servers.temporary_server import prefect_environment, temporary_server
 from nadir.pipeline.status import read_status, results_table

@@ -14,8 +14,8 @@ from nadir.pipeline.freshness import Change, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, pipeline_graph
 from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.processes.process import StageResult, run_stage
-from nadir.pipeline.record import runs_folder, write_record
-from nadir.pipeline.registering import REGISTER, Registering
+from nadir.pipeline.record import REGISTER, runs_folder, write_record
+from nadir.pipeline.registering import Registering
 from nadir.pipeline.storage.cached_damage import mend_outputs
 from nadir.pipeline.watching.drift import Drift, look_at_drift
 from nadir.pipeline.watching.metrics import leave_metrics
