@@ -59,7 +59,7 @@ def take_over_handlers() -> None:
     known = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     for logger in known:
         for handler in [h for h in logger.handlers if _writes_to_terminal(h)]:
-            ours = _JsonHandler(handler.level)
+            ours = _JsonHandler(handler.level, instead_of=handler)
             ours.filters = handler.filters
             logger.handlers[logger.handlers.index(handler)] = ours
 
@@ -70,7 +70,16 @@ def record_fields(**fields: object) -> dict[str, dict[str, object]]:
 
 
 class _JsonHandler(logging.Handler):
-    """Writes records as entries to standard error."""
+    """Writes records as entries to standard error.
+
+    Args:
+        level: The least that is written.
+        instead_of: Kept alive: who configures logging once more looks it up by its name.
+    """
+
+    def __init__(self, level: int, instead_of: logging.Handler | None = None) -> None:
+        super().__init__(level)
+        self._instead_of = instead_of
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
