@@ -15,6 +15,7 @@ from uuid import UUID
 from nadir.config.gate import GateParams
 from nadir.config.reader import read_section
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.setup import begin
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import PARAMS_FILE, project_root
 from nadir.pipeline.promoting.announcing import champion_event
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from nadir.pipeline.promoting.approving import Considered
 
 mask_logs()
+begin()
 
 NOT_PROMOTED = "NotPromoted"
 """Name of the state of a run that ended well, and by which nothing went live."""

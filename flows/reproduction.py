@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from nadir.ground.logs.setup import begin
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.servers.temporary_server import prefect_environment
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nadir.reproduction.arms import Job, Size
 
 mask_logs()
+begin()
 
 _SIZE: Size | None = None  # the usual one; tests make it smaller
 

@@ -10,12 +10,15 @@ and never submitted: only then does a cancelled flow reach the running stage, wh
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.entry import bind, message_of, read_entry
+from nadir.ground.logs.setup import begin, record_fields
 from nadir.ground.secrets import mask_logs
 from nadir.ground.workspace import project_root
 from nadir.pipeline.console import PipelineConsole
@@ -25,7 +28,7 @@ from nadir.pipeline.opening import open_session
 from nadir.pipeline.page_image import data_uri
 from nadir.pipeline.processes.lock import WorkspaceTakenError
 from nadir.pipeline.processes.signals import interrupted_when_told_to_stop
-from nadir.pipeline.registering import REGISTER
+from nadir.pipeline.record import REGISTER
 from nadir.pipeline.servers.proxies import without_unusable_proxies
 from nadir.pipeline.servers.temporary_server import prefect_environment, temporary_server
 from nadir.pipeline.status import read_status, results_table
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from nadir.pipeline.session import Session
 
 mask_logs()
+begin()
 
 # What `nadir run` found before it needed a flow.
 _earlier: ContextVar[Earlier | None] = ContextVar("earlier", default=None)
@@ -70,6 +74,7 @@ _console: ContextVar[PipelineConsole | None] = ContextVar("console", default=Non
 _temporary: ContextVar[bool] = ContextVar("temporary", default=False)
 
 _DRAIN_S = 10.0  # for what Prefect's own threads still have to tell the server
+VALIDATE = "validate"
 SAMPLES = artifacts.SAMPLES / "grid.png"
 
 
@@ -124,6 +129,7 @@ def _run(until: str | None) -> dict[str, Any]:
     os.chdir(root)
     console = _console.get() or PipelineConsole(silent=True)
     earlier = _earlier.get() or Earlier()
+    bind(flow_run=str(flow_run.id))
     with open_session(
         root,
         until=until,
@@ -145,6 +151,7 @@ def _run(until: str | None) -> dict[str, Any]:
             _stage_task(stage)(session, stage, console)
         if session.registers:
             register_model(session, console, announces=not _temporary.get())
+    bind(stage=None)
     status = read_status(root)
     try:
         _publish(status, root)
@@ -171,7 +178,7 @@ def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> Non
     progress = _ProgressBar(stage)
 
     def line(text: str) -> None:
-        logger.info("%s", text)
+        _tell(text)
         console.line(text)
 
     try:
@@ -180,14 +187,24 @@ def run_one_stage(session: Session, stage: str, console: PipelineConsole) -> Non
         if stage in session.results:
             console.ended(session.results[stage])
     progress.finish()
+    if stage == VALIDATE and session.drift and session.drift.over and not _temporary.get():
+        emit_event(**session.drift.event())  # a temporary server has no automation to start
     logger.info("%s: %s in %.1f s", stage, result.state, result.duration_s)
+
+
+def _tell(line: str) -> None:
+    """A line of a stage in Prefect's log; of an entry (`NADIR_LOG=json`) its text and gravity."""
+    found = read_entry(line) or {}
+    level = logging.getLevelNamesMapping().get(str(found.get("level")).upper(), logging.INFO)
+    own = {name: found[name] for name in ("stage", "step") if name in found}
+    get_run_logger().log(level, "%s", message_of(line), extra=record_fields(**own))
 
 
 def _tell_earlier(result: StageResult) -> None:
     """The log of a stage that ran before the flow."""
     earlier = _earlier.get() or Earlier()
     for line in earlier.lines.get(result.stage, []):
-        get_run_logger().info("%s", line)
+        _tell(line)
     get_run_logger().info("%s: %s in %.1f s", result.stage, result.state, result.duration_s)
 
 

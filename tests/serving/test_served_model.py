@@ -26,10 +26,10 @@ from tests.mini.project import make_project
 from tests.support.small_checkpoint import write_base, write_checkpoint
 
 from nadir.diffusion.names import SAMPLER_NAMES
+from nadir.ground.exposition import METRICS_VARIABLE
 from nadir.ground.pages.pictures import KEY
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests
 from nadir.serving.limits import Limits
-from nadir.serving.metrics import METRICS_VARIABLE
 from nadir.serving.weights import PROJECT_VARIABLE
 from nadir.tracking.version_files.model_folder import save_pointer
 

@@ -35,6 +35,7 @@ from nadir.cli.train import train
 from nadir.compute.waiting import bound_spinning
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.inherited import forget_python_switches
+from nadir.ground.logs.setup import begin
 from nadir.ground.secrets import mask_logs, scrub
 from nadir.ground.terminal import guard, harmless
 
@@ -94,6 +95,7 @@ def main() -> None:
     mask_logs()
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr, bars=True)
     try:
+        begin()
         app()
     except NadirError as error:
         sys.stderr.write(f"error: {harmless(str(error))}\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nadir.ground.logs.stream import print_document
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check and change params.yaml.")
 
@@ -19,7 +20,7 @@ def schema() -> None:
     """Print the JSON Schema of params.yaml: every key, its meaning, its allowed values."""
     from nadir.config.schema import params_schema
 
-    sys.stdout.write(json.dumps(params_schema(), indent=2) + "\n")
+    print_document(params_schema())
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nadir.ground.logs.stream import print_document
 from nadir.ground.workspace import PARAMS_FILE, expanded, project_root
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan(
     made = make_plan(root, chosen or root / PARAMS_FILE)
     stages = None if chosen else _stages(root)
     if as_json:
-        sys.stdout.write(json.dumps({**asdict(made), "stages_to_run": stages}, indent=2) + "\n")
+        print_document({**asdict(made), "stages_to_run": stages})
         return
     sys.stdout.write("".join(f"{line}\n" for line in _lines(made, stages)))
 

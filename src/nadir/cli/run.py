@@ -58,7 +58,7 @@ def run(
 def _check_stage(root: Path, until: str | None) -> None:
     """Refuse a wrong name, and a folder without git, before anything is written."""
     from nadir.pipeline.graph import require_repository, stage_order
-    from nadir.pipeline.registering import REGISTER
+    from nadir.pipeline.record import REGISTER
 
     require_repository(root)
     if until not in {None, REGISTER}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import math
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.stream import print_document
 
 if TYPE_CHECKING:
     from nadir.config.noise import NoiseParams
@@ -52,8 +52,7 @@ def schedule(
     size = _canvas_size(canvas)
     report = _report(params, steps, spacing, size)
     if json:
-        text = json_format.dumps(report, indent=2, allow_nan=False)
-        sys.stdout.write(text + "\n")
+        print_document(report, allow_nan=False)
     elif plot:
         from nadir.cli.schedule_plot import draw
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from nadir.cli.pages import mlflow_page, prefect_page
 from nadir.ground import artifacts
+from nadir.ground.logs.stream import print_document
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -37,19 +37,33 @@ _FIRST_METRICS = ("brightness_error", "black_luminance", "white_luminance", "tag
 
 
 def status(
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="[FOLDER]...", help="Clones, side by side.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, whose keys stay.")] = False,
 ) -> None:
-    """Show where things stand: stages, images, model, metrics per CFG scale."""
-    root = project_root()
-    os.chdir(root)
+    """Show where things stand: stages, images, model, metrics per CFG scale.
+
+    Examples:
+      nadir status
+      nadir status /srv/nadir/*   # a line for each clone
+    """
     # MLflow would ask a server that is away for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    if folders:
+        from nadir.cli.status_of_many import print_workspaces, read_workspaces
+
+        several = read_workspaces(folders)
+        print_document(several) if as_json else print_workspaces(several)
+        return
+    root = project_root()
+    os.chdir(root)
     from nadir.pipeline.status import read_status
 
     found = read_status(root)
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        print_document(found)
     else:
         print_summary(found)
 

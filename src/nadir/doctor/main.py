@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from nadir.doctor.scene import Scene
 from nadir.doctor.show import as_json as machine_form
 from nadir.doctor.show import as_table
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.stream import print_document
 from nadir.ground.workspace import project_root
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def doctor(names: Sequence[str], *, as_json: bool) -> int:
         return 1
     found = examine(Scene(root), checks)
     if as_json:
-        sys.stdout.write(json.dumps(machine_form(found), indent=2) + "\n")
+        print_document(machine_form(found))
     else:
         sys.stdout.write(f"{root}\n")
         sys.stdout.write(as_table(found, sys.stdout))

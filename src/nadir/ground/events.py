@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.logs.entry import entry
+from nadir.ground.logs.stream import json_output
 from nadir.ground.secrets import masked, masked_tree
 from nadir.ground.terminal import harmless
 
@@ -54,8 +56,16 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
     return [json.loads(line) for line in lines if line.strip()], offset + whole
 
 
-def say(message: str) -> None:
-    """Print one line of a stage's log, unbuffered."""
+def say(message: str, **fields: Any) -> None:
+    """Print one line of a stage's log, unbuffered.
+
+    Args:
+        message: The line.
+        fields: Of its entry where lines are JSON (`step=3`); text has none.
+    """
+    if (lines := json_output()) is not None:
+        lines.put(entry(message, **fields))
+        return
     sys.stdout.write(harmless(masked(message)) + "\n")
     sys.stdout.flush()
 
@@ -94,7 +104,7 @@ class Progress:
         rate = (self.done - self._start_done) / max(now - self._start, 1e-9)
         eta = (self.total - self.done) / rate if rate > 0 else 0.0
         text = f"{self.stage}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, ETA {eta:.0f} s"
-        say(f"{text}, {note}" if note else text)
+        say(f"{text}, {note}" if note else text, **self._fields)
         emit(
             "progress",
             stage=self.stage,
@@ -104,6 +114,12 @@ class Progress:
             rate=rate,
             eta_s=eta,
         )
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        """What a line says beside its text: how far it is, in steps where these are counted."""
+        far: dict[str, Any] = {"done": self.done, "total": self.total}
+        return far | ({"step": self.done} if self.unit == "steps" else {})
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items, counting each when it has been dealt with."""

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from nadir.ground.logs.entry import entry
+from nadir.ground.logs.stream import json_output
 from nadir.ground.terminal import harmless
 
 if TYPE_CHECKING:
@@ -22,12 +24,15 @@ _CLEAR_LINE = "\r\033[K"
 class PipelineConsole:
     """Prints stages and their lines; in a terminal, progress rewrites its line.
 
+    Where lines are JSON, those of a stage that are entries already stay as they are.
+
     Args:
         silent: Print nothing, where somebody else shows the log.
     """
 
     def __init__(self, *, silent: bool = False) -> None:
         self._silent = silent
+        self._entries = json_output() is not None
         self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = self._terminal and "NO_COLOR" not in os.environ
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
@@ -37,6 +42,9 @@ class PipelineConsole:
     def line(self, text: str) -> None:
         """One line of a stage's log."""
         text = harmless(text)
+        if self._entries:
+            self._write(f"{text.strip()}\n")
+            return
         progress = bool(_PROGRESS.match(text))
         if self._terminal and progress:
             width = os.get_terminal_size(sys.stdout.fileno()).columns
@@ -48,6 +56,9 @@ class PipelineConsole:
 
     def ended(self, result: StageResult) -> None:
         """What became of a stage."""
+        if self._entries:
+            self._write(_entry_of(result) + "\n")
+            return
         self._end_rewriting()
         mark = self._marks.get(result.state, " ")
         seconds = f"{result.duration_s:8.1f} s" if result.duration_s else ""
@@ -69,3 +80,10 @@ class PipelineConsole:
         if not self._silent:
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+def _entry_of(result: StageResult) -> str:
+    level = "error" if result.state == "failed" else "info"
+    text = f"{result.stage}: {result.state}" + (f": {result.error}" if result.error else "")
+    seconds = round(result.duration_s, 2)
+    return entry(text, level=level, stage=result.stage, state=result.state, duration_s=seconds)

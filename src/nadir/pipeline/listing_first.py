@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.logs.entry import bind
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.console import PipelineConsole
 from nadir.pipeline.freshness import change_of_inputs
@@ -69,6 +70,7 @@ def run_without_news(root: Path, until: str | None, earlier: Earlier) -> dict[st
             console.note(note)
         if not (_passes_over_stages(session, console, earlier) and _registers(session, console)):
             return None
+    bind(stage=None)
     return read_status(root, outputs_are_known=until is None)
 
 

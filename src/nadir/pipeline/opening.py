@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
+from nadir.ground.exposition import metrics_place
 from nadir.pipeline.processes.lock import workspace_lock
 from nadir.pipeline.record import pipeline_folder, runs_folder
 from nadir.pipeline.session import Session
@@ -40,8 +41,10 @@ def open_session(
         earlier: Results of stages that the same command ran before this session.
 
     Raises:
-        NadirError: Another pipeline holds the workspace, or `until` is not a stage.
+        NadirError: Another pipeline holds the workspace, `until` is not a stage, or
+            `NADIR_METRICS` names no place.
     """
+    metrics_place()  # a wrong one is told before anything runs
     with workspace_lock(pipeline_folder(root) / "lock") as lock:
         mend_torn_files(root)
         _close_abandoned(root)

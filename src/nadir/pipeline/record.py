@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from nadir.pipeline.processes.process import StageResult
 
 
+REGISTER = "register"
+"""The registry's step of a run, beside the stages of DVC."""
+
+
 def pipeline_folder(root: Path) -> Path:
     """Where runs leave their records: `work/pipeline` of the main workspace."""
     return main_workspace(root) / "work" / "pipeline"

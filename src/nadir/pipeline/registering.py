@@ -11,6 +11,7 @@ from nadir.pipeline.fingerprint import entry_fingerprint
 from nadir.pipeline.graph import dvc_settings
 from nadir.pipeline.processes.process import StageResult
 from nadir.pipeline.promoting.announcing import challenger_event
+from nadir.pipeline.record import REGISTER
 from nadir.pipeline.storage.cache import require_sound
 from nadir.pipeline.storage.sharing import share_versions
 from nadir.tracking.lock_file import read_lock
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nadir.pipeline.freshness import StageState
     from nadir.tracking.registry.judgements import Judged
 
-REGISTER = "register"
 ANNOUNCED_TAG = "nadir.announced"
 """On a version whose event was sent to Prefect."""
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.entry import bind
 from nadir.ground.run_record import read_run
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.fingerprint import stage_fingerprint
@@ -13,9 +14,11 @@ from nadir.pipeline.freshness import Change, change_of_inputs
 from nadir.pipeline.graph import ancestors, changed_stages, order, pipeline_graph
 from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.processes.process import StageResult, run_stage
-from nadir.pipeline.record import runs_folder, write_record
-from nadir.pipeline.registering import REGISTER, Registering
+from nadir.pipeline.record import REGISTER, runs_folder, write_record
+from nadir.pipeline.registering import Registering
 from nadir.pipeline.storage.cached_damage import mend_outputs
+from nadir.pipeline.watching.drift import Drift, look_at_drift
+from nadir.pipeline.watching.metrics import leave_metrics
 from nadir.tracking.lock_file import read_lock, stage_definitions
 from nadir.tracking.registry.judgements import check_parameters
 from nadir.tracking.revision import git_state
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from nadir.tracking.registry.registration import Registration
     from nadir.tracking.revision import GitState
 
-_TRAIN = "train"
+_TRAIN, _VALIDATE = "train", "validate"
 _ATTEMPTS = 3
 """How often a stage's restored outputs may turn out damaged: cache, then remote, then made anew."""
 
@@ -59,6 +62,7 @@ class Session:
         results: What became of the stages so far.
         registering: The registry's step, which comes last.
         git: Where code and parameters stand.
+        drift: How far a new dataset is from the champion's; None where it is not new.
         notes: What the pipeline itself has to tell, for its caller to print.
 
     Raises:
@@ -87,6 +91,7 @@ class Session:
             check_parameters(root)
         self.git = git_state(root)
         self.notes = _lineage_warnings(self.git)
+        self.drift: Drift | None = None
         definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
@@ -110,11 +115,14 @@ class Session:
             NadirError: The stage failed; the text names it and says why.
         """
         say = on_line or (lambda _line: None)
+        bind(stage=stage)
         result = self.pass_over(stage, say) or self._work(stage, say, on_event)
         self.results[stage] = result
         self._write_record("running")
         if result.state == "failed":
             raise NadirError(f"stage `{stage}` failed: {result.error}\n  log: {result.log}")
+        if stage == _VALIDATE and result.state != "unchanged":
+            self.drift = look_at_drift(self.root, say)
         return result
 
     def _work(
@@ -175,6 +183,7 @@ class Session:
             NadirError: Its files are damaged, or the store refuses.
         """
         self._write_record("running", current=REGISTER)
+        bind(stage=REGISTER)
         return self.registering.register(say)
 
     def close(self, status: RunStatus) -> None:
@@ -185,6 +194,8 @@ class Session:
         """
         conclude_pipeline(self._run_file, status)
         self._write_record(status.lower())
+        if status != "FINISHED" or self._is_complete():
+            leave_metrics(self.root, self._all_results(), status=status, started=self._started)
         if any(result.state == "failed" for result in self.results.values()):
             pipeline_run(self._run_file, self.root)
             self._write_record(status.lower())
@@ -196,6 +207,7 @@ class Session:
                 results=self.results,
                 registering=self.registering.result,
                 registration=self.registration,
+                drift=self.drift,
                 root=self.root,
             )
         if status != "FINISHED":
@@ -261,11 +273,19 @@ class Session:
         if self._current == _TRAIN:
             close_run(runs / stage_fingerprint(_TRAIN, self.root), status, self.root)
 
-    def _write_record(self, status: str, *, current: str | None = None) -> None:
+    def _all_results(self) -> dict[str, StageResult]:
         last = self.registering.result
+        return {**self.results, **({} if last is None else {last.stage: last})}
+
+    def _is_complete(self) -> bool:
+        """Whether nothing is left to do; the listing before a flow leaves the rest to it."""
+        registered = self.registering.result is not None or not self.registers
+        return registered and set(self.stages) <= self.results.keys()
+
+    def _write_record(self, status: str, *, current: str | None = None) -> None:
         write_record(
             self.root,
-            {**self.results, **({} if last is None else {last.stage: last})},
+            self._all_results(),
             status=status,
             started=self._started,
             duration_s=time.monotonic() - self._began,

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json_object
 from nadir.ground.run_record import RunRecord
 from nadir.ground.secrets import masked_tree
+from nadir.ground.workspace import PARAMS_FILE
 from nadir.pipeline.freshness import change_of_inputs
-from nadir.pipeline.graph import StageGraph, open_repository, order, pipeline_graph
+from nadir.pipeline.graph import StageGraph, order, pipeline_graph
 from nadir.pipeline.processes.running import is_held, running_stages
-from nadir.pipeline.record import executions, last_run
-from nadir.pipeline.registering import REGISTER
+from nadir.pipeline.record import REGISTER, executions, last_run
 from nadir.pipeline.storage.cache import weights_place
-from nadir.pipeline.storage.differences import differing_outputs
+from nadir.pipeline.storage.known import known_differences, known_of_files
 from nadir.tracking.lineage import COPY_TAG, OUTPUT_TAG
 from nadir.tracking.lock_file import output_hash, read_lock, stage_definitions
 from nadir.tracking.registry.remembered import remembered
@@ -35,7 +32,7 @@ from nadir.tracking.registry.versions import (
 from nadir.tracking.store.connection import connect, store_exists, store_faults, tracking_uri
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pyarrow as pa
 
 
 def read_status(root: Path, *, outputs_are_known: bool = False) -> dict[str, Any]:
@@ -62,11 +59,17 @@ def read_status(root: Path, *, outputs_are_known: bool = False) -> dict[str, Any
     gate = evaluation.get("gate") or {}
     page = artifacts.EVALUATION_PAGE
     run = RunRecord.of_json(_json(root / artifacts.TRAINING_RUN))
+    tables = [artifacts.MANIFEST, artifacts.QUARANTINE, artifacts.BUCKET_QUARANTINE]
+    counts = known_of_files(
+        root,
+        "counts.json",
+        [*(root / path for path in (*tables, artifacts.BUCKETS)), Path(__file__)],
+        lambda: {"images": _images(root), "buckets": _bucket_count(root)},
+    )
     found = {
         "stages": _stages(root, rows, model),
         "running": is_held(root),
-        "images": _images(root),
-        "buckets": _bucket_count(root),
+        **counts,
         "training": _training(root),
         "model": model,
         "report": str(page) if (root / page).is_file() else None,
@@ -116,8 +119,7 @@ def _dvc_stages(
     found: dict[str, dict[str, str]] = {}
     # While files are written they are nobody's.
     if not outputs_are_known and not is_held(root):
-        with open_repository(root) as repo:
-            found = differing_outputs(repo)
+        found = known_differences(root, [o for d in definitions.values() for o in _outputs(d)])
     lock = read_lock(root)
     outdated = _outdated(graph, root, lock)
     rows = []
@@ -174,6 +176,8 @@ def _images(root: Path) -> dict[str, Any]:
     bad, homeless = (
         _reasons(root / path) for path in (artifacts.QUARANTINE, artifacts.BUCKET_QUARANTINE)
     )
+    import pyarrow.parquet as pq
+
     used = None
     with _unread_when_damaged():
         used = pq.read_metadata(manifest).num_rows - homeless.total()
@@ -187,6 +191,8 @@ def _reasons(path: Path) -> Counter[str]:
 
 
 def _bucket_count(root: Path) -> int | None:
+    import numpy as np
+
     path = root / artifacts.BUCKETS
     columns = ["bucket_width", "bucket_height"]
     with _unread_when_damaged():
@@ -201,12 +207,16 @@ def _bucket_count(root: Path) -> int | None:
 
 def _columns(path: Path, names: list[str]) -> pa.Table:
     """Columns of one file; `pyarrow.parquet.read_table` would import pandas for it."""
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(path) as file:
         return file.read(columns=names)
 
 
 def _unread_when_damaged() -> contextlib.suppress:
     """A table that is missing or damaged tells nothing; its stage's row says which of the two."""
+    import pyarrow as pa
+
     return contextlib.suppress(OSError, pa.ArrowException)
 
 
@@ -221,7 +231,13 @@ def _training(root: Path) -> dict[str, Any]:
 
 def _model(root: Path, on_disk: dict[str, str]) -> dict[str, Any]:
     """The version of the checkpoint on disk, else the newest one."""
-    found: dict[str, Any] = {"name": model_name(root), "version": None, "aliases": []}
+    name = known_of_files(
+        root,
+        "model.json",
+        [root / PARAMS_FILE, Path(__file__)],
+        lambda: {"name": model_name(root)},
+    )
+    found: dict[str, Any] = {**name, "version": None, "aliases": []}
     found |= {"current": False, "error": None, "champion": None}
     if not store_exists(root):
         return found

@@ -16,17 +16,13 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    start_http_server,
 )
 
-from nadir.ground.errors import NadirError
+from nadir.ground.exposition import serve_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-METRICS_VARIABLE = "NADIR_METRICS"
-_LOOPBACK = "127.0.0.1"
-_MOST_PORT = (1 << 16) - 1
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
 
 
@@ -76,17 +72,4 @@ def serve_metrics(metrics: Metrics, place: str) -> None:
     Raises:
         NadirError: It is no such place, or taken.
     """
-    host, _, port = place.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) <= _MOST_PORT:
-        raise NadirError(
-            f"{place!r} is not a port", where=METRICS_VARIABLE, fix="write PORT or HOST:PORT"
-        )
-    try:
-        start_http_server(int(port), host.strip("[]") or _LOOPBACK, registry=metrics.registry)
-    except OSError as error:
-        raise NadirError(
-            f"metrics cannot be shown at {place} ({error.strerror or error})",
-            where=METRICS_VARIABLE,
-            fix="name a free port; each worker of `mlflow models serve` needs one of its own, so "
-            "use --workers 1",
-        ) from error
+    serve_registry(metrics.registry, place)

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from nadir.ground.exposition import METRICS_VARIABLE
+from nadir.ground.logs.setup import begin
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests, size_of
 from nadir.serving.drawer import Drawer
 from nadir.serving.limits import read_limits
-from nadir.serving.metrics import METRICS_VARIABLE, Metrics, serve_metrics
+from nadir.serving.metrics import Metrics, serve_metrics
 from nadir.serving.plain_answers import answer_plainly, require_in_time, scoring_server
 from nadir.serving.weights import weights_folder
 
@@ -41,6 +43,9 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
         from nadir.compute.devices import pick_device
+
+        if scoring_server():
+            begin()
 
         self._limits = read_limits(getattr(context, "model_config", None), os.environ)
         folder = weights_folder(context.artifacts)

@@ -22,6 +22,7 @@ from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
 from nadir.data.latents.store import LatentStore
 from nadir.ground import artifacts
+from nadir.ground.logs.setup import begin
 from nadir.ground.workspace import work_folder
 from nadir.model.sdxl.encoding import encode_missing
 from nadir.model.sdxl.opening import ImageOpener
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     folder = parser.parse_args(arguments).job
     die_with_parent()
+    begin(stage="encode")
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     name = read_section("compute", ComputeParams).device
     on_cpu = name == "cpu" or not (torch.cuda.is_available() or torch.xpu.is_available())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nadir.compute.lean_start import loaded
 from nadir.ground.errors import NadirError, exhausted_error
 from nadir.ground.events import emit
+from nadir.ground.logs.setup import begin
 from nadir.ground.secrets import mask_logs, scrub
 from nadir.ground.terminal import harmless
 from nadir.ground.workspace import project_root
@@ -28,6 +29,7 @@ def run(stage: str, work: Callable[[], None]) -> None:
     mask_logs()
     emit("stage_started", stage=stage)
     try:
+        begin(stage=stage)
         work()
     except NadirError as error:
         _fail(stage, error)

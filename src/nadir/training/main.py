@@ -29,6 +29,7 @@ from nadir.data.latents.store import LatentReader
 from nadir.diffusion.schedule import NoiseSchedule
 from nadir.ground import artifacts
 from nadir.ground.events import say
+from nadir.ground.logs.setup import begin
 from nadir.model.checkpoint.decoder_file import tuned_decoder
 from nadir.model.checkpoint.decoder_weights import put_decoder
 from nadir.model.sdxl.networks import load_vae
@@ -36,6 +37,7 @@ from nadir.training.check import run_check
 from nadir.training.loader import BatchLoader
 from nadir.training.losses.objective import Objective
 from nadir.training.losses.timesteps import TimestepSampler
+from nadir.training.reports.metrics import with_metrics
 from nadir.training.reports.previews import Previews
 from nadir.training.reports.reporter import NoReporter, TrainingReporter, load_reporter
 from nadir.training.run import Run, latent_scaling
@@ -78,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fingerprint", required=True, help="of code, data and params")
     parser.add_argument("--check", action="store_true", help="only `nadir train --check`")
     options = parser.parse_args(arguments)
+    begin(stage="train")
     disable_progress_bar()
     if _is_one_of_several():
         die_with_parent()
@@ -132,7 +135,7 @@ def run_training(
     Raises:
         NadirError: A fault in the inputs, a diverged loss, or a requested stop.
     """
-    reporter = load_reporter() if accelerator.is_main_process else NoReporter()
+    reporter = with_metrics(load_reporter()) if accelerator.is_main_process else NoReporter()
     try:
         set_seed(train.seed)
         run = prepare_run(work, fingerprint, train, accelerator, reporter, stop=stop)

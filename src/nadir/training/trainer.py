@@ -296,4 +296,4 @@ class Trainer:
 
     def _say(self, message: str) -> None:
         if self._main:
-            say(message)
+            say(message, step=self._step)

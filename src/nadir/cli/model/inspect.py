@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.stream import print_document
 from nadir.ground.workspace import expanded
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def inspect(
 
     found = describe(path)
     if as_json:
-        sys.stdout.write(json.dumps(_as_json(found), indent=2) + "\n")
+        print_document(_as_json(found))
     else:
         _print(path, found)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nadir.ground.errors import NadirError
+from nadir.ground.logs.stream import print_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,4 +118,4 @@ def _label(part: Part) -> str:
 
 def print_json(value: Any) -> None:
     """Print what is for machines."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    print_document(value, ensure_ascii=False, default=str)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nadir.ground.errors import NadirError, disk_full_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.ground.inherited import PYTHON_SWITCHES
+from nadir.ground.logs.entry import message_of
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
@@ -158,7 +159,8 @@ def run_stage(
         root: The project's root.
         environment: Variables to add to `quiet_environment`.
         inherit: File descriptors that DVC keeps open, such as a lock's.
-        on_line: Called with each line of the stage's log as it appears, DVC's chatter left out.
+        on_line: Called with each line of the stage's log as it appears, DVC's chatter left out; by
+            `NADIR_LOG=json` the stage's own are entries (`ground.logs.entry`).
         on_event: Called with each event of the stage.
 
     Returns:
@@ -211,7 +213,8 @@ class _Watch:
         events.unlink(missing_ok=True)
 
     def line(self, line: str) -> None:
-        line = masked(line)
+        whole = masked(line).rstrip()
+        line = message_of(whole)
         self.state = state_by_dvc(line) or self.state
         if line.startswith("ERROR: "):
             self._dvc_errors.append(line.removeprefix("ERROR: "))
@@ -222,7 +225,7 @@ class _Watch:
             return
         self._last_words = text
         if self._on_line:
-            self._on_line(line.rstrip())
+            self._on_line(whole)
 
     def tick(self) -> None:
         events, self._offset = read_events(self.events, self._offset)

@@ -14,6 +14,7 @@ from nadir.ground.files import link_or_copy
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.fingerprint import path_md5
 from nadir.pipeline.storage.cached_damage import drop_damaged_objects, drop_links
+from nadir.pipeline.storage.known import known_cache_folder
 from nadir.pipeline.storage.objects import (
     DIRECTORY,
     cache_folder,
@@ -25,7 +26,6 @@ from nadir.pipeline.storage.remote import fetch, remote_holds
 from nadir.tracking.lock_file import output_hash, output_hashes, read_lock
 from nadir.tracking.registry.versions import Version, resolve_version
 from nadir.tracking.revision import GitError, git
-from nadir.tracking.version_files.held import fetch_held, holds_weights
 
 _STATE_FILES = ("params.yaml", "dvc.yaml", "dvc.lock", "src")
 
@@ -128,6 +128,8 @@ def require_weights(version: Version, root: Path) -> None:
     if _locked(root) == md5 and not wrong_files(root / artifacts.CHECKPOINT, md5, cache):
         return
     damaged = drop_damaged_objects(md5, root, cache)
+    from nadir.tracking.version_files.held import holds_weights
+
     if cached_whole(md5, cache) or (version.held and holds_weights(version.model_id, root)):
         return
     if not remote_holds(md5, root, cache):
@@ -147,11 +149,11 @@ def weights_place(
     Raises:
         NadirError: They are not here, and the remote cannot be asked.
     """
-    cache = cache_folder(root)
-    if cached_whole(md5, cache):
-        return "here"
     current = root / artifacts.CHECKPOINT
     if _folder(md5, root).is_dir() or (_locked(root) == md5 and current.is_dir()):
+        return "here"
+    cache = known_cache_folder(root, lambda: cache_folder(root))
+    if cached_whole(md5, cache):
         return "here"
     if held:
         return "registry"
@@ -194,6 +196,8 @@ def _held(version: Version | None, md5: str, root: Path, target: Path) -> bool:
     """Bring the very files out of a version that holds them; rounded ones have another hash."""
     if version is None or version.held != "checkpoint":
         return False
+    from nadir.tracking.version_files.held import fetch_held
+
     return fetch_held(version.model_id, root, target) and path_md5(target) == md5
 
 

@@ -20,16 +20,26 @@ def differing_outputs(repo: Repo) -> dict[str, dict[str, str]]:
         For each path the hash of what is there; empty when DVC cannot tell.
     """
     from dvc.exceptions import DvcException
+
+    try:
+        return outputs_that_differ(repo)
+    except (DvcException, OSError):
+        return {}
+
+
+def outputs_that_differ(repo: Repo) -> dict[str, dict[str, str]]:
+    """As `differing_outputs`.
+
+    Raises:
+        DvcException: DVC cannot tell.
+        OSError: An output cannot be read.
+    """
     from dvc.stage import PipelineStage
 
     found: dict[str, dict[str, str]] = {}
-    try:
-        stages = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage)]
-        for stage in stages:
-            for out in stage.outs:
-                there = out.get_hash() if out.hash_info and out.exists else out.hash_info
-                if there != out.hash_info:
-                    found.setdefault(stage.name, {})[str(out.def_path)] = str(there.value)
-    except (DvcException, OSError):
-        return {}
+    for stage in (stage for stage in repo.index.stages if isinstance(stage, PipelineStage)):
+        for out in stage.outs:
+            there = out.get_hash() if out.hash_info and out.exists else out.hash_info
+            if there != out.hash_info:
+                found.setdefault(stage.name, {})[str(out.def_path)] = str(there.value)
     return found

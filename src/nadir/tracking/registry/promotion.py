@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.data.gate.accepted_profile import accept
-from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import project_root
 from nadir.tracking.registry.aliases import move_aliases, swapped
+from nadir.tracking.registry.champion_dataset import profile_of_run
 from nadir.tracking.registry.judgements import REASON_TAG, VERDICT_TAG
 from nadir.tracking.registry.move_log import Cause, Move, read_log
 from nadir.tracking.registry.promoting.examination import named_candidate, require_won
@@ -31,7 +29,7 @@ from nadir.tracking.store.connection import connect, store_faults
 from nadir.tracking.store.lock import registry_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from mlflow import MlflowClient
 
@@ -100,7 +98,7 @@ def promote(
         if force_reason is None and aliases.get(CHAMPION) != number:
             require_won(client, root, candidate, aliases)
         require_weights(candidate, root)
-        with _dataset_of(client, candidate.run_id) as profile:
+        with profile_of_run(client, candidate.run_id) as profile:
             wanted = _after_promotion(aliases, number)
             cause = _cause(candidate, force_reason, flow_run_id)
             hold.check()
@@ -215,19 +213,6 @@ def _mark_forced(
         set_tags(client, candidate.run_id, tags)
     for key, value in tags.items():
         client.set_model_version_tag(candidate.name, str(candidate.version), key, value)
-
-
-@contextlib.contextmanager
-def _dataset_of(client: MlflowClient, run_id: str) -> Iterator[Path | None]:
-    """The profile of the dataset that a run was trained on; None of a run that kept none."""
-    with tempfile.TemporaryDirectory() as folder:
-        kept = {file.path for file in client.list_artifacts(run_id)}
-        there = artifacts.PROFILE.name in kept
-        yield (
-            Path(client.download_artifacts(run_id, artifacts.PROFILE.name, folder))
-            if there
-            else None
-        )
 
 
 def _outcome(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> Promotion:

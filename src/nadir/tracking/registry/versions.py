@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from nadir.config.reader import read_section
-from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.ground.workspace import PARAMS_FILE
 from nadir.tracking.lineage import COPY_TAG, FINGERPRINT_TAG, MODEL_TAG, OUTPUT_TAG
@@ -65,6 +63,9 @@ class Version:
 
 def model_name(root: Path) -> str:
     """The registered model's name, from `params.yaml`."""
+    from nadir.config.reader import read_section
+    from nadir.config.register import RegisterParams
+
     return read_section("register", RegisterParams, root / PARAMS_FILE).model_name
 
 

@@ -10,10 +10,9 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nadir.config.reader import read_section
-from nadir.config.register import RegisterParams
 from nadir.ground.errors import NadirError
 from nadir.ground.locks import waiting_lock
+from nadir.ground.logs.setup import take_over_handlers
 from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked, scrub
 from nadir.ground.workspace import PARAMS_FILE, main_workspace, project_root
@@ -129,6 +128,7 @@ def import_mlflow() -> None:
     import mlflow  # noqa: F401
 
     _quiet_logs()
+    take_over_handlers()
 
 
 def _nobody_else(uri: str, lock: Path) -> contextlib.AbstractContextManager[None]:
@@ -188,6 +188,9 @@ def experiment_id(client: MlflowClient, root: Path | None = None, *, suffix: str
         suffix: Behind the name, for runs that are no part of the pipeline.
     """
     root = root or project_root()
+    from nadir.config.reader import read_section
+    from nadir.config.register import RegisterParams
+
     name = read_section("register", RegisterParams, root / PARAMS_FILE).experiment + suffix
     with waiting_lock(main_workspace(root) / "work" / "mlflow" / "create.lock"):
         experiment = client.get_experiment_by_name(name)
