@@ -279,8 +279,7 @@ class Session:
 
     def _is_complete(self) -> bool:
         """Whether nothing is left to do; the listing before a flow leaves the rest to it."""
-        registered = self.registering.result is not None or not self.registers
-        return registered and set(self.stages) <= self.results.keys()
+        return {*self.stages, *[REGISTER] * self.registers} <= self._all_results().keys()
 
     def _write_record(self, status: str, *, current: str | None = None) -> None:
         write_record(
