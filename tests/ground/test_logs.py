@@ -13,7 +13,7 @@ import pytest
 from nadir.ground.errors import NadirError
 from nadir.ground.logs.entry import entry, is_json, message_of, read_entry
 
-SECRET = "PW-PLANTED-2"
+SECRET = "PW-PLANTED-2"  # pragma: allowlist secret
 PROGRAM = f"""
 import logging, sys, threading, warnings
 from nadir.ground.events import Progress, say
