@@ -64,6 +64,10 @@ def test_outputs_are_asked_about_again_after_each_kind_of_change(
     (trained.root / "work/pipeline/outputs.json").write_text('{"of": 1')
     read(trained.root)
     assert len(asked) == 6, "a torn file is no answer"
+    trained.dvc("repro")
+    status.read_status(trained.root, outputs_are_known=True)
+    read(trained.root)
+    assert len(asked) == 6, "a run without news has told it"
 
 
 def test_the_caches_place_is_asked_for_again_when_settings_change(trained: MiniProject) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.searching import SECRETS, plant
 
 ROOT = Path(__file__).resolve().parents[2]
 NADIR = (sys.executable, "-c", "from nadir.cli import main; main()")
@@ -58,24 +59,27 @@ class Project:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": "1",
+            **SECRETS,
         }
 
-    def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, timeout: float = 600, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project."""
         self._status.clear()
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **variables},
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
 
-    def nadir(self, *arguments: str, fails: bool = False) -> str:
+    def nadir(self, *arguments: str, fails: bool = False, **variables: str) -> str:
         """Run `nadir …`; returns what it printed. Asserts on its exit code."""
-        done = self.run(*NADIR, *arguments)
+        done = self.run(*NADIR, *arguments, **variables)
         text = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, text
         return text
@@ -124,9 +128,10 @@ def copy_of_the_repository(folder: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A miniature project with sixty pictures, before its first run."""
+    """A miniature project with sixty pictures and three hostile ones, before its first run."""
     made = copy_of_the_repository(tmp_path_factory.mktemp("project"))
     made.nadir("sample-data", "pictures", "--images", "60", "--seed", "3")
+    plant(made.folder / "pictures")
     made.nadir("params", "set", *MINIATURE)
     made.git("commit", "-q", "-am", "Miniature")
     return made

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tests.support.searching import MARK, SECRET, holders, live_texts, orders_in
 from tests.system.conftest import NADIR, Project
 
 from nadir.config.edit import set_values
@@ -25,6 +26,7 @@ from nadir.config.edit import set_values
 pytestmark = pytest.mark.story
 
 
+AS_JSON = {"NADIR_LOG": "json", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
 STAGES = [
     "ingest", "validate", "tag_statistics", "bucket", "base_model", "encode",
     "latent_statistics", "decoder", "train", "evaluate",
@@ -47,7 +49,12 @@ def executed(project: Project) -> set[str]:
 
 
 def test_a_folder_of_pictures_becomes_a_registered_champion(project: Project) -> None:
-    text = project.nadir("run")
+    numbers = project.folder / "work/metrics"
+    numbers.mkdir(parents=True)
+    text = project.nadir("run", NADIR_METRICS=str(numbers))
+    left = "".join(file.read_text() for file in numbers.iterdir())
+    for shown in ("nadir_pipeline_stage_seconds", "nadir_training_loss", 'status="finished"'):
+        assert shown in left
     assert executed(project) == set(STAGES)
     status = project.status()
     assert status["model"]["name"] == "nadir"
@@ -78,6 +85,16 @@ def test_the_runs_are_nested_and_carry_their_lineage(project: Project) -> None:
     for key in ("git.commit", "dvc.stage_fingerprint", "params.sha256", "data.md5", "out.md5"):
         assert version.tags[key]
         assert version.tags[key] == training.data.tags[key]
+
+
+def test_no_store_keeps_a_secret_or_obeys_a_text_from_the_pictures(project: Project) -> None:
+    assert holders(project.folder, SECRET) == []
+    assert {name for name in holders(project.folder, MARK) if name.startswith("data/")} >= {
+        "data/listing.parquet", "data/manifest.parquet", "data/tags.parquet",
+    }, "the hostile pictures took part"  # fmt: skip
+    assert orders_in(project.folder / "work") == []
+    assert orders_in(project.folder / "reports") == []
+    assert live_texts(project.folder) == []
 
 
 def run_id(project: Project) -> str:
@@ -118,7 +135,7 @@ def test_a_fine_tuned_decoder_is_published_without_training_again(project: Proje
 
 def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: Project) -> None:
     first = run_id(project)
-    project.nadir("run", "--set", "train.learning_rate=0.0005")
+    _is_all_objects(project.nadir("run", "--set", "train.learning_rate=0.0005", **AS_JSON))
     assert executed(project) == {"ingest", "train", "evaluate"}
     assert project.status()["model"]["version"] == 2
     assert project.status()["model"]["aliases"] == ["challenger"]
@@ -131,6 +148,17 @@ def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: P
     assert run_id(project) == first
     assert project.status()["model"]["version"] == 1
     assert len(all_runs(project)) == runs_before
+
+
+def _is_all_objects(told: str) -> None:
+    """Each line of a run is JSON, the trainer's with its step, Prefect's with its logger."""
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert len({line["run"] for line in lines}) == 1
+    steps = {line["step"] for line in lines if "step" in line and line["stage"] == "train"}
+    assert max(steps) == 12
+    own = [line for line in lines if line.get("logger", "").startswith("prefect.")]
+    assert len({line["flow_run"] for line in own}) == 1
+    assert {line.get("stage") for line in own} >= {"ingest", "train", "evaluate", "register"}
 
 
 def test_data_a_then_b_then_a_restores_a_without_training(project: Project) -> None:

@@ -18,7 +18,7 @@ from nadir.pipeline.graph import StageGraph, order, pipeline_graph
 from nadir.pipeline.processes.running import is_held, running_stages
 from nadir.pipeline.record import REGISTER, executions, last_run
 from nadir.pipeline.storage.cache import weights_place
-from nadir.pipeline.storage.known import known_differences, known_of_files
+from nadir.pipeline.storage.known import known_differences, known_of_files, note_no_difference
 from nadir.tracking.lineage import COPY_TAG, OUTPUT_TAG
 from nadir.tracking.lock_file import output_hash, read_lock, stage_definitions
 from nadir.tracking.registry.remembered import remembered
@@ -117,9 +117,11 @@ def _dvc_stages(
     definitions = stage_definitions(root)
     graph = pipeline_graph(root)
     found: dict[str, dict[str, str]] = {}
-    # While files are written they are nobody's.
-    if not outputs_are_known and not is_held(root):
-        found = known_differences(root, [o for d in definitions.values() for o in _outputs(d)])
+    every = [output for one in definitions.values() for output in _outputs(one)]
+    if outputs_are_known:
+        note_no_difference(root, every)
+    elif not is_held(root):  # while files are written they are nobody's
+        found = known_differences(root, every)
     lock = read_lock(root)
     outdated = _outdated(graph, root, lock)
     rows = []

@@ -50,6 +50,18 @@ def known_differences(root: Path, outputs: Iterable[str]) -> dict[str, dict[str,
     return _kept(root, "outputs.json", lambda: _state(root, listed), look) or {}
 
 
+def note_no_difference(root: Path, outputs: Iterable[str]) -> None:
+    """Note that DVC said just now that no output differs, for `known_differences`.
+
+    Args:
+        root: The project's root.
+        outputs: Paths of all outputs below it.
+    """
+    with contextlib.suppress(OSError):
+        note = {"of": _state(root, sorted(outputs)), "found": {}}
+        write_json(pipeline_folder(root) / "outputs.json", note)
+
+
 def known_of_files(
     root: Path, name: str, files: Iterable[Path], ask: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
