@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed, Running
 from prefect.testing.utilities import prefect_test_harness
 from tests.mini.project import REPOSITORY, MiniProject
 
@@ -64,3 +72,48 @@ def test_prefect_deploys_all_flows_into_the_clone(prefect: Prefect, project: Min
     listed = prefect("deployment", "ls")
     assert "promotion/promote" in listed
     assert "reproduction/weekly" in listed
+
+
+def test_a_run_that_nobody_hears_of_any_more_is_marked_as_crashed(
+    prefect: Prefect, root: Path
+) -> None:
+    """One that goes on, and one that has ended, are left alone."""
+    text = (root / "docs/dead_run_automation.yaml").read_text(encoding="utf-8")
+    automation = yaml.safe_load(text)
+    automation["trigger"]["within"] = 10
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/automations/", json=automation).raise_for_status()
+        dead, alive, ended = [client.create_flow_run(quiet, state=Running()) for _ in range(3)]
+
+        def is_heard(*runs: FlowRun) -> None:
+            events = [heartbeat(run) for run in runs]
+            client.request("POST", "/events", json=events).raise_for_status()
+
+        def state(run: FlowRun) -> StateType | None:
+            return client.read_flow_run(run.id).state_type
+
+        is_heard(dead, alive, ended)
+        client.set_flow_run_state(ended.id, Completed(), force=True)
+        deadline = time.monotonic() + 240
+        while state(dead) == StateType.RUNNING and time.monotonic() < deadline:
+            time.sleep(1)
+            is_heard(alive)
+        assert state(dead) == StateType.CRASHED
+        assert state(alive) == StateType.RUNNING
+        assert state(ended) == StateType.COMPLETED
+
+
+@flow
+def quiet() -> None:
+    """A flow whose runs are made without running it."""
+
+
+def heartbeat(run: FlowRun) -> dict[str, object]:
+    """As Prefect's engine sends it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": "r"}
+    return {
+        "id": str(uuid.uuid4()),
+        "occurred": dt.datetime.now(dt.UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": resource,
+    }

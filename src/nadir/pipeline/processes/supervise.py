@@ -85,7 +85,7 @@ def run_group(
 def stop_group(child: subprocess.Popen[bytes], within_s: float = STOP_WITHIN_S) -> bool:
     """Ask a process group to stop and wait until it is empty, not only until its leader is gone.
 
-    `accelerate launch` returns before its trainer does. A group that is still busy after
+    The launcher of several trainers returns before they do. A group that is still busy after
     `within_s` seconds is left to finish saving by itself.
 
     Returns:
