@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from nadir.ground.errors import NadirError
+from nadir.pipeline.servers.stack import objects
 from nadir.pipeline.servers.stack.__main__ import main
-from nadir.pipeline.servers.stack.native import PORTS, Native
+from nadir.pipeline.servers.stack.native import PORTS, Native, free_port
 from nadir.pipeline.servers.stack.settings import (
     interpolated,
     read_services,
@@ -146,3 +147,13 @@ def test_a_program_that_is_missing_is_named(project: Path, refused: Callable[...
 def test_a_line_of_secrets_may_be_quoted_and_commented(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# no\n\nA='one'\nB = two=three \n")
     assert read_variables(tmp_path / ".env") == {"A": "one", "B": "two=three"}
+
+
+def test_a_store_that_is_away_or_refuses_is_one_clear_error(s3_server: str, tmp_path: Path) -> None:
+    values = {"S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
+    with pytest.raises(NadirError, match="Could not connect") as caught, objects.store_faults():
+        list(objects.keys(objects.connect(free_port(), values), "dvc"))
+    assert "see that the stack runs" in caught.value.fix
+    port = int(s3_server.rpartition(":")[2])
+    with pytest.raises(NadirError, match="does not exist"), objects.store_faults():
+        objects.fetch(objects.connect(port, values), "nowhere", "key", tmp_path)

@@ -143,7 +143,8 @@ def main() -> None:
     work = restore if asked.restore else back_up
     try:
         stores = _stores(chosen_ports(asked.port), docker=asked.docker)
-        work(stores, asked.folder.absolute(), _say)
+        with objects.store_faults():
+            work(stores, asked.folder.absolute(), _say)
     except NadirError as error:
         raise SystemExit(f"error: {error}") from None
 

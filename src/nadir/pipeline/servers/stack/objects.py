@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import asdict, dataclass
@@ -49,6 +50,25 @@ def connect(port: int, values: Mapping[str, str]) -> Any:
         aws_secret_access_key=values["S3_SECRET_KEY"],
         region_name="us-east-1",
     )
+
+
+@contextlib.contextmanager
+def store_faults() -> Iterator[None]:
+    """Around calls of the store: what it refuses, or that it is away, becomes one clear error.
+
+    Raises:
+        NadirError: With what the store or the network said.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise NadirError(
+            f"the S3 store does not do it: {error}",
+            where="service s3",
+            fix="see that the stack runs and that .env is its own, then give the command again",
+        ) from error
 
 
 def keys(api: Any, bucket: str) -> Iterator[str]:
