@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,13 @@ def test_the_stages_call_ends_the_lean_start() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_every_program_of_the_two_rooms_ends_it(root: Path) -> None:
+    """Else garbage would stay in it until its end."""
+    rooms = (root / "src/nadir/stages", root / "src/nadir/training")
+    texts = {path: path.read_text("utf-8") for room in rooms for path in room.rglob("*.py")}
+    programs = {path.stem: text for path, text in texts.items() if '"__main__"' in text}
+    assert {"encode", "encode_part", "redraw"} <= programs.keys()
+    ends = re.compile(r"^    (?:loaded\(\)|run\()", re.MULTILINE)
+    assert [name for name, text in programs.items() if not ends.search(text)] == []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from nadir.compute.child_fault import faults_left_in
+from nadir.compute.lean_start import loaded
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from nadir.model.sdxl.autoencoder import DTYPES
     from nadir.model.sdxl.networks import load_vae
 
+    loaded()
     parser = argparse.ArgumentParser(description="one encoding process")
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     folder = parser.parse_args(arguments).job
