@@ -15,6 +15,7 @@ from nadir.ground.errors import NadirError
 from nadir.pipeline.servers.stack import objects
 from nadir.pipeline.servers.stack.__main__ import main
 from nadir.pipeline.servers.stack.native import PORTS, Native, free_port
+from nadir.pipeline.servers.stack.postgres import make_cluster
 from nadir.pipeline.servers.stack.settings import (
     interpolated,
     read_services,
@@ -157,3 +158,19 @@ def test_a_store_that_is_away_or_refuses_is_one_clear_error(s3_server: str, tmp_
     port = int(s3_server.rpartition(":")[2])
     with pytest.raises(NadirError, match="does not exist"), objects.store_faults():
         objects.fetch(objects.connect(port, values), "nowhere", "key", tmp_path)
+
+
+def test_files_that_are_not_postgres_are_not_touched(tmp_path: Path) -> None:
+    mine = tmp_path / "postgres" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(NadirError, match="something lies where Postgres") as caught:
+        make_cluster(mine.parent, "nadir", "x" * 12)
+    assert "--state" in caught.value.fix
+    assert mine.read_text() == "mine"
+
+
+def test_a_cluster_that_is_there_stays_whoever_made_it(tmp_path: Path) -> None:
+    (tmp_path / "PG_VERSION").write_text("17")
+    make_cluster(tmp_path, "nadir", "x" * 12)
+    assert [path.name for path in tmp_path.iterdir()] == ["PG_VERSION"]

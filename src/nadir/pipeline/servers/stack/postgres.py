@@ -43,7 +43,7 @@ def as_its_user() -> list[str]:
 
 
 def make_cluster(data: Path, user: str, password: str) -> None:
-    """Make the files of a server unless they are there; a half-made folder is made anew.
+    """Make the files of a server unless they are there; what a kill left half-made is made anew.
 
     Args:
         data: Their folder, which holds nothing else.
@@ -51,26 +51,36 @@ def make_cluster(data: Path, user: str, password: str) -> None:
         password: Its password; every connection asks for one.
 
     Raises:
-        NadirError: Postgres is not there, or cannot write the folder.
+        NadirError: Postgres is not there, cannot write the folder, or something else lies in it.
     """
-    initdb = program("initdb")
-    if (data / "PG_VERSION").is_file() and (data / "made").is_file():
+    if (data / "PG_VERSION").is_file():
         return
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(mode=0o700)
-    if os.getuid() == 0:
-        shutil.chown(data, "postgres")
+    if data.is_dir() and any(data.iterdir()):
+        raise NadirError(
+            "something lies where Postgres is to have its files",
+            where=str(data),
+            fix="name another folder with --state, or move it away",
+        )
+    new = data.with_name(f"{data.name}.unfinished")
+    shutil.rmtree(new, ignore_errors=True)
+    _init(new, user, password)
+    new.replace(data)  # over an empty folder, if there is one
+
+
+def _init(data: Path, user: str, password: str) -> None:
+    initdb = program("initdb")
+    data.mkdir(mode=0o700, parents=True)
     with tempfile.NamedTemporaryFile(mode="w") as file:
         file.write(password)
         file.flush()
         if os.getuid() == 0:
-            shutil.chown(file.name, "postgres")
+            for path in (data, file.name):
+                shutil.chown(path, "postgres")
         _run(
             [*as_its_user(), initdb, "--pgdata", str(data), "--username", user, "--no-locale",
              "--encoding", "UTF8", "--auth", "scram-sha-256", "--pwfile", file.name],
             data,
         )  # fmt: skip
-    (data / "made").touch()
 
 
 def server_command(data: Path, port: int) -> list[str]:
