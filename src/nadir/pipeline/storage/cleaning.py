@@ -89,8 +89,27 @@ def clean(
             then.
     """
     require_user_name()
-    main = main_workspace(root)
     cache = cache_folder(root)
+    _require_named(root, cache, projects)
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days)
+    with workspace_lock(pipeline_folder(root) / "lock"):
+        refuse_running_jobs(root)
+        with _locked(root):
+            needed = needed_objects(root, cache, projects)
+            done = _found(root, needed, old_runs(root, before, needed_runs(root, cache, needed)))
+            unneeded = _unneeded(cache, needed)
+            done.objects = len(unneeded)
+            folders = _folders(done)
+            done.freed = _size([*unneeded, *_files([*folders, *done.runs.folders])])
+            if not dry_run:
+                _remove(unneeded, folders)
+            _remove_history(root, done, before, dry_run=dry_run)
+    return done
+
+
+def _require_named(root: Path, cache: Path, projects: Sequence[Path]) -> None:
+    """Refuse where clones that share the cache may lose what they need."""
+    main = main_workspace(root)
     if not projects and not cache.resolve().is_relative_to(main.resolve()):
         raise NadirError(
             "DVC's cache lies outside of this clone, and other clones may need what is in it",
@@ -105,37 +124,30 @@ def clean(
                 where=str(project),
                 fix="give the root of each clone that shares the cache",
             )
-    with workspace_lock(pipeline_folder(root) / "lock"):
-        refuse_running_jobs(root)
-        with _locked(root):
-            needed = needed_objects(root, cache, projects)
-            done = Cleaning(needed)
-            unneeded = _unneeded(cache, needed)
-            done.objects = len(unneeded)
-            done.trainings = _abandoned(root, main)
-            done.models = [
-                path
-                for path in sorted((main / "work" / "models").glob("*"))
-                if path.name + DIRECTORY not in needed.hashes
-            ]
-            done.text_states = _unused_states(root, main)
-            done.evaluations = unneeded_evaluations(main, needed.versions)
-            done.judgements = unneeded_judgements(main, needed.versions)
-            whole = [*done.trainings, *done.models, *done.text_states]
-            whole += [*done.evaluations, *done.judgements]
-            before = dt.datetime.now(dt.UTC) - dt.timedelta(days=keep_days)
-            done.runs = old_runs(root, before, needed_runs(root, cache, needed))
-            files = [
-                path
-                for folder in (*whole, *done.runs.folders)
-                for path in folder.rglob("*")
-                if path.is_file()
-            ]
-            done.freed = _size([*unneeded, *files])
-            if not dry_run:
-                _remove(unneeded, whole)
-            _remove_history(root, done, before, dry_run=dry_run)
-    return done
+
+
+def _found(root: Path, needed: Needed, runs: OldRuns) -> Cleaning:
+    """What is not needed, but for DVC's objects and Prefect's runs."""
+    main = main_workspace(root)
+    models = sorted((main / "work" / "models").glob("*"))
+    return Cleaning(
+        needed,
+        trainings=_abandoned(root, main),
+        models=[path for path in models if path.name + DIRECTORY not in needed.hashes],
+        text_states=_unused_states(root, main),
+        evaluations=unneeded_evaluations(main, needed.versions),
+        judgements=unneeded_judgements(main, needed.versions),
+        runs=runs,
+    )
+
+
+def _folders(done: Cleaning) -> list[Path]:
+    whole = [*done.trainings, *done.models, *done.text_states]
+    return [*whole, *done.evaluations, *done.judgements]
+
+
+def _files(folders: Iterable[Path]) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
 def _remove_history(root: Path, done: Cleaning, before: dt.datetime, *, dry_run: bool) -> None:
