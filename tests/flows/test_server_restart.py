@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
-from ruamel.yaml import YAML
-from tests.mini.project import MiniProject
-from tests.support.prefect_servers import Servers, prefect_servers
-
-# The stage `base_model` of the test: it goes on when it is told to.
-WAITS = """
-import pathlib, time
-pathlib.Path("started").touch()
-while not pathlib.Path("go").exists():
-    time.sleep(0.1)
-pathlib.Path("models/base/vae").mkdir(parents=True, exist_ok=True)
-pathlib.Path("models/base/vae/w").write_text("1")
-"""
-
-
-def waiting_project(project: MiniProject) -> None:
-    """Its stage `base_model` waits for a file."""
-    (project.root / "waits.py").write_text(WAITS, encoding="utf-8")
-    path, yaml = project.root / "dvc.yaml", YAML()
-    tree = yaml.load(path)
-    tree["stages"]["base_model"]["cmd"] = "python waits.py"
-    yaml.dump(tree, path)
-
-
-@pytest.fixture
-def servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
-    waiting_project(project)
-    with prefect_servers(project, monkeypatch) as made:
-        yield made
-
+from tests.support.prefect_servers import Servers
 
 STATES = "select state_type, id from flow_run order by created"
 
 
 def test_a_run_outlives_a_restart_of_the_server_and_one_that_meets_it_is_cancelled(
-    servers: Servers,
+    waiting_servers: Servers,
 ) -> None:
+    servers = waiting_servers
     root = servers.root
     servers.start()
     servers.prefect("work-pool", "create", "nadir", "--type", "process")

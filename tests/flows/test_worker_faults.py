@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -15,9 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
-from tests.flows.test_server_restart import waiting_project
-from tests.mini.project import MiniProject
-from tests.support.prefect_servers import Servers, prefect_servers
+from tests.support.prefect_servers import Servers
 
 from nadir.pipeline.processes.running import is_held
 
@@ -33,13 +30,6 @@ FAULTS = (
     "worker stopped",
     "worker and flow killed",
 )
-
-
-@pytest.fixture
-def servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
-    waiting_project(project)
-    with prefect_servers(project, monkeypatch) as made:
-        yield made
 
 
 def is_gone(servers: Servers) -> bool:
@@ -82,8 +72,9 @@ def apply(fault: str, servers: Servers, run_id: str) -> None:
 @pytest.mark.evidence
 @pytest.mark.timeout(7200)
 def test_whatever_befalls_a_worker_its_stage_is_stopped_and_the_workspace_free(
-    servers: Servers,
+    waiting_servers: Servers,
 ) -> None:
+    servers = waiting_servers
     root = servers.root
     servers.start()
     servers.prefect("work-pool", "create", "nadir", "--type", "process")
