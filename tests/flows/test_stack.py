@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nadir.ground.errors import NadirError
 from nadir.pipeline.servers.stack import objects
 from nadir.pipeline.servers.stack.__main__ import main
 from nadir.pipeline.servers.stack.native import PORTS, Native, free_port
-from nadir.pipeline.servers.stack.postgres import make_cluster
+from nadir.pipeline.servers.stack.postgres import make_cluster, wait_for_the_last
 from nadir.pipeline.servers.stack.settings import (
     interpolated,
     read_services,
@@ -174,3 +176,19 @@ def test_a_cluster_that_is_there_stays_whoever_made_it(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("17")
     make_cluster(tmp_path, "nadir", "x" * 12)
     assert [path.name for path in tmp_path.iterdir()] == ["PG_VERSION"]
+
+
+def test_a_server_that_was_killed_a_moment_ago_is_waited_for(tmp_path: Path) -> None:
+    begun = subprocess.run(
+        ["/bin/sh", "-c", "sleep 1 >/dev/null 2>&1 & echo $!"], capture_output=True, check=True
+    )
+    (tmp_path / "postmaster.pid").write_bytes(begun.stdout + b"/data\n")
+    assert psutil.pid_exists(int(begun.stdout))
+    wait_for_the_last(tmp_path)
+    assert not psutil.pid_exists(int(begun.stdout))
+
+
+def test_a_damaged_note_of_it_is_postgres_own_to_tell(tmp_path: Path) -> None:
+    for text in ("", "no number\n"):
+        (tmp_path / "postmaster.pid").write_text(text)
+        wait_for_the_last(tmp_path)

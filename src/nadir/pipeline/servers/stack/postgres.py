@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from nadir.ground.errors import NadirError
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEBIAN = Path("/usr/lib/postgresql")
+_LAST_S, _POLL_S = 15.0, 0.2
 _FIX = "install it by the system's packages, such as Debian's `postgresql`"
 
 
@@ -81,6 +86,19 @@ def _init(data: Path, user: str, password: str) -> None:
              "--encoding", "UTF8", "--auth", "scram-sha-256", "--pwfile", file.name],
             data,
         )  # fmt: skip
+
+
+def wait_for_the_last(data: Path) -> None:
+    """Give the server that had these files before some seconds to be gone.
+
+    After `kill -9` its processes end by themselves, and until the system has buried the last of
+    them Postgres takes its files for another server's.
+    """
+    deadline = time.monotonic() + _LAST_S
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = int((data / "postmaster.pid").read_text().splitlines()[0])
+        while psutil.pid_exists(last) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def server_command(data: Path, port: int) -> list[str]:

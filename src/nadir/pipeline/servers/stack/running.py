@@ -13,6 +13,7 @@ from nadir.pipeline.servers.stack.postgres import (
     make_cluster,
     make_databases,
     server_command,
+    wait_for_the_last,
 )
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Stack:
             (data,) = (self.native.state / v for v in service.mounts.values() if v[0] != ".")
             own = service.environment
             make_cluster(data, own["POSTGRES_USER"], own["POSTGRES_PASSWORD"])
+            wait_for_the_last(data)
             command = server_command(data, self.native.ports["postgres"])
         cwd = self.native.folder(service)
         return ServerProcess(service.name, command, environment=environment, cwd=cwd)
