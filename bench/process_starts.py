@@ -12,6 +12,7 @@ import argparse
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from bench.performance import write
@@ -22,6 +23,7 @@ STAGES = (
     *("latent_statistics", "decoder", "train", "evaluate"),
 )
 LAUNCH = "one training process: launcher"
+DVC = "ten DVC commands of a run"
 BARE = "python -c 'import sqlite3, json'"
 
 
@@ -47,6 +49,41 @@ def launcher_seconds(python: Path, folder: Path) -> float:
     return started - cpu_seconds(python, ["-m", "this"], folder)
 
 
+PROJECT = """
+stages:
+  one:
+    cmd: echo 1 > one
+    outs: [one]
+"""
+# A program each, as a command line starts them, and as a run of the pipeline does.
+STARTED = """
+import subprocess, sys
+for _ in range(10):
+    line = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", "one"]
+    subprocess.run(line, check=True)
+"""
+FORKED = """
+from pathlib import Path
+from nadir.pipeline.processes.process import run_dvc
+nothing = lambda *_: None
+for _ in range(10):
+    assert not run_dvc(["repro", "--single-item", "one"], Path.cwd(), environment={},
+                       log=Path("log"), on_line=nothing, on_tick=nothing)
+"""
+
+
+def dvc_seconds() -> tuple[float, float]:
+    """CPU seconds of ten DVC commands that find nothing to do: programs, and forked."""
+    python = Path(sys.executable)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "dvc.yaml").write_text(PROJECT, encoding="utf-8")
+        for line in (["git", "init"], [python, "-m", "dvc", "init"]):
+            subprocess.run([*line, "--quiet"], cwd=root, check=True)
+        cpu_seconds(python, ["-c", FORKED], root)
+        return cpu_seconds(python, ["-c", STARTED], root), cpu_seconds(python, ["-c", FORKED], root)
+
+
 def main() -> None:
     """Measure and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -62,6 +99,9 @@ def main() -> None:
         ]
         before, after = (min(times) for times in zip(*rounds, strict=True))
         rows.append([f"`{name}`", f"{before:.2f}", f"{after:.2f}", f"{after / before:.2f}"])
+    started, forked = dvc_seconds()
+    ratio = f"{forked / started:.2f}"
+    rows.insert(-1, [DVC, f"{started:.2f}", f"{forked:.2f}", ratio])
     launcher = min(launcher_seconds(Path(sys.executable), ROOT) for _ in range(options.rounds))
     rows.insert(-1, [LAUNCH, f"{launcher:.2f}", "not started", ""])
     header = ["import of stage", "before, CPU s", "now, CPU s", "ratio"]
@@ -71,7 +111,8 @@ def main() -> None:
 TEXT = """The stages `train` and `encode` load PyTorch and diffusers only where something is
 trained or an image has no latent yet; the encoder's hash is remembered by the hash of the VAE's
 files. `latent_statistics` adds up in NumPy. One training process is started without
-`accelerate launch`, with the environment that the launcher would give it."""
+`accelerate launch`, with the environment that the launcher would give it. The DVC commands of a run
+are forked off one process that has loaded DVC, the loading of which is counted here."""
 
 
 if __name__ == "__main__":

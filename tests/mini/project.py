@@ -9,14 +9,13 @@ import atexit
 import functools
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from nadir.pipeline.processes.process import quiet_environment
+from nadir.pipeline.processes.process import quiet_environment, run_dvc
 from nadir.tracking.store.connection import connect
 
 HERE = Path(__file__).parent
@@ -43,7 +42,19 @@ class MiniProject:
 
     def dvc(self, *arguments: str) -> str:
         """Run DVC; returns what it printed."""
-        return self.command(sys.executable, "-m", "dvc", *arguments)
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            code = run_dvc(
+                arguments,
+                self.root,
+                environment={},
+                log=log,
+                on_line=lambda _line: None,
+                on_tick=lambda: None,
+            )
+            printed = log.read_text(encoding="utf-8")
+        assert code == 0, printed
+        return printed
 
     def git(self, *arguments: str) -> str:
         """Run git; returns what it printed."""

@@ -23,7 +23,8 @@ from nadir.ground.loopback import ask_loopback_directly
 from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.freshness import StageState, state_by_dvc
-from nadir.pipeline.processes.supervise import run_group
+from nadir.pipeline.processes.dvc_process import start_dvc
+from nadir.pipeline.processes.supervise import follow, run_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -117,14 +118,49 @@ def quiet_environment(root: Path | None = None) -> dict[str, str]:
     return environment
 
 
-def dvc_command(*arguments: str) -> list[str]:
-    """The command line that runs DVC with this interpreter, waiting for DVC's lock.
+def run_dvc(
+    arguments: Sequence[str],
+    root: Path,
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    on_line: Callable[[str], None],
+    on_tick: Callable[[], None],
+    inherit: Sequence[int] = (),
+) -> int:
+    """Run DVC with this interpreter in a process group of its own; it waits for its lock.
+
+    Args:
+        arguments: What `dvc` takes.
+        root: The project's root.
+        environment: Variables to add to `quiet_environment`.
+        log: File for its standard output and error; replaced.
+        on_line: Called with each line.
+        on_tick: Called after each look at the log, and once at the end.
+        inherit: File descriptors that DVC keeps open.
+
+    Returns:
+        The exit code, negative for a signal.
 
     Raises:
         NadirError: The user has no name, as in a container that runs as a bare number.
     """
     require_user_name()
-    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    arguments = ["--wait-for-lock", *arguments]
+    whole = {**quiet_environment(root), **environment}
+    with log.open("wb") as out:
+        child = start_dvc(arguments, cwd=root, environment=whole, log=out, inherit=inherit)
+    if child is not None:
+        return follow(child, log, on_line=on_line, on_tick=on_tick)
+    return run_group(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        environment=whole,
+        inherit=inherit,
+        log=log,
+        on_line=on_line,
+        on_tick=on_tick,
+    )
 
 
 def require_user_name() -> None:
@@ -172,14 +208,10 @@ def run_stage(
     watch = _Watch(folder / f"{stage}.events", on_line, on_event)
     log = folder / f"{stage}.log"
     start = time.monotonic()
-    code = run_group(
-        dvc_command("repro", "--single-item", stage),
-        cwd=root,
-        environment={
-            **quiet_environment(root),
-            EVENTS_VARIABLE: str(watch.events),
-            **(environment or {}),
-        },
+    code = run_dvc(
+        ["repro", "--single-item", stage],
+        root,
+        environment={EVENTS_VARIABLE: str(watch.events), **(environment or {})},
         inherit=inherit,
         log=log,
         on_line=watch.line,

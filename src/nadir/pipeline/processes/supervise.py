@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -28,6 +28,19 @@ _HEARS_SIGINT = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
+
+
+class Child(Protocol):
+    """A process that leads a group, such as `subprocess.Popen` starts it.
+
+    Attributes:
+        pid: Its number, and the group's.
+    """
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
 
 
 def run_group(
@@ -58,7 +71,6 @@ def run_group(
         The exit code, negative for a signal. When anything is raised here meanwhile, the group is
         stopped first; when this process is killed, the group is asked to stop as well.
     """
-    tail = _Tail(log)
     with log.open("wb") as out:
         child = subprocess.Popen(
             [sys.executable, "-c", _HEARS_SIGINT, *command],
@@ -70,19 +82,38 @@ def run_group(
             start_new_session=True,
             pass_fds=inherit,
         )
+    return follow(child, log, on_line=on_line, on_tick=on_tick)
+
+
+def follow(
+    child: Child, log: Path, *, on_line: Callable[[str], None], on_tick: Callable[[], None]
+) -> int:
+    """Follow the log of a process group until its leader ends.
+
+    Args:
+        child: The leader.
+        log: File with its standard output and error, which was empty when it began.
+        on_line: Called with each line; a carriage return ends a line too.
+        on_tick: Called after each look at the log, and once at the end.
+
+    Returns:
+        The exit code, negative for a signal. When anything is raised here meanwhile, the group is
+        stopped first; when this process is killed, the group is asked to stop as well.
+    """
+    tail = _Tail(log)
     with stopped_with_this_process(child.pid):
         try:
-            while child.poll() is None:
+            while (code := child.poll()) is None:
                 time.sleep(_POLL_S)
                 _look(tail, on_line, on_tick)
             _look(tail, on_line, on_tick, rest=True)
         except BaseException:
             stop_group(child)
             raise
-    return child.returncode
+    return code
 
 
-def stop_group(child: subprocess.Popen[bytes], within_s: float = STOP_WITHIN_S) -> bool:
+def stop_group(child: Child, within_s: float = STOP_WITHIN_S) -> bool:
     """Ask a process group to stop and wait until it is empty, not only until its leader is gone.
 
     The launcher of several trainers returns before they do. A group that is still busy after
