@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nadir.data import large_tables as rows_module
-from nadir.data.large_tables import take_rows
+from nadir.data.large_tables import sorting_order, take_rows
 from nadir.data.tables import TAG_LIST
 
 
@@ -57,3 +57,9 @@ def test_more_text_than_one_array_holds_is_no_obstacle() -> None:
     with pytest.raises(pa.ArrowInvalid, match="overflow"):
         table.take(pa.array(rows))
     assert take_rows(table, rows).num_rows == 17
+
+
+@given(st.lists(st.integers(0, 3) | st.integers((1 << 64) - 4, (1 << 64) - 1) | st.just(1 << 63)))
+def test_the_order_is_the_stable_one(words: list[int]) -> None:
+    numbers = np.array(words, np.uint64)
+    assert sorting_order(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()

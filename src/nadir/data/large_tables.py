@@ -75,6 +75,25 @@ def texts_at(column: pa.ChunkedArray, where: NDArray[np.bool_]) -> dict[int, str
     return dict(zip(rows.tolist(), texts_of(column, rows).tolist(), strict=True))
 
 
+def sorting_order(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """What `np.argsort(words, kind="stable")` gives, three times as fast.
+
+    For numbers that mostly differ in their first bits, such as hashes: these are sorted with the
+    place of each in its last bits, and whole numbers only where they are equal.
+    """
+    bits = np.uint64(len(words).bit_length())
+    packed = np.sort(words >> bits << bits | np.arange(len(words), dtype=np.uint64))
+    order = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    packed >>= bits
+    again = np.flatnonzero(packed[1:] == packed[:-1]) + 1
+    if len(again):
+        alike = np.zeros(len(words), dtype=bool)
+        alike[again] = alike[again - 1] = True
+        places = np.flatnonzero(alike)
+        order[places] = order[places][np.argsort(words[order[places]], kind="stable")]
+    return order
+
+
 def sorted_by_text(
     column: pa.ChunkedArray, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -91,7 +110,7 @@ def sorted_by_text(
         The rows in order [N], and the places in it where a text may equal the one before.
     """
     words = _first_bytes(column)[rows]
-    order = np.argsort(words, kind="stable")
+    order = sorting_order(words)
     words, rows = words[order], rows[order]
     alike = np.flatnonzero(words[1:] == words[:-1]) + 1
     if len(alike):

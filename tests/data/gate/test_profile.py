@@ -148,3 +148,18 @@ def test_the_command_accepts_the_present_dataset(
     assert "reference/dataset.json: now describes the present dataset; commit it" in done.output
     done = CliRunner().invoke(app, ["data", "accept"])
     assert "describes it already" in done.output
+
+
+def test_sizes_are_counted_by_half_octaves_of_side_and_shape() -> None:
+    sides = [(w, h) for w in (1, 47, 700, 800, 4096, 60_000) for h in (1, 600, 805, 9000)] * 2
+    images = manifest(len(sides) + 2)
+    for place, name in enumerate(("width", "height")):
+        values = pa.array([side[place] for side in [*sides, (640, 480), (480, 640)]], pa.int32())
+        images = images.set_column(images.column_names.index(name), name, values)
+    expected = Counter(
+        f"2^{round(np.log2(w * h)) / 2:g} px, 2^{round(2 * np.log2(w / h)) / 2 + 0.0:g} : 1"
+        for w, h in [*sides, (640, 480), (480, 640)]
+    )
+    found = profile(images)["sizes"]
+    assert found == {name: round(n / len(images), 6) for name, n in expected.items()}
+    assert found["2^9 px, 2^0.5 : 1"] == found["2^9 px, 2^-0.5 : 1"] == 0.02

@@ -149,6 +149,7 @@ def test_a_crowd_of_lookalikes_is_split_further_and_nothing_is_missed(
 ) -> None:
     # Plain backgrounds: everybody agrees in half of the bits, which are bands of their own.
     monkeypatch.setattr("nadir.data.gate.near_duplicates._CROWD", 8)
+    monkeypatch.setattr("nadir.data.gate.near_duplicates._COMPARED_AT_ONCE", 7)
     rng = np.random.default_rng(3)
     low = rng.integers(0, 1 << 32, 150, dtype=np.uint64)
     close = low ^ (np.uint64(1) << rng.integers(0, 32, 150, dtype=np.uint64))

@@ -20,6 +20,8 @@ MIN_IMAGES = 100
 """Fewer images on either side are too few to distinguish change from chance."""
 _TAGS = 500
 _LUMINANCE_BINS = 20
+_SHAPES = 256
+"""More half octaves than lie between 1 : 2^31 and 2^31 : 1."""
 _DIGITS = 6
 _SHOWN = 0.0001
 
@@ -93,12 +95,13 @@ def _tags(counts: pa.Table) -> dict[str, float]:
 def _sizes(manifest: Manifest | pa.Table) -> dict[str, float]:
     width = manifest.column("width").to_numpy().astype(float)
     height = manifest.column("height").to_numpy().astype(float)
-    side = np.round(np.log2(width * height)) / 2
-    shape = np.round(2 * np.log2(width / height)) / 2
-    pairs, counts = np.unique(np.stack([side, shape], axis=1), axis=0, return_counts=True)
-    # Adding 0 turns -0.0 into 0.0.
-    names = [f"2^{one:g} px, 2^{other + 0.0:g} : 1" for one, other in pairs.tolist()]
-    return _shares(names, counts)
+    side, shape = np.round(np.log2(width * height)), np.round(2 * np.log2(width / height))
+    # Both as one number: sorting rows of two takes a hundred times as long.
+    cells = np.bincount((side * _SHAPES + shape + _SHAPES // 2).astype(np.int64))
+    found = np.flatnonzero(cells)
+    pairs = zip((found // _SHAPES).tolist(), (found % _SHAPES - _SHAPES // 2).tolist(), strict=True)
+    names = [f"2^{one / 2:g} px, 2^{other / 2:g} : 1" for one, other in pairs]
+    return _shares(names, cells[found])
 
 
 def _luminance(manifest: Manifest | pa.Table) -> dict[str, float]:

@@ -44,10 +44,9 @@ def assign_splits(values: Hashes, *, share: float, seed: int) -> tuple[Mask, Int
     groups = near_duplicate_groups(values)
     if share <= 0 or len(values) == 0:
         return np.zeros(len(values), dtype=bool), groups
-    distinct, first = np.unique(values, return_index=True)
     scores = np.ones(int(groups.max()) + 1)
     # The least of its members': one that joins a group can only lower it.
-    np.minimum.at(scores, groups[first], _drawn(distinct, seed))
+    np.minimum.at(scores, groups, _drawn(values, seed))
     return _held_out(scores, np.bincount(groups), share)[groups], groups
 
 
@@ -57,7 +56,10 @@ def _held_out(scores: Floats, sizes: Integers, share: float) -> Mask:
     room = max(1, int(2 * share * count))
     held = np.zeros(len(sizes), dtype=bool)
     needed = count >= MIN_IMAGES
-    for group in np.argsort(scores, kind="stable"):
+    drawn = scores < share
+    if drawn.any() and sizes[drawn].sum() <= room:
+        return drawn
+    for group in np.argsort(scores, kind="stable").tolist():
         if scores[group] >= share and not needed:
             break
         if sizes[group] <= room:

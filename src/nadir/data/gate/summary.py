@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nadir.data.gate.leaks import leaking_images
-from nadir.data.gate.near_duplicates import hash_values
 from nadir.data.gate.profile import drift, profile
 from nadir.data.gate.splits import MIN_IMAGES, assign_splits
 from nadir.data.gate.tag_sanity import tag_sanity
@@ -51,7 +50,7 @@ class Dataset:
     @property
     def ratings(self) -> dict[str, int]:
         """Used images by rating, most frequent first."""
-        ratings = self.manifest.column("rating").fill_null(UNRATED).value_counts().to_pylist()
+        ratings = self.manifest.used("rating").fill_null(UNRATED).value_counts().to_pylist()
         counts = {row["values"]: row["counts"] for row in ratings}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -83,7 +82,7 @@ def split(
         params: Hold-out and ratings.
         reference: Profile of the accepted dataset, if there is one.
     """
-    values = hash_values(screened.manifest.column("perceptual_hash"))
+    values = screened.manifest.perceptual_hashes()
     held, groups = assign_splits(values, share=params.holdout_share, seed=params.split_seed)
     manifest = screened.manifest.with_split(held)
     tags = manifest.tag_counts()
@@ -114,7 +113,7 @@ def _counts(
 ) -> dict[str, int]:
     held = manifest.held
     wants_holdout = params.holdout_share > 0 and len(held) >= MIN_IMAGES
-    ratings = manifest.column("rating")
+    ratings = manifest.used("rating")
     unwanted = pc.is_in(
         ratings.fill_null(UNRATED),
         pa.array([rating_word(r) for r in params.warn_ratings], pa.string()),
