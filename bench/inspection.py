@@ -5,8 +5,10 @@ what `validate` does to each file - read, hash (sha256), decode by rule, luminan
 a watch over crashes and hangs - in its worker processes, results collected in the parent. The files
 are the project's own sample pictures, from the page cache; starting processes is not counted. Both
 run in turn, and the fastest of several rounds counts. By format: pictures drawn at 1200 x 1600 and
-saved in each; where there is alpha, it falls off towards one side. Processor time an image, one
-process without the crew around it, the least of several rounds.
+saved in each; where there is alpha, it falls off towards one side. Processor time an image, in
+processes of one work each that take turns, inspection's with the settings of memory that its
+workers have; of each file the least of all rounds. With `--beside FOLDER`, the checkout of another
+build, its inspection takes turns too.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -24,11 +29,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.performance import cost
-from bench.results import table, write
+from bench.results import ROOT, table, write
 from PIL import Image
 
-from nadir.compute.process_pool import in_chunks, map_in_processes
+from nadir.compute.process_pool import in_chunks, kept_memory, map_in_processes
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_row, lost_row
 from nadir.data.sources.detect import open_source
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 LIMITS = Limits(120_000_000, 1 << 28, (255, 255, 255))
 CHUNK = 64
 DRAWN = 6
+PASSES = 8
 SIZE = (1200, 1600)
 FORMATS = {
     "JPEG": ("RGB", "JPEG"),
@@ -115,17 +120,62 @@ def draw_formats(folder: Path) -> None:
             image.save(folder / name / f"{number}.{form.lower()}", form)
 
 
-def costs(folder: Path, rounds: int) -> tuple[float, float]:
-    """Processor seconds for each image: of the bare loop, and of inspection."""
-    source = open_source(str(folder), "folder")
-    columns = source.list_images().table.select(["path", "size", "version"]).to_pydict()
-    files: list[FileKey] = list(zip(*columns.values(), strict=True))
-    paths = [str(folder / path) for path, _, _ in files]
-    bare, ours = [], []
+# Of any build: processor seconds of each file of each folder, the least of some passes.
+_COSTS = """
+import json, sys, time
+from pathlib import Path
+from PIL import Image
+work, folder, passes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+def bare(path):
+    with Image.open(path) as image:
+        image.load()
+def timed(call, argument):
+    begin = time.process_time()
+    call(argument)
+    return time.process_time() - begin
+if work == "inspection":
+    from nadir.data.inspection.inspection import Limits
+    from nadir.data.inspection.listing import inspect_row
+    from nadir.data.sources.detect import open_source
+    limits = Limits(120_000_000, 1 << 28, (255, 255, 255))
+found = {}
+for form in sorted(folder.iterdir()):
+    paths = sorted(form.iterdir())
+    look, items = bare, paths
+    if work == "inspection":
+        source = open_source(str(form), "folder")
+        look = lambda file, source=source: inspect_row(source, limits, file)
+        items = [(path.name, *source.version(path.name)) for path in paths]
+    turns = [[timed(look, item) for item in items] for _ in range(passes)]
+    found[form.name] = [min(times) for times in zip(*turns)]
+print(json.dumps(found))
+"""
+
+
+def costs(folder: Path, builds: dict[str, Path], rounds: int) -> dict[str, dict[str, float]]:
+    """Processor seconds an image by format: of the bare loop, and of inspection by each build."""
+    ways = {"bare": ROOT, **builds}
+    best: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
     for _ in range(rounds):
-        bare.append(cost(lambda: bare_loop(paths))[1])
-        ours.append(cost(lambda: [inspect_row(source, LIMITS, file) for file in files])[1])
-    return min(bare) / len(files), min(ours) / len(files)
+        for name, build in ways.items():
+            for form, times in _costs_once(folder, name == "bare", build).items():
+                known = best[name].get(form, times)
+                best[name][form] = [min(pair) for pair in zip(known, times, strict=True)]
+    return {
+        name: {form: sum(times) / len(times) for form, times in forms.items()}
+        for name, forms in best.items()
+    }
+
+
+def _costs_once(folder: Path, bare: bool, build: Path) -> dict[str, list[float]]:
+    """As `_COSTS` prints them; a build before this one has no settings of memory."""
+    keeps = "kept_memory" in (build / "src/nadir/compute/process_pool.py").read_text("utf-8")
+    settings = kept_memory() if keeps and not bare else {}
+    line = [sys.executable, "-c", _COSTS, "bare" if bare else "inspection", folder, str(PASSES)]
+    environment = {**os.environ, **settings, "PYTHONPATH": str(build / "src")}
+    answer = subprocess.run(line, env=environment, check=True, stdout=subprocess.PIPE)
+    found: dict[str, list[float]] = json.loads(answer.stdout)
+    return found
 
 
 def main() -> None:
@@ -134,6 +184,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--times", type=int, default=20, help="how often each file is listed")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--beside", type=Path, help="checkout of another build")
     parser.add_argument("--note", default="", help="what to say of the machine")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
@@ -144,14 +195,15 @@ def main() -> None:
         large.mkdir()
         draw_formats(large)
         found = compare(pool, sample, times=options.times, rounds=options.rounds)
-        by_format = {form: costs(large / form, rounds=3 * options.rounds) for form in FORMATS}
+        before = {"the build before": options.beside} if options.beside else {}
+        by_format = costs(large, {**before, "inspection": ROOT}, options.rounds)
     report(*found, by_format, workers, options)
 
 
 def report(
     bare: list[float],
     ours: list[float],
-    by_format: dict[str, tuple[float, float]],
+    by_format: dict[str, dict[str, float]],
     processes: int,
     options: argparse.Namespace,
 ) -> None:
@@ -165,12 +217,22 @@ def report(
     body += "\n\n" + table(["", "images/s", "ratio"], rows)
     body += f"\n\n{processes} processes, {options.images * options.times:,} files a round, "
     body += f"{options.rounds} rounds; the ratio round by round: {rounds}. {options.note}\n\n"
-    rows = [
-        [name, f"{bare_s * 1e3:.1f}", f"{ours_s * 1e3:.1f}", f"{bare_s / ours_s:.2f}"]
-        for name, (bare_s, ours_s) in by_format.items()
-    ]
-    body += table(["1200 x 1600", "bare, CPU ms", "inspection, CPU ms", "ratio"], rows)
+    body += _by_format(by_format)
     write("inspection", "Inspection against a bare decode loop", body)
+
+
+def _by_format(found: dict[str, dict[str, float]]) -> str:
+    """The table of formats: milliseconds, and the bare loop's beside each."""
+    header, rows = ["1200 x 1600", "bare, CPU ms"], []
+    bare = found.pop("bare")
+    for name in found:
+        header += [f"{name}, CPU ms", "ratio"]
+    for form in FORMATS:
+        row = [form, f"{bare[form] * 1e3:.1f}"]
+        for forms in found.values():
+            row += [f"{forms[form] * 1e3:.1f}", f"{bare[form] / forms[form]:.2f}"]
+        rows.append(row)
+    return table(header, rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.support.hostile import encoded, picture
 from tests.support.servers import free_port
 
 from nadir.compute.dask_pool import map_on_cluster
-from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
+from nadir.compute.process_pool import Loss, in_chunks, kept_memory, map_in_processes
 from nadir.compute.worker import alone
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_listing
@@ -50,6 +50,10 @@ def die_or_hang(number: int) -> int:
     while number == 60:
         pass
     return number * 10
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
 
 
 LOST_OF_100 = {
@@ -330,3 +334,13 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
         list(work)
     assert str(e.value).startswith("params.yaml compute.dask_scheduler: ")
     assert "set it to null" in str(e.value)
+
+
+def test_workers_keep_memory_from_item_to_item_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PILLOW_BLOCKS_MAX", "0")
+    names = list(kept_memory())
+    work = map_in_processes(variable, [names], workers=1, limit_s=60, lost=lambda *_: "lost")
+    ((_, found),) = work
+    assert dict(zip(names, found, strict=True)) == kept_memory() | {"PILLOW_BLOCKS_MAX": "0"}

@@ -72,6 +72,18 @@ def map_in_processes(
         pool.end()
 
 
+def kept_memory() -> dict[str, str]:
+    """Settings of glibc and Pillow under which one image's memory serves the next, as variables.
+
+    Otherwise it goes back to the system each time, which clears every page of it anew: a fifth of
+    what a WebP costs. A worker keeps 96 MiB at most while it has no image.
+    """
+    settings = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 26}
+    # Blocks of 16 MiB.
+    settings["PILLOW_BLOCKS_MAX"] = 2
+    return {name: str(value) for name, value in settings.items()}
+
+
 def usable_cores() -> int:
     """Cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -88,7 +100,9 @@ class _Worker(Generic[Item]):
         os.set_blocking(self._beats, False)
         given = (theirs.fileno(), beats, lock)
         command = [sys.executable, "-c", _PROGRAM, *(str(descriptor) for descriptor in given)]
-        self._process = subprocess.Popen(command, pass_fds=given, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=given, stdin=subprocess.DEVNULL, env=kept_memory() | os.environ
+        )
         theirs.close()
         os.close(beats)
         self.chunks: deque[Sequence[Item]] = deque()

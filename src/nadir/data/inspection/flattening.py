@@ -1,4 +1,4 @@
-"""Every kind of pixel as plain RGB, and an image reduced without a second one in memory.
+"""Every kind of pixel as plain RGB.
 
 The rules are those that `nadir.data.inspection.decoding` states.
 """
@@ -11,41 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nadir.data.inspection.colour import colours_of
-from nadir.data.inspection.perceptual_hash import luma
 from nadir.data.quarantine import ImageError, Reason
-
-# A strip and its copies stay in the processor's cache, which halves the time.
-_STRIP_PIXELS = 1 << 17
-
-
-def reduced(
-    image: Image.Image, background: tuple[int, int, int], across: int, down: int
-) -> Image.Image:
-    """An image reduced by whole pixels, RGB; strip by strip, so that no second one is in memory."""
-    width, height = image.size
-    rows = max(_STRIP_PIXELS // width // down, 1) * down
-    whole = Image.new("RGB", (-(-width // across), -(-height // down)))
-    as_stored = colours_of(image).transform is None
-    for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height)))
-        if as_stored and strip.mode in ("L", "RGB") and not strip.has_transparency_data:
-            small = strip.reduce((across, down)).convert("RGB")
-        else:
-            small = to_rgb(strip, background).reduce((across, down))
-        whole.paste(small, (0, top // down))
-    return whole
-
-
-def greyed(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """A palette's image as 8-bit luma: each colour is flattened and weighed, not each pixel."""
-    swatch = image.crop((0, 0, 256, 1))
-    swatch.putdata(range(256))
-    table = np.rint(luma(to_rgb(swatch, background))).astype(np.uint8)
-    grey = image.point(table.ravel().tolist(), "L")
-    # Both have been seen to in the palette.
-    for name in ("transparency", "icc_profile"):
-        grey.info.pop(name, None)
-    return grey
 
 
 def to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
