@@ -45,16 +45,18 @@ def test_nothing_of_it_stays_whatever_ends_it(stack: RunningStack, number: int) 
     require_gone(started)
 
 
-def test_the_end_of_one_server_ends_all_and_is_named(stack: RunningStack) -> None:
+def test_a_server_that_ends_by_itself_is_named_and_started_again(stack: RunningStack) -> None:
     stack.start("postgres", "s3-buckets")
+    before = {process.name(): process for process in processes(stack)}
+    with stack.away("s3"):
+        assert stack.members("postgres"), "the others stay"
+    assert {process.name() for process in processes(stack)} == set(before)
+    assert not before["weed"].is_running()
+    (told, *_) = [line for line in stack.said if line.startswith("s3 ended by itself with status ")]
+    assert "is started again; its last lines:" in told
     started = processes(stack)
-    next(process for process in started if process.name() == "weed").kill()
-    assert stack.process is not None
-    assert stack.process.wait(PATIENCE_S) == 1
+    assert stack.stop() == 0
     require_gone(started)
-    told = stack.log.read_text(errors="replace")
-    assert "service s3: the service ended by itself with status" in told
-    assert "Traceback" not in told
 
 
 def test_a_password_that_the_databases_were_not_made_with_is_one_clear_error(
