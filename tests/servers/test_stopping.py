@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -26,9 +27,24 @@ def processes(stack: RunningStack) -> list[psutil.Process]:
     return psutil.Process(stack.process.pid).children(recursive=True)
 
 
+def by_name(found: list[psutil.Process]) -> dict[str, psutil.Process]:
+    """Without what has ended just now, as the server's end of a connection does."""
+    names: dict[str, psutil.Process] = {}
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names[process.name()] = process
+    return names
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != "zombie"
+    return False
+
+
 def require_gone(started: list[psutil.Process]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while any(process.is_running() and process.status() != "zombie" for process in started):
+    while any(is_alive(process) for process in started):
         assert time.monotonic() < deadline, started
         time.sleep(0.2)
 
@@ -39,7 +55,7 @@ def test_nothing_of_it_stays_whatever_ends_it(stack: RunningStack, number: int) 
     stack.start("postgres", "s3-buckets")
     assert stack.rows("prefect", "select extname from pg_extension where extname = 'pg_trgm'")
     started = processes(stack)
-    assert {"postgres", "weed"} <= {process.name() for process in started}
+    assert {"postgres", "weed"} <= set(by_name(started))
     status = stack.stop(number)
     assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     require_gone(started)
@@ -47,10 +63,10 @@ def test_nothing_of_it_stays_whatever_ends_it(stack: RunningStack, number: int) 
 
 def test_a_server_that_ends_by_itself_is_named_and_started_again(stack: RunningStack) -> None:
     stack.start("postgres", "s3-buckets")
-    before = {process.name(): process for process in processes(stack)}
+    before = by_name(processes(stack))
     with stack.away("s3"):
         assert stack.members("postgres"), "the others stay"
-    assert {process.name() for process in processes(stack)} == set(before)
+    assert set(by_name(processes(stack))) == set(before)
     assert not before["weed"].is_running()
     (told, *_) = [line for line in stack.said if line.startswith("s3 ended by itself with status ")]
     assert "is started again; its last lines:" in told
