@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.mlflow_server import Door
 from tests.support.stack import RunningStack
 from tests.support.story import ASKED, aliases
 
@@ -27,7 +28,7 @@ def backup(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[
 
 
 def test_an_empty_stack_is_filled_from_a_backup_and_draws_with_the_version_that_was_live(
-    stack: RunningStack, tmp_path: Path
+    stack: RunningStack, door: Door, tmp_path: Path
 ) -> None:
     kept = tmp_path / "backup"
     done = backup(stack, str(kept))
@@ -38,6 +39,7 @@ def test_an_empty_stack_is_filled_from_a_backup_and_draws_with_the_version_that_
     before = aliases(stack)
     assert stack.stop() == 0
     other = RunningStack(stack.project)
+    door.lead_to(other.ports["s3"])
     try:
         other.start("postgres", "s3-buckets")
         damaged = tmp_path / "damaged"
