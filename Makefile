@@ -37,7 +37,7 @@ test: $(STAMP) ## All tests but the long ones of `make evidence`
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-servers: $(STAMP) ## The story of a model against the whole server stack
-	@$(BIN)/pytest -m servers
+	@$(BIN)/pytest -m servers tests/servers
 
 test-again: $(STAMP) ## The files with a test that failed last, one after another
 	@files=$$($(BIN)/python scripts/failed_test_files.py) && $(BIN)/pytest $$files

@@ -19,7 +19,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed, Running
+from prefect.states import Completed, Pending, Running
 from prefect.testing.utilities import prefect_test_harness
 from tests.mini.project import REPOSITORY, MiniProject
 
@@ -84,6 +84,7 @@ def test_a_run_that_nobody_hears_of_any_more_is_marked_as_crashed(
     with get_client(sync_client=True) as client:
         client.request("POST", "/automations/", json=automation).raise_for_status()
         dead, alive, ended = [client.create_flow_run(quiet, state=Running()) for _ in range(3)]
+        unheard = client.create_flow_run(quiet, state=Pending())  # its worker died at once
 
         def is_heard(*runs: FlowRun) -> None:
             events = [heartbeat(run) for run in runs]
@@ -95,10 +96,11 @@ def test_a_run_that_nobody_hears_of_any_more_is_marked_as_crashed(
         is_heard(dead, alive, ended)
         client.set_flow_run_state(ended.id, Completed(), force=True)
         deadline = time.monotonic() + 240
-        while state(dead) == StateType.RUNNING and time.monotonic() < deadline:
+        while {state(dead), state(unheard)} != {StateType.CRASHED} and time.monotonic() < deadline:
             time.sleep(1)
             is_heard(alive)
         assert state(dead) == StateType.CRASHED
+        assert state(unheard) == StateType.CRASHED
         assert state(alive) == StateType.RUNNING
         assert state(ended) == StateType.COMPLETED
 

@@ -18,6 +18,7 @@ from nadir.pipeline.servers.stack import objects
 from nadir.pipeline.servers.stack.__main__ import main
 from nadir.pipeline.servers.stack.native import PORTS, Native, free_port
 from nadir.pipeline.servers.stack.postgres import make_cluster, wait_for_the_last
+from nadir.pipeline.servers.stack.running import _Pause
 from nadir.pipeline.servers.stack.settings import (
     interpolated,
     read_services,
@@ -98,6 +99,7 @@ def test_no_service_keeps_an_address_or_a_place_of_a_container(root: Path, tmp_p
             for secret in SECRETS.values()
         )
     assert services["s3-buckets"].once
+    assert [name for name in services if not services[name].restarts] == ["s3-buckets"]
     assert with_needs(services, ["mlflow"]).keys() == services.keys() - {"prefect", "worker"}
 
 
@@ -192,3 +194,16 @@ def test_a_damaged_note_of_it_is_postgres_own_to_tell(tmp_path: Path) -> None:
     for text in ("", "no number\n"):
         (tmp_path / "postmaster.pid").write_text(text)
         wait_for_the_last(tmp_path)
+
+
+def test_the_pause_before_a_restart_grows_while_a_service_ends_at_once() -> None:
+    pause, seen = _Pause(), []
+    for _ in range(12):
+        pause.begin()
+        seen.append(pause.seconds)
+        pause.end()
+    assert seen[:3] == [0.1, 0.2, 0.4]
+    assert seen[-1] == 60.0
+    pause.since -= 11  # it served for a while
+    pause.begin()
+    assert pause.seconds == 0.1

@@ -13,12 +13,16 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress, emit, say
 from nadir.ground.files import write_json, write_text
 from nadir.ground.workspace import work_folder
 from nadir.stages.runner import run
+
+if TYPE_CHECKING:
+    from nadir.tracking.runs.reporter import MlflowReporter
 
 
 def ingest() -> None:
@@ -47,19 +51,25 @@ def train() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     untracked = os.environ.get("NADIR_TRACKING") == "none"
     slow = "slow" in Path("data/latents/a-b").read_text() and not (folder / "saved").is_file()
-    run_id = None if untracked else _track(folder, fingerprint, finish=not slow)
+    text = Path("data/latents/a-b").read_text()
+    steps = 3
+    reporter = None if untracked else _track(folder, fingerprint)
+    if reporter is not None and "held" in text:
+        steps = _train_until_told(reporter, folder)
+    if reporter is not None and not slow:
+        reporter.finished("FINISHED")
     if slow:
         _wait_to_be_stopped(folder)
-    text = Path("data/latents/a-b").read_text()
+    run_id = None if reporter is None else reporter.run_id
     weight = random.Random(text).random()
     noise = {"noise": 8.0} if "noisy" in text else {}
     shutil.rmtree("models/checkpoint", ignore_errors=True)
     write_json(Path("models/checkpoint/nadir.json"), {"weight": weight, **noise})
     write_json(Path("models/run.json"), {"run_id": run_id, "fingerprint": fingerprint})
-    write_json(Path("reports/training.json"), {"steps": 3, "images": 12, "loss_last_100": 0.5})
+    write_json(Path("reports/training.json"), {"steps": steps, "images": 12, "loss_last_100": 0.5})
 
 
-def _track(folder: Path, fingerprint: str, *, finish: bool) -> str:
+def _track(folder: Path, fingerprint: str) -> MlflowReporter:
     from nadir.tracking.runs.reporter import MlflowReporter
     from nadir.tracking.runs.training_run import open_run
 
@@ -68,9 +78,20 @@ def _track(folder: Path, fingerprint: str, *, finish: bool) -> str:
     reporter.started({"device": "cpu"})
     for step in range(1, 4):
         reporter.step(step, 4 * step, {"loss": 1.0 / step})
-    if finish:
-        reporter.finished("FINISHED")
-    return reporter.run_id
+    return reporter
+
+
+def _train_until_told(reporter: MlflowReporter, folder: Path) -> int:
+    """Ten steps a second, a file for MLflow with every twentieth; returns their number."""
+    step = 3
+    while not Path("work/go").exists():
+        step += 1
+        reporter.step(step, 4 * step, {"loss": 1.0 / step})
+        if step % 20 == 0:
+            write_text(folder / f"note-{step}.txt", f"step {step}")
+            reporter.artifact(folder / f"note-{step}.txt")
+        time.sleep(0.1)
+    return step
 
 
 def _wait_to_be_stopped(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -26,9 +27,24 @@ def processes(stack: RunningStack) -> list[psutil.Process]:
     return psutil.Process(stack.process.pid).children(recursive=True)
 
 
+def by_name(found: list[psutil.Process]) -> dict[str, psutil.Process]:
+    """Without what has ended just now, as the server's end of a connection does."""
+    names: dict[str, psutil.Process] = {}
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names[process.name()] = process
+    return names
+
+
+def is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != "zombie"
+    return False
+
+
 def require_gone(started: list[psutil.Process]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while any(process.is_running() and process.status() != "zombie" for process in started):
+    while any(is_alive(process) for process in started):
         assert time.monotonic() < deadline, started
         time.sleep(0.2)
 
@@ -39,22 +55,24 @@ def test_nothing_of_it_stays_whatever_ends_it(stack: RunningStack, number: int) 
     stack.start("postgres", "s3-buckets")
     assert stack.rows("prefect", "select extname from pg_extension where extname = 'pg_trgm'")
     started = processes(stack)
-    assert {"postgres", "weed"} <= {process.name() for process in started}
+    assert {"postgres", "weed"} <= set(by_name(started))
     status = stack.stop(number)
     assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     require_gone(started)
 
 
-def test_the_end_of_one_server_ends_all_and_is_named(stack: RunningStack) -> None:
+def test_a_server_that_ends_by_itself_is_named_and_started_again(stack: RunningStack) -> None:
     stack.start("postgres", "s3-buckets")
+    before = by_name(processes(stack))
+    with stack.away("s3"):
+        assert stack.members("postgres"), "the others stay"
+    assert set(by_name(processes(stack))) == set(before)
+    assert not before["weed"].is_running()
+    (told, *_) = [line for line in stack.said if line.startswith("s3 ended by itself with status ")]
+    assert "is started again; its last lines:" in told
     started = processes(stack)
-    next(process for process in started if process.name() == "weed").kill()
-    assert stack.process is not None
-    assert stack.process.wait(PATIENCE_S) == 1
+    assert stack.stop() == 0
     require_gone(started)
-    told = stack.log.read_text(errors="replace")
-    assert "service s3: the service ended by itself with status" in told
-    assert "Traceback" not in told
 
 
 def test_a_password_that_the_databases_were_not_made_with_is_one_clear_error(

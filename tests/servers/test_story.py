@@ -8,11 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -20,98 +17,13 @@ import boto3
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
-from tests.mini.project import MiniProject, make_project
 from tests.support.servers import free_port, running
-from tests.support.small_checkpoint import write_base, write_checkpoint
 from tests.support.stack import RunningStack
 from tests.support.stack_search import holders
-from typer.testing import CliRunner
-
-from nadir.cli import app
+from tests.support.story import ASKED, aliases, nadir, runs, states, under_way
 
 pytestmark = [pytest.mark.servers, pytest.mark.story]
-
-# A checkpoint that draws, beside the number that stands for its quality.
-REAL = """
-import json, pathlib, shutil
-folder = pathlib.Path("models/checkpoint")
-mini = json.loads((folder / "nadir.json").read_text())
-shutil.copytree("small", folder, dirs_exist_ok=True)
-whole = json.loads((folder / "nadir.json").read_text()) | mini
-(folder / "nadir.json").write_text(json.dumps(whole))
-"""
-ASKED = [{"prompt": "1girl, red_hair", "seed": 3, "steps": 4}]
-RUNS = """
-select run.state_type, state.message, run.id from flow_run run
-join deployment on deployment.id = run.deployment_id
-join flow_run_state state on state.id = run.state_id
-where deployment.name = '{}' and run.state_type not in ('SCHEDULED') order by run.start_time
-"""
-
-
-def with_story(root: Path, params: Path) -> MiniProject:
-    """The miniature project with a checkpoint that draws, and a schedule of one minute."""
-    project = make_project(root)
-    write_base(root.parent / "base", params)
-    write_checkpoint(root / "small", root.parent / "base", params)
-    (root / "real.py").write_text(REAL, encoding="utf-8")
-    stages, steps = root / "dvc.yaml", root / "steps.py"
-    stages.write_text(
-        stages.read_text().replace("steps.py train", "steps.py train && python real.py")
-    )
-    # It waits until it is told to stop, however long that takes here; `noise` is the real one's.
-    text = steps.read_text().replace("time.sleep(60)", "time.sleep(3600)")
-    steps.write_text(text.replace('checkpoint.get("noise", 0.0)', "0.0"))
-    deployments = (params.parent / "prefect.yaml").read_text().replace("0 2 * * *", "* * * * *")
-    (root / "prefect.yaml").write_text(deployments)
-    (root / ".gitignore").write_text("/data\n/models\n/reports\n/work\n/.env\n/small\n")
-    project.git("add", "-A")
-    project.git("commit", "-q", "-m", "A checkpoint that draws")
-    return project
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[RunningStack]:
-    root = tmp_path_factory.mktemp("story") / "project"
-    made = RunningStack(with_story(root, pytestconfig.rootpath / "params.yaml"))
-    try:
-        made.start()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(root)
-            for name, value in made.login.items():
-                patch.setenv(name, value)
-            url, login = made.login["PREFECT_API_URL"], made.login["PREFECT_API_AUTH_STRING"]
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: login}):
-                yield made
-    finally:
-        made.remove()
-
-
-def states(stack: RunningStack, deployment: str = "nightly") -> list[str]:
-    return [row[0] for row in stack.rows("prefect", RUNS.format(deployment))]
-
-
-def runs(stack: RunningStack) -> dict[str, str]:
-    return {str(row[2]): row[0] for row in stack.rows("prefect", RUNS.format("nightly"))}
-
-
-def under_way(stack: RunningStack) -> list[str]:
-    return [state for state in states(stack) if state not in {"COMPLETED", "CANCELLED"}]
-
-
-def aliases(stack: RunningStack) -> dict[str, int]:
-    query = "select alias, version from registered_model_aliases where name = 'nadir'"
-    return dict(stack.rows("mlflow", query))
-
-
-def nadir(*arguments: str) -> str:
-    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.stdout
 
 
 def test_a_schedule_makes_a_registered_version_with_nobody_touching_it(
@@ -239,58 +151,3 @@ def test_no_store_and_no_log_holds_a_secret(stack: RunningStack) -> None:
     assert ("stage", "database prefect") in places
     assert ("file", "data/listing.txt") in places
     assert [place for place in sorted(places) if place[0] in secrets] == []
-
-
-def backup(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    ports = [word for name, port in stack.ports.items() for word in ("--port", f"{name}={port}")]
-    return subprocess.run(
-        [sys.executable, "-m", "nadir.pipeline.servers.stack.backup", *ports, *arguments],
-        cwd=stack.project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_an_empty_stack_is_filled_from_a_backup_and_draws_with_the_version_that_was_live(
-    stack: RunningStack, tmp_path: Path
-) -> None:
-    kept = tmp_path / "backup"
-    done = backup(stack, str(kept))
-    assert done.returncode == 0, done.stderr
-    assert "3 databases, " in done.stdout
-    assert kept.stat().st_mode & 0o077 == 0
-    assert "something lies there" in backup(stack, str(kept)).stderr
-    before = aliases(stack)
-    assert stack.stop() == 0
-    other = RunningStack(stack.project)
-    try:
-        other.start("postgres", "s3-buckets")
-        damaged = tmp_path / "damaged"
-        shutil.copytree(kept, damaged)
-        next((damaged / "objects").iterdir()).write_bytes(b"")
-        assert (
-            "damaged, and nothing was restored" in backup(other, "--restore", str(damaged)).stderr
-        )
-        done = backup(other, "--restore", str(kept))
-        assert done.returncode == 0, done.stderr
-        assert "the database is not empty" in backup(other, "--restore", str(kept)).stderr
-        assert aliases(other) == before
-        other.stop()
-        other.start("mlflow")
-        program = (
-            "import json, mlflow; model = mlflow.pyfunc.load_model('models:/nadir@previous'); "
-            f"print(model.predict({ASKED})[0])"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            env={**os.environ, **other.login},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == stack.drawn
-    finally:
-        other.remove()

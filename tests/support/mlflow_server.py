@@ -84,20 +84,33 @@ class Door:
     """A port that passes everything on to a server, or refuses, swallows or fails instead.
 
     Args:
-        server: Port of the server behind it.
+        server: Port of the server behind it; None where `lead_to` tells it later.
     """
 
-    def __init__(self, server: int) -> None:
+    def __init__(self, server: int | None = None) -> None:
         self._server = server
+        self._rate: float | None = None
         self._answer: bytes | None = None
         self._open: set[socket.socket] = set()
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._listener: socket.socket | None = None
+        if server is not None:
+            self.open()
+
+    def lead_to(self, server: int) -> None:
+        """Pass everything on to another server."""
+        self._server = server
         self.open()
 
     def open(self) -> None:
         """Pass everything on."""
+        self._rate = None
+        self._serve(None)
+
+    def slow(self, bytes_a_second: float) -> None:
+        """Pass everything on, so slowly, each way of each connection."""
+        self._rate = bytes_a_second
         self._serve(None)
 
     def shut(self) -> None:
@@ -136,11 +149,14 @@ class Door:
         answer = self._answer
         with contextlib.suppress(OSError), connection:
             if answer is None:
+                assert self._server is not None
                 with socket.create_connection(("127.0.0.1", self._server)) as behind:
                     self._open.add(behind)
-                    back = threading.Thread(target=_pump, args=[behind, connection], daemon=True)
+                    back = threading.Thread(
+                        target=_pump, args=[behind, connection, self._rate], daemon=True
+                    )
                     back.start()
-                    _pump(connection, behind)
+                    _pump(connection, behind, self._rate)
                     back.join()
             elif answer:
                 connection.recv(1 << 16)
@@ -150,9 +166,12 @@ class Door:
                     pass
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, rate: float | None = None) -> None:
+    size = 1 << 16 if rate is None else 1 << 10
     with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
+        while data := source.recv(size):
             target.sendall(data)
+            if rate is not None:
+                time.sleep(len(data) / rate)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg2
 from tests.mini.project import REPOSITORY, MiniProject
 from tests.support.servers import free_port
@@ -19,9 +24,10 @@ from tests.support.servers import free_port
 from nadir.pipeline.servers.stack.settings import read_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PATIENCE_S = 600
+_PROGRAMS = {"postgres": "postgres", "s3": "weed", "mlflow": "mlflow", "prefect": "prefect"}
 _FILES = ("docker-compose.yml", "mlflow", "postgres", "flows", "prefect.yaml")
 
 
@@ -49,6 +55,7 @@ class RunningStack:
         self.ports = {name: free_port() for name in ("postgres", "s3", "mlflow", "prefect")}
         self.log = self.state / "log"
         self.drawn = ""  # a picture by the version that was live, for later tests of a story
+        self.said: list[str] = []  # the lines of the command that started it
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,18 +108,82 @@ class RunningStack:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+        self.said.clear()
+        ready = threading.Event()
+        self._listener = threading.Thread(target=self._listen, args=[ready], daemon=True)
+        self._listener.start()
+        while not ready.wait(0.1):
+            if not self._listener.is_alive() and not ready.is_set():
+                raise AssertionError(self.log.read_text(errors="replace")[-6000:])
+
+    def _listen(self, ready: threading.Event) -> None:
+        assert self._process is not None
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(b"all are ready"):
-                return
-        raise AssertionError(self.log.read_text(errors="replace")[-6000:])
+        with self._process.stdout as lines:
+            for line in lines:
+                self.said.append(line.decode(errors="replace").rstrip())
+                if line.startswith(b"all are ready"):
+                    ready.set()
+
+    def members(self, service: str) -> list[psutil.Process]:
+        """The processes of a service, without the one that keeps them."""
+        assert self._process is not None
+        word = _PROGRAMS[service]
+        for keeper in psutil.Process(self._process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends just now
+                words = keeper.cmdline()[3:]  # behind `python -c` and the keeper's own text
+                if any(Path(each).name.startswith(word) for each in words[:5]):
+                    return keeper.children(recursive=True)
+        return []
+
+    @contextlib.contextmanager
+    def away(self, service: str) -> Iterator[None]:
+        """Kill a service (SIGKILL); inside the block its port is taken, so that none comes back.
+
+        When the block ends, the stack's own restart brings it; it answers then.
+        """
+        before = len([line for line in self.said if line.startswith(f"{service} ended")])
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            while not self._is_taken_from(service, taken):
+                assert self._process is not None
+                assert self._process.poll() is None
+            yield
+        self.until(lambda: self.answers(service), f"{service} is back")
+        told = [line for line in self.said if line.startswith(f"{service} ended")]
+        assert len(told) > before
+
+    def _is_taken_from(self, service: str, taken: socket.socket) -> bool:
+        """Kill a service and take its port; false where the stack was quicker to start another."""
+        for victim in self.members(service):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+        for _ in range(40):
+            with contextlib.suppress(OSError):
+                taken.bind(("127.0.0.1", self.ports[service]))
+                return True
+            time.sleep(0.005)
+        return False
+
+    def answers(self, service: str) -> bool:
+        """Whether a service does what it is asked."""
+        paths = {"s3": "/healthz", "mlflow": "/health", "prefect": "/api/health"}
+        try:
+            if service == "postgres":
+                return self.rows("mlflow", "select 1") == [(1,)]
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.ports[service]}{paths[service]}", timeout=5
+            ):
+                return True
+        except (OSError, psycopg2.OperationalError):
+            return False
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal; returns its exit status."""
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        self._process.communicate(timeout=120)
+        self._process.wait(timeout=120)
         status, self._process = self._process.returncode, None
         return status
 

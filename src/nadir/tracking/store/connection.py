@@ -98,6 +98,8 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
     lock = main_workspace(root or project_root()) / "work" / "mlflow" / "create.lock"
     try:
         with told_when_slow(lambda: uri), _nobody_else(uri, lock):
+            if uri.startswith(_SQLITE):
+                _make_whole(Path(uri.removeprefix(_SQLITE)))
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             await_answer(
                 lambda: client.search_experiments(max_results=1),
@@ -115,6 +117,23 @@ def connect(root: Path | None = None, *, patience_s: float = PATIENCE_S) -> Mlfl
             raise
         raise store_error(error, what="cannot open the MLflow store", where=uri) from error
     return client
+
+
+def _make_whole(database: Path) -> None:
+    """Make a new database beside its place, since MLflow takes one with half its tables for good.
+
+    It makes them one by one, so that a kill or a full disk leaves some; what is left is made anew.
+    """
+    from mlflow import MlflowClient
+
+    if not database.parent.is_dir() or (database.is_file() and database.stat().st_size):
+        return
+    new = database.with_name(f"{database.name}.unfinished")
+    for left in (new, new.with_name(f"{new.name}-journal")):
+        left.unlink(missing_ok=True)
+    uri = f"{_SQLITE}{new}"
+    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    new.replace(database)
 
 
 def import_mlflow() -> None:

@@ -1,4 +1,4 @@
-"""Starts services in the order of their needs, waits until each is healthy, ends all of them."""
+"""Starts services in the order of their needs, keeps them running, ends all of them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,27 @@ if TYPE_CHECKING:
 _PATIENCE_S = 300.0
 _CHECK_S = 10.0
 _POLL_S = 0.5
+# Docker's own: the pause before a service is started again doubles while it ends at once.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _STEADY_S = 0.1, 60.0, 10.0
+
+
+@dataclass
+class _Pause:
+    """How long a service that ends by itself is left before it is started again."""
+
+    seconds: float = 0.0
+    since: float = 0.0
+    over: float | None = None
+
+    def begin(self) -> None:
+        now = time.monotonic()
+        steady = now - self.since > _STEADY_S
+        longer = min(2 * self.seconds, _LONGEST_PAUSE_S)
+        self.seconds = _FIRST_PAUSE_S if steady else max(longer, _FIRST_PAUSE_S)
+        self.over = now + self.seconds
+
+    def end(self) -> None:
+        self.since, self.over = time.monotonic(), None
 
 
 @dataclass
@@ -80,15 +101,15 @@ class Stack:
             time.sleep(_POLL_S)
 
     def wait(self) -> None:
-        """Return never: until a signal, or the end of a service.
+        """Return never; what ends by itself is started again where the compose file has it so.
 
         Raises:
-            NadirError: A service ended by itself.
+            NadirError: A service ended that is not to be started again, or it cannot be.
         """
+        pauses = {name: _Pause() for name, service in self.services.items() if not service.once}
         while True:
-            for name, process in self._processes.items():
-                if not self.services[name].once and process.status() is not None:
-                    raise _ended(process)
+            for name, pause in pauses.items():
+                self._keep(name, pause)
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
@@ -97,6 +118,23 @@ class Stack:
             needed = {n for name in self._processes for n in self.services[name].needs}
             free = [name for name in self._processes if name not in needed]
             stop_all([self._processes.pop(name) for name in free])
+
+    def _keep(self, name: str, pause: _Pause) -> None:
+        process = self._processes[name]
+        if process.status() is None:
+            return
+        if not self.services[name].restarts:
+            raise _ended(process)
+        if pause.over is None:
+            stop_all([process])  # what it has left behind
+            pause.begin()
+            self.say(
+                f"{name} ended by itself with status {process.status()} and is started again; "
+                f"its last lines:{_told(process)}"
+            )
+        elif time.monotonic() >= pause.over:
+            self._processes[name] = self._started(self.services[name])
+            pause.end()
 
     def _started(self, service: Service) -> ServerProcess:
         environment = self.native.environment(service)

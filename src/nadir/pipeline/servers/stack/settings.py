@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMPOSE_FILE = "docker-compose.yml"
 SECRETS_FILE = ".env"
 _REFERENCE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?:(?P<kind>:[?-])(?P<text>[^}]*))?\})")
+_RESTARTS = {"always", "unless-stopped"}
 _FINISHED = "service_completed_successfully"
 
 
@@ -35,6 +36,7 @@ class Service:
         check: Command that ends with 0 once it is healthy; empty where there is none.
         needs: The services that are to be ready before.
         once: Whether it ends by itself and is then ready.
+        restarts: Whether it is started again when it ends by itself.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Service:
     check: tuple[str, ...]
     needs: tuple[str, ...]
     once: bool
+    restarts: bool
 
 
 def read_variables(path: Path) -> dict[str, str]:
@@ -158,6 +161,7 @@ def _service(
         check=_check(words((tree.get("healthcheck") or {}).get("test"))),
         needs=tuple(tree.get("depends_on") or {}),
         once=once,
+        restarts=tree.get("restart") in _RESTARTS,
     )
 
 
