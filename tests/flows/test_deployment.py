@@ -72,6 +72,19 @@ def test_prefect_deploys_all_flows_into_the_clone(prefect: Prefect, project: Min
     listed = prefect("deployment", "ls")
     assert "promotion/promote" in listed
     assert "reproduction/weekly" in listed
+    assert takes_pools_whose_runs_have_containers()
+
+
+def takes_pools_whose_runs_have_containers() -> bool:
+    """Whether the server keeps the templates of docs/pools as they are."""
+    with get_client(sync_client=True) as client:
+        for kind in ("docker", "kubernetes"):
+            text = (REPOSITORY / "docs/pools" / f"{kind}.json").read_text(encoding="utf-8")
+            pool = {"name": kind, "type": kind, "base_job_template": json.loads(text)}
+            client.request("POST", "/work_pools/", json=pool).raise_for_status()
+            if client.read_work_pool(kind).base_job_template != json.loads(text):
+                return False
+    return True
 
 
 def test_a_run_that_nobody_hears_of_any_more_is_marked_as_crashed(
