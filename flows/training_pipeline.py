@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
@@ -37,6 +38,7 @@ from nadir.tracking.store.connection import import_mlflow, is_transient
 # Before Prefect is imported, which reads its settings and announces itself while it loads.
 os.environ.update(prefect_environment())
 
+from httpx import HTTPStatusError
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_image_artifact,
@@ -314,19 +316,43 @@ def _import_the_rest() -> None:
 
 @contextlib.contextmanager
 def _server_faults() -> Iterator[None]:
-    """Prefect's own errors when its server is away, as one that says what to do."""
+    """Prefect's own errors when its server is away, fails or refuses, as one with a remedy."""
     try:
         yield
+    except NadirError:
+        raise  # it says already whose fault it is
     except Exception as error:
-        away = "Failed to reach API" in str(error) or type(error).__module__.startswith("httpx")
-        if not away:
+        told = _of_server(error)
+        if told is None:
             raise
+        where = os.environ.get("PREFECT_API_URL", "the temporary server")
         raise NadirError(
-            "the Prefect server cannot be reached",
-            where=os.environ.get("PREFECT_API_URL", "the temporary server"),
-            fix="start it (`nadir servers`), correct PREFECT_API_URL, or unset it: then a "
-            "temporary server does. Finished stages are kept",
+            told[0], where=where, fix=f"{told[1]}. Finished stages are kept"
         ) from error
+
+
+def _of_server(error: Exception) -> tuple[str, str] | None:
+    """What is wrong with Prefect's server and what to do; None where it is something else."""
+    status = _status(error)
+    if status in {401, 403}:
+        login = "set PREFECT_API_AUTH_STRING to the server's own, `user:password`"
+        return f"the Prefect server refuses the login ({status})", login
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        fix = "see its log (of a temporary server: work/logs/prefect.log) and the space left on "
+        return f"the Prefect server fails ({status})", f"{fix}its disk, then run this again"
+    if "Failed to reach API" in str(error) or type(error).__module__.startswith("httpx"):
+        start = "start it (`nadir servers`), correct PREFECT_API_URL, or unset it: then a "
+        return "the Prefect server cannot be reached", f"{start}temporary server does"
+    return None
+
+
+def _status(error: BaseException | None) -> int:
+    """HTTP's status of the answer behind an error; 0 where there was none."""
+    while error is not None:
+        if isinstance(error, HTTPStatusError):
+            return error.response.status_code
+        error = error.__cause__ or error.__context__
+    return 0
 
 
 if __name__ == "__main__":

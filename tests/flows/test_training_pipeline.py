@@ -14,8 +14,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -188,6 +190,34 @@ def test_a_server_that_is_away_is_named_with_what_to_do(project: MiniProject) ->
     assert done.returncode == 1
     told = "error: http://127.0.0.1:9/api: the Prefect server cannot be reached\n  fix: start it"
     assert told in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "fix"),
+    [
+        (500, "the Prefect server fails (500)", "see its log"),
+        (401, "the Prefect server refuses the login (401)", "set PREFECT_API_AUTH_STRING"),
+    ],
+)
+def test_a_server_that_fails_or_refuses_is_named_with_what_to_do(
+    project: MiniProject, status: int, told: str, fix: str
+) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/api"
+        done = run_flow(project, PREFECT_API_URL=url)
+        server.shutdown()
+    assert done.returncode == 1
+    assert f"error: {url}: {told}\n  fix: {fix}" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
