@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nadir.data import large_tables as rows_module
-from nadir.data.large_tables import sorting_order, take_rows
+from nadir.data.large_tables import distinct, sorting_order, take_rows
 from nadir.data.tables import TAG_LIST
 
 
@@ -63,3 +63,10 @@ def test_more_text_than_one_array_holds_is_no_obstacle() -> None:
 def test_the_order_is_the_stable_one(words: list[int]) -> None:
     numbers = np.array(words, np.uint64)
     assert sorting_order(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()
+
+
+@given(st.lists(st.integers(0, 9) | st.integers((1 << 64) - 4, (1 << 64) - 1)))
+def test_different_values_come_in_order(words: list[int]) -> None:
+    numbers = np.array(words, np.uint64)
+    assert distinct(numbers).tolist() == sorted(set(words))
+    assert distinct(numbers).dtype == np.uint64

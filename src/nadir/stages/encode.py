@@ -23,6 +23,7 @@ from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
 from nadir.config.reader import read_section
 from nadir.config.validate import ValidateParams
+from nadir.data.large_tables import distinct
 from nadir.data.latents.masks import MASKS_NAME
 from nadir.data.latents.store import INDEX_NAME, LatentStore
 from nadir.data.tables import (
@@ -201,7 +202,7 @@ def _publish(rows: pa.Table, masks: pa.Table, store: LatentStore, encoder: str) 
             where=str(store.root),
             fix="run the stage again; if it stays, `nadir latents verify` says what is damaged",
         )
-    live = np.unique(np.concatenate([found, of_masks]))
+    live = distinct(np.concatenate([found, of_masks]))
     store.link_into(artifacts.LATENTS, set(places.shards_of(live)))
     write_json(artifacts.LATENTS / _ENCODER, {"encoder_hash": encoder})
     if len(masks):

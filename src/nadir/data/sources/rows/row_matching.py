@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.large_tables import valid
+from nadir.data.large_tables import distinct, valid
 from nadir.data.paths import IMAGE_NAME
 from nadir.data.sources.columns import matching, names, rows_of, stems
 from nadir.data.sources.rows.image_names import find_in_names
@@ -101,7 +101,7 @@ class _Search:
             return
         start, end = self._span(scope)
         free = self.free[start:end].copy()
-        has_found = np.isin(self.numbers[wanted], np.unique(self.numbers[self.found >= 0]))
+        has_found = np.isin(self.numbers[wanted], distinct(self.numbers[self.found >= 0]))
         self._within(wanted[~has_found], start, free)
         # What is described elsewhere belongs to others, once the file has images of its own.
         others = free & ~self.tagged[start:end] & self.free[start:end]
@@ -142,7 +142,7 @@ class _Search:
         if (from_root := self.of_rows("from_root")[wanted]).any():
             rooted = _composed(table.column("from_root").take(pa.array(wanted)))
             self._try(wanted, _masked(rooted, from_root), images.composed, images)
-        elsewhere = ~np.isin(self.numbers[wanted], np.unique(self.numbers[self.found >= 0]))
+        elsewhere = ~np.isin(self.numbers[wanted], distinct(self.numbers[self.found >= 0]))
         vaguer = vague | valid(tail) | elsewhere
         if vaguer.any() and pc.any(pc.is_valid(written)).as_py():
             self._vaguely(wanted, _masked(written, vaguer), images)
