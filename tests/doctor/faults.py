@@ -168,10 +168,16 @@ def remote_gone(project: MiniProject) -> Variables:
     return {}
 
 
+# Tests that run in the background are deaf to SIGINT, and so would be what they start.
+HEARS_AND_WAITS = (
+    "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); time.sleep(600)"
+)
+
+
 def orphaned_stage(project: MiniProject) -> Variables:
     """A process with a stage's name, whose parent ends at once, as DVC does upon SIGTERM."""
     code = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
-    stage = [sys.executable, "-c", "import time; time.sleep(600)", "nadir.stages.train"]
+    stage = [sys.executable, "-c", HEARS_AND_WAITS, "nadir.stages.train"]
     subprocess.run([sys.executable, "-c", code, *stage], cwd=project.root, check=True)
     time.sleep(0.5)
     return {}
@@ -183,7 +189,7 @@ def killed_pipeline(project: MiniProject) -> Variables:
         "import os, subprocess, sys, pathlib\n"
         "from nadir.pipeline.processes.lock import workspace_lock\n"
         "with workspace_lock(pathlib.Path('work/pipeline/lock')) as handle:\n"
-        "    stage = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        f"    stage = [sys.executable, '-c', {HEARS_AND_WAITS!r}]\n"
         "    subprocess.Popen(stage, pass_fds=[handle], start_new_session=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
