@@ -201,6 +201,11 @@ def kill(project: Project, kind: str, after_s: float) -> tuple[UUID, str, float]
     return run, at_work, time.monotonic() - begun
 
 
+def await_crashed(project: Project, run: UUID, how: str) -> None:
+    """Wait until Prefect shows a run as crashed."""
+    until(lambda: project.state(run) == "CRASHED", f"{how}: crashed")
+
+
 def measure(project: Project, times: int, seed: int, rows: list[list[Any]]) -> None:
     """Kill so often and compare after each; what was seen is added to the rows."""
     chance = random.Random(seed)
@@ -223,11 +228,11 @@ def measure(project: Project, times: int, seed: int, rows: list[list[Any]]) -> N
             other = [name for name in undisturbed if left.get(name) != undisturbed[name]]
             raise RuntimeError(f"after {kind} was killed: {other}")
         if kind != KINDS[2]:
-            until(lambda: project.state(run) == "CRASHED", f"{kind}: crashed")  # noqa: B023
+            await_crashed(project, run, kind)
         new.append([kind, at_work, free_s, took_s, span_s])
         print(f"{len(killed)}: {kind}, {at_work}; free after {free_s:.1f} s", flush=True)
     for run in killed:
-        until(lambda: project.state(run) == "CRASHED", "the automation has marked it")  # noqa: B023
+        await_crashed(project, run, "by the automation")
     rows += new
 
 
