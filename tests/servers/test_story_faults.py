@@ -121,7 +121,7 @@ def require_whole(stack: RunningStack, model: str, attempt: Attempt) -> None:
     logging.getLogger(__name__).info("%.0f s: %s", attempt.took_s, attempt.refused or "registered")
     patience._in_vain.clear()
     again = register(Path.cwd(), fingerprint=attempt.fingerprint)
-    assert again.created is (attempt.done is None) or attempt.refused
+    assert not (attempt.done and again.created), "what was registered is found again"
     query = f"select version, status from model_versions where name = '{model}'"
     assert stack.rows("mlflow", query) == [(1, "READY")]
     query = f"select alias, version from registered_model_aliases where name = '{model}'"
