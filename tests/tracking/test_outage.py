@@ -265,3 +265,15 @@ def test_every_wait_is_bounded_and_a_setting_of_the_environment_stays(
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "600"
     assert patience.PATIENCE_S <= 60.0
+
+
+def test_a_store_on_this_disk_is_never_called_away_while_work_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(patience, "TELL_AFTER_S", 0.01)
+    told, deadline = "", time.monotonic() + 60
+    with patience.told_when_slow(lambda: "sqlite:////data/mlflow.db"):
+        while not told.endswith("\n") and time.monotonic() < deadline:
+            time.sleep(0.01)
+            told += capsys.readouterr().err
+    assert told == "at work with the MLflow store at sqlite:////data/mlflow.db: 0 s so far\n"

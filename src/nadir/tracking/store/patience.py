@@ -137,9 +137,14 @@ def without_login(uri: str) -> str:
 
 
 def _tell(place: Callable[[], str]) -> None:
+    # It may be this process that takes its time, such as to draw or send what is registered.
     with contextlib.suppress(Exception):
-        text = f"waiting for the MLflow store at {without_login(place())}: nothing for 10 s"
-        sys.stderr.write(f"{text}; it is busy or away, and is given up in about a minute\n")
+        uri = place()
+        waits = is_server(uri)
+        text = f"{'waiting for' if waits else 'at work with'} the MLflow store at "
+        text += f"{without_login(uri)}: {TELL_AFTER_S:.0f} s so far"
+        text += "; a server that does not answer is given up after about a minute" if waits else ""
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
