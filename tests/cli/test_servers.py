@@ -16,8 +16,9 @@ import psutil
 import pytest
 from tests.mini.project import MiniProject, project
 from tests.support.mlflow_server import free_port
+from tests.support.prefect_database import _prefect_has_its_tables, prefect_database
 
-__all__ = ["project"]
+__all__ = ["_prefect_has_its_tables", "prefect_database", "project"]
 
 PATIENCE_S = 300
 

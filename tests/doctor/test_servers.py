@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.doctor.asking import found
 from tests.support.mlflow_server import Door, MlflowServer
+from tests.support.prefect_database import give_prefect_its_tables
 
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers.temporary_server import temporary_server
@@ -60,7 +61,10 @@ def test_what_stands_before_mlflow_is_told_apart(
     assert (seen.state == "warning") == (body == "1.0.0")
 
 
-def test_a_real_prefect_and_its_database_are_told(project: MiniProject) -> None:
+def test_a_real_prefect_and_its_database_are_told(
+    project: MiniProject, prefect_database: Path
+) -> None:
+    give_prefect_its_tables(project.root, prefect_database)
     environment = quiet_environment(project.root)
     with temporary_server(project.root, say=print) as url:
         seen = found("prefect", project.root, {**environment, "PREFECT_API_URL": url})

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from ruamel.yaml import YAML
 from tests.mini.project import MiniProject, project, trained
+from tests.support.prefect_database import _prefect_has_its_tables, prefect_database
 from tests.support.prefect_servers import Servers, prefect_servers
 
-__all__ = ["project", "trained"]
+__all__ = ["_prefect_has_its_tables", "prefect_database", "project", "trained"]
 
 # The stage `base_model` of a test: it goes on when it is told to.
 WAITS = """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini.project import make_project
+from tests.support.prefect_database import give_prefect_its_tables
 from tests.support.servers import PATIENCE_S, free_port, running
 
 from nadir.pipeline.processes.process import quiet_environment
@@ -45,9 +46,12 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+def served(
+    tmp_path_factory: pytest.TempPathFactory, prefect_database: Path
+) -> Iterator[tuple[Path, int]]:
     """A project whose `nadir servers` runs, and the port of its Prefect page."""
     project = make_project(tmp_path_factory.mktemp("served") / "project")
+    give_prefect_its_tables(project.root, prefect_database)
     mlflow, prefect = free_port(), free_port()
     command = [
         sys.executable, "-c", "from nadir.cli import main; main()", "servers",

@@ -13,6 +13,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from tests.flows.test_training_pipeline import load
 from tests.mini.project import MiniProject, trained
+from tests.support.prefect_database import _prefect_has_its_tables, prefect_database
 from tests.support.prefect_servers import Servers, prefect_servers
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from nadir.cli import app
 from nadir.tracking.registry.versions import alias_table
 from nadir.tracking.store.connection import connect
 
-__all__ = ["trained"]
+__all__ = ["_prefect_has_its_tables", "prefect_database", "trained"]
 RUNS = """
 select run.state_name, state.message, run.id from flow_run run
 join deployment on deployment.id = run.deployment_id

@@ -24,6 +24,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from nadir.ground.exposition import METRICS_VARIABLE
 from nadir.ground.logs.setup import begin
+from nadir.sampling.describing import is_only_described
 from nadir.serving.draw_request import DrawRequest, RequestError, read_requests, size_of
 from nadir.serving.drawer import Drawer
 from nadir.serving.limits import read_limits
@@ -42,6 +43,8 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
 
     def load_context(self, context: PythonModelContext) -> None:
         """Find the weights and load them."""
+        if is_only_described():
+            return
         from nadir.compute.devices import pick_device
 
         if scoring_server():
@@ -70,6 +73,8 @@ class NadirModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         Raises:
             RequestError: A request cannot be drawn; nothing is then.
         """
+        if is_only_described():
+            return []
         requests = read_requests(model_input, self._limits)
         sizes = [size_of(request, self._drawer.sizes) for request in requests]
         try:

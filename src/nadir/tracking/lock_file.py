@@ -47,7 +47,9 @@ def damaged_lock_file(what: str, path: Path) -> NadirError:
 @functools.lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
     """Remembered, since one command reads the same files for every stage, and parsing is slow."""
-    return YAML(typ="safe", pure=True).load(text)
+    # Not `pure`: the parser in C, where there is one, takes a quarter of the time. What a value is
+    # gets resolved by the same rules.
+    return YAML(typ="safe").load(text)
 
 
 def stage_definitions(root: Path) -> dict[str, dict[str, Any]]:

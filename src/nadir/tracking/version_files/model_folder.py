@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nadir.ground import artifacts
 from nadir.ground.files import write_json, write_text
+from nadir.sampling.describing import only_described
 from nadir.tracking.version_files.code import ServedCode, served_code
 from nadir.tracking.version_files.requirements import pinned_requirements
 
@@ -76,15 +77,16 @@ def _save(
     options: dict[str, Any] = {}
     if code is not None:
         options = {"code_paths": [str(code.write(folder / "package"))]}
-    mlflow.pyfunc.save_model(
-        str(folder / "model"),
-        python_model=str(MODEL_CODE),
-        artifacts=files,
-        pip_requirements=requirements,
-        input_example=EXAMPLE,
-        mlflow_model=Model(model_id=model_id),
-        **options,
-    )
+    with only_described():
+        mlflow.pyfunc.save_model(
+            str(folder / "model"),
+            python_model=str(MODEL_CODE),
+            artifacts=files,
+            pip_requirements=requirements,
+            input_example=EXAMPLE,
+            mlflow_model=Model(model_id=model_id),
+            **options,
+        )
     return folder / "model"
 
 
