@@ -70,6 +70,7 @@ def server(
                "--backend-store-uri", store]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     url = f"http://127.0.0.1:{own}"
     with running(command, f"{url}/health", log=folder / "log", environment=environment):
         yield url
