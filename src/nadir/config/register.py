@@ -24,6 +24,11 @@ class RegisterParams(Section):
     precision: Literal["checkpoint", "fp16"]
     """Of a copy's U-Net and text encoders. checkpoint: as trained, so it draws what the clone
     draws, to the bit. fp16: half the size of fp32, and pictures that differ by the rounding."""
+    share: Literal["versions", "everything"]
+    """What is sent to DVC's remote, where one is configured that other machines reach. versions:
+    the weights of each registered version, with manifest, tags and reports of the present one.
+    everything: latents and base model too, and DVC's notes of which inputs made which outputs, so
+    that a worker with this setting fetches what another has computed."""
     licence: Annotated[str, Field(min_length=1, max_length=200)] | None
     """The model's licence, as its card names it, such as openrail++ (SDXL base's); null says that
     none is stated."""

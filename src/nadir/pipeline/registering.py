@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nadir.pipeline.freshness import StageState
     from nadir.tracking.registry.judgements import Judged
+    from nadir.tracking.revision import GitState
 
 ANNOUNCED_TAG = "nadir.announced"
 """On a version whose event was sent to Prefect."""
@@ -172,3 +173,11 @@ def _told(registration: Registration, judged: Judged | None) -> list[str]:
         if judged.page is not None:
             lines.append(f"judge: report: {judged.page}")
     return lines
+
+
+def lineage_warnings(git: GitState) -> list[str]:
+    """What to tell of a clone in which git cannot say which code makes the model."""
+    if not git.fault:
+        return []
+    told = f"warning: the model will not name the code that made it; git says: {git.fault}"
+    return [f"{told}\n  fix: {git.fix}"]

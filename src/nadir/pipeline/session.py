@@ -15,8 +15,9 @@ from nadir.pipeline.graph import ancestors, changed_stages, order, pipeline_grap
 from nadir.pipeline.mlflow_summary import close_in_mlflow
 from nadir.pipeline.processes.process import StageResult, run_stage
 from nadir.pipeline.record import REGISTER, runs_folder, write_record
-from nadir.pipeline.registering import Registering
+from nadir.pipeline.registering import Registering, lineage_warnings
 from nadir.pipeline.storage.cached_damage import mend_outputs
+from nadir.pipeline.storage.computed_elsewhere import Elsewhere
 from nadir.pipeline.watching.drift import Drift, look_at_drift
 from nadir.pipeline.watching.metrics import leave_metrics
 from nadir.tracking.lock_file import read_lock, stage_definitions
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nadir.tracking.registry.registration import Registration
-    from nadir.tracking.revision import GitState
 
 _TRAIN, _VALIDATE = "train", "validate"
 _ATTEMPTS = 3
@@ -90,11 +90,12 @@ class Session:
         if self.registers and self.registering.settled() is None:
             check_parameters(root)
         self.git = git_state(root)
-        self.notes = _lineage_warnings(self.git)
+        self.notes = lineage_warnings(self.git)
         self.drift: Drift | None = None
         definitions = stage_definitions(root)
         self._always = {s for s in self._graph if definitions.get(s, {}).get("always_changed")}
         self._lock = lock
+        self._elsewhere = Elsewhere(root)
         self._current = ""
         self._changed: dict[str, Change] | None = None
         self._ran_before_status: set[str] = set()
@@ -136,6 +137,8 @@ class Session:
         self._write_record("running", current=stage)
         if Change.OUTPUTS in self._change(stage):
             mend_outputs(stage, self.root, say, restore=self._has_old_inputs(stage))
+        if stage not in self._always:
+            self._elsewhere.bring(stage, say)
         for _ in range(_ATTEMPTS):
             result = run_stage(
                 stage,
@@ -291,10 +294,3 @@ class Session:
             run=read_run(self._run_file),
             current=current,
         )
-
-
-def _lineage_warnings(git: GitState) -> list[str]:
-    if not git.fault:
-        return []
-    told = f"warning: the model will not name the code that made it; git says: {git.fault}"
-    return [f"{told}\n  fix: {git.fix}"]

@@ -86,7 +86,7 @@ def remote_holds(md5: str, root: Path, cache: Path) -> bool:
             }
     except Exception as error:
         raise NadirError(
-            f"DVC's remote cannot be asked for the weights: {_first_line(error)}",
+            f"DVC's remote cannot be asked for the weights: {first_line(error)}",
             where="dvc remote list",
             fix="see that it can be reached with these credentials, then try again",
         ) from error
@@ -104,7 +104,7 @@ def send(md5s: Iterable[str], root: Path) -> None:
             _transfer(repo, repo.cache.local, odb, wanted)
             lacking = set(wanted) - set(odb.oids_exist(wanted))
     except Exception as error:
-        raise NadirError(_first_line(error)) from error
+        raise NadirError(first_line(error)) from error
     if lacking:
         raise NadirError(f"{len(lacking)} of {len(wanted)} files did not arrive")
 
@@ -143,5 +143,6 @@ def _is_inside(url: str, folder: Path) -> bool:
     return Path(url).resolve().is_relative_to(folder.resolve())
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nadir.ground import artifacts
 from nadir.ground.errors import NadirError
 from nadir.pipeline.storage.cache import cached_whole
+from nadir.pipeline.storage.computed_elsewhere import send_all, shares_all
 from nadir.pipeline.storage.objects import cache_folder, damaged_objects, objects_of
 from nadir.pipeline.storage.remote import Remote, default_remote, send, without_credentials
 from nadir.tracking.lock_file import output_hashes, read_lock
@@ -53,6 +54,8 @@ def share_versions(root: Path, current: Version, say: Callable[[str], None]) -> 
     done = True
     if remote is not None and shared:
         done = _send_weights(root, remote, versions, current, say)
+        if done and shares_all(root):
+            done = send_all(root, say)
     # A clone of somebody's project has a git remote, too, which nobody meant to send models' code
     # to: one who shares weights, or says so, does mean it.
     if git_remote and (shared or git_name or wanted):
