@@ -102,7 +102,10 @@ def server(saved: Path, metrics_port: int) -> Iterator[str]:
             stdout=out,
             stderr=out,
             start_new_session=True,
-            env=os.environ | {"PATH": programs, METRICS_VARIABLE: str(metrics_port)},
+            env=os.environ
+            | {"PATH": programs, METRICS_VARIABLE: str(metrics_port), "NADIR_LOG": "json"}
+            # What MLflow says before it starts the server.
+            | {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"},
         )
     try:
         _await(address, process, log)
@@ -217,6 +220,15 @@ def measured(port: int) -> dict[str, float]:
         lines = answer.read().decode().splitlines()
     rows = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in rows}
+
+
+def test_each_line_of_the_servers_log_is_an_object(server: str, saved: Path) -> None:
+    assert post(server, {"inputs": [{"prompt": "1girl", "steps": 2}]})[0] == 200
+    lines = (saved.parent / "server.log").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(line) for line in lines if line]
+    assert len({line["run"] for line in told}) == 1
+    calls = [line["message"] for line in told if line.get("logger") == "uvicorn.access"]
+    assert any("POST /invocations" in call and call.endswith("200") for call in calls)
 
 
 def test_the_server_counts_calls_pictures_and_pixels(server: str, metrics_port: int) -> None:
