@@ -53,6 +53,18 @@ def test_the_stages_call_ends_the_lean_start() -> None:
     assert done.stdout.splitlines()[-1] == "True"
 
 
+def test_libraries_that_count_what_is_left_have_nothing_to_tell_at_the_end() -> None:
+    """DuckDB wrote sixty lines about leaks under whatever the stage had said last."""
+    program = "import gc; gc.disable(); import duckdb; import nadir.compute.lean_start as lean; "
+    done = subprocess.run(
+        [sys.executable, "-c", program + "lean.loaded(); print(gc.get_freeze_count() > 0)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_every_program_of_the_two_rooms_ends_it(root: Path) -> None:
     """Else garbage would stay in it until its end."""
     rooms = (root / "src/nadir/stages", root / "src/nadir/training")

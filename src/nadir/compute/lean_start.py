@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 
@@ -34,5 +35,14 @@ def start_stage() -> None:
 def loaded() -> None:
     """Garbage is looked for again, among what is made from now on."""
     if not gc.isenabled():
-        gc.freeze()
+        freeze()
         gc.enable()
+
+
+def freeze() -> None:
+    """Never look for garbage among what there is now, but let it go at the process's end.
+
+    Libraries that count what is left then, such as DuckDB, else print all of it as a leak.
+    """
+    gc.freeze()
+    atexit.register(gc.unfreeze)

@@ -21,6 +21,8 @@ import warnings
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from nadir.compute.lean_start import freeze
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -70,7 +72,7 @@ def serve(connection: Connection, beats: int) -> None:
     # Libraries warn of odd EXIF and the like; what matters of it becomes a reason.
     warnings.simplefilter("ignore")
     # Images hardly ever make cycles, and looking for them takes a few percent of the time.
-    gc.freeze()
+    freeze()
     gc.set_threshold(50_000)
     while True:
         try:
