@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING
 from bench.results import ROOT, table, write
 from PIL import Image
 
-from nadir.compute.process_pool import in_chunks, kept_memory, map_in_processes
+from nadir.compute.process_pool import in_chunks, map_in_processes
+from nadir.compute.worker_process import kept_memory
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_row, lost_row
 from nadir.data.sources.detect import open_source
@@ -169,7 +170,8 @@ def costs(folder: Path, builds: dict[str, Path], rounds: int) -> dict[str, dict[
 
 def _costs_once(folder: Path, bare: bool, build: Path) -> dict[str, list[float]]:
     """As `_COSTS` prints them; a build before this one has no settings of memory."""
-    keeps = "kept_memory" in (build / "src/nadir/compute/process_pool.py").read_text("utf-8")
+    modules = (build / "src/nadir/compute").glob("*.py")
+    keeps = any("kept_memory" in module.read_text("utf-8") for module in modules)
     settings = kept_memory() if keeps and not bare else {}
     line = [sys.executable, "-c", _COSTS, "bare" if bare else "inspection", folder, str(PASSES)]
     environment = {**os.environ, **settings, "PYTHONPATH": str(build / "src")}

@@ -53,7 +53,15 @@ def test_a_stop_that_another_fault_brought_about_does_not_hide_it(tmp_path: Path
     assert "not finite" in str(left_fault(tmp_path))
 
 
+@pytest.mark.parametrize("status", [-9, 137])
+def test_killed_children_are_told_with_what_takes_less_memory(status: int) -> None:
+    text = str(no_reason("the training process", status, where="train"))
+    assert text.startswith("train: the training process was killed (SIGKILL)")
+    assert "`train.batch_size`" in text
+    assert text.count("fix:") == 1
+
+
 def test_children_that_left_no_reason_are_named_with_their_status() -> None:
-    text = str(no_reason("the training process", -9, where="train", fix=". Run again"))
-    assert text.startswith("train: the training process ended with status -9 and gave no reason")
-    assert text.endswith("too little memory. Run again")
+    text = str(no_reason("the encoding processes", 1, where="encode"))
+    assert text.startswith("encode: the encoding processes ended with status 1 and gave no reason")
+    assert "`encode.batch_size`" in text

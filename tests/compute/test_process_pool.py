@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,8 +19,9 @@ from tests.support.hostile import encoded, picture
 from tests.support.servers import free_port
 
 from nadir.compute.dask_pool import map_on_cluster
-from nadir.compute.process_pool import Loss, in_chunks, kept_memory, map_in_processes
+from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
 from nadir.compute.worker import alone
+from nadir.compute.worker_process import kept_memory
 from nadir.data.inspection.inspection import Limits
 from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.detect import open_source
@@ -27,7 +29,6 @@ from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LIMITS = Limits(1_000_000, 1 << 20, (255, 255, 255))
 
@@ -49,6 +50,14 @@ def die_or_hang(number: int) -> int:
         time.sleep(600)
     while number == 60:
         pass
+    return number * 10
+
+
+def die_of_memory(number: int) -> int:
+    """Killed at 3 once, as if others took the memory, and at 5 always."""
+    if number == 5 or (number == 3 and not Path("killed").exists()):
+        Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     return number * 10
 
 
@@ -105,6 +114,22 @@ def test_chunks_and_results_that_fill_the_pipe_both_pass_and_a_hang_is_still_end
     assert found.pop(paths[700]) == "timed_out"
     assert len(found) == 2047
     assert all(result[39][0].startswith(f"{path[:5]}_tag_39") for path, result in found.items())
+
+
+def test_a_kill_by_the_system_is_not_the_items_fault_unless_it_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = map_in_processes(
+        die_of_memory,
+        in_chunks(range(8), 2),
+        workers=2,
+        limit_s=60,
+        lost=lambda number, loss: f"{loss} {number}",
+    )
+    found = {number: result for pair in work for number, result in zip(*pair, strict=True)}
+    assert found == {number: number * 10 for number in range(8)} | {5: "crashed 5"}
+    assert capsys.readouterr().out.count("is tried again by 1 (compute.workers)") == 2
 
 
 class UnspeakableError(Exception):

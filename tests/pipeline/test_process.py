@@ -14,6 +14,7 @@ import pytest
 from tests.mini.project import MiniProject
 
 from nadir.pipeline.processes.process import quiet_environment, run_stage
+from nadir.pipeline.processes.stage_faults import plain_fault
 from nadir.pipeline.processes.supervise import group_is_alive, run_group
 
 
@@ -217,3 +218,42 @@ def _calls(environment: dict[str, str]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_killed_stage_is_told_with_what_takes_less_memory(project: MiniProject) -> None:
+    (project.root / "steps.py").write_text("import os; os.kill(os.getpid(), 9)", encoding="utf-8")
+    error = run_stage("ingest", project.root).error
+    assert error.startswith("ingest: its process was killed (SIGKILL)")
+    assert error.count("fix:") == 1
+    again = str(plain_fault("encode", ["failed to run: x, exited with 137"], project.root))
+    assert "`encode.batch_size`" in again
+
+
+def test_what_a_library_says_of_itself_hides_no_line_and_no_error(project: MiniProject) -> None:
+    said = 'nanobind: leaked 2 types!\n - leaked type "T"\n - ... skipped remainder\n'
+    glued = "See https://nanobind.readthedocs.io/en/latest/refleaks.html"
+    program = (
+        f"print({said!r} + {glued!r} + 'ingest: 3 of 9\\n' + {glued!r} + 'error: no')\nexit(1)"
+    )
+    (project.root / "steps.py").write_text(program, encoding="utf-8")
+    lines: list[str] = []
+    run_stage("ingest", project.root, on_line=lines.append)
+    assert lines == ["ingest: 3 of 9"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to reproduce 'bucket': [Errno 28] No space left on device",
+        "failed to reproduce 'ingest': No possible cache link types for 'data/a'. See <",
+    ],
+)
+def test_a_disk_that_is_full_for_dvc_is_named_with_a_remedy(
+    words: str, project: MiniProject, tmp_path: Path
+) -> None:
+    (project.root / ".dvc/config").write_text(f"[cache]\n    dir = {tmp_path}\n")
+    told = str(plain_fault("bucket", ["the last line", words], project.root))
+    assert "least room has " in told
+    assert "MiB free)" in told
+    assert told.count("fix:") == 1
+    assert plain_fault("bucket", ["failed to run: x, exited with 1"], project.root) is None

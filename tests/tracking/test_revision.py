@@ -31,6 +31,14 @@ def test_a_lock_file_that_a_run_wrote_does_not_make_the_code_dirty(project: Mini
     assert git_state(project.root).tags()["git.changed"] == "params.yaml"
 
 
+def test_a_question_writes_nothing_as_to_a_disk_that_is_full(project: MiniProject) -> None:
+    (project.root / "params.yaml").touch()
+    index = project.root / ".git/index"
+    before = index.stat().st_mtime_ns, index.read_bytes()
+    assert not git_state(project.root).dirty
+    assert (index.stat().st_mtime_ns, index.read_bytes()) == before
+
+
 def test_of_many_changed_files_the_first_are_named() -> None:
     state = GitState("a", dirty=True, changed=tuple(f"{n}.py" for n in range(25)))
     assert state.changed_files().startswith("0.py, 1.py, ")

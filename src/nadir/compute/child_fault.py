@@ -11,7 +11,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from nadir.ground.errors import NadirError, exhausted_error
+from nadir.ground.errors import NadirError, exhausted_error, killed_error, less_memory
 from nadir.ground.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -81,17 +81,18 @@ def left_fault(folder: Path) -> NadirError | None:
     return NadirError(**read_json(path)) if path.is_file() else None
 
 
-def no_reason(what: str, status: int | None, *, where: str, fix: str) -> NadirError:
+def no_reason(what: str, status: int | None, *, where: str) -> NadirError:
     """In the parent: the fault of children that ended without leaving one.
 
     Args:
         what: The children, such as `the training process`.
         status: Their exit status.
         where: The stage.
-        fix: What to do besides looking at their output.
     """
-    return NadirError(
+    killed = None if status is None else killed_error(what, status, where=where)
+    return killed or NadirError(
         f"{what} ended with status {status} and gave no reason",
         where=where,
-        fix=f"see the lines above; a kill by the system means too little memory{fix}",
+        fix="see the lines above; a kill by the system (SIGKILL) means too little memory: "
+        + less_memory(where),
     )

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
+from typing import TYPE_CHECKING
 
 from nadir.ground.secrets import masked
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LESS_MEMORY = {
+    "validate": "lower `compute.workers`",
+    "base_model": "lower `base_model.tiny.vae_batch_size`",
+    "encode": "lower `encode.batch_size`, `compute.workers` or `compute.processes`",
+    "decoder": "lower `decoder.batch_size` or `compute.workers`",
+    "train": "lower `train.batch_size` or see what else saves memory (`nadir plan`)",
+    "evaluate": "lower `evaluate.batch_size`",
+}
+"""What takes less memory, by stage."""
 
 
 class NadirError(Exception):
@@ -55,14 +71,50 @@ def memory_full_error(error: BaseException, *, where: str) -> NadirError | None:
     return NadirError(
         f"no memory left ({text or type(error).__name__})",
         where=where,
-        fix="make the stage's `batch_size` smaller (for training see `nadir plan`), end what else "
-        "uses this memory, or raise the container's limit; then run again: finished stages are "
-        "kept, and training goes on from its last checkpoint",
+        fix=less_memory(where),
     )
 
 
-def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
-    """Translate "no space left" from any library into a `NadirError`; None for other errors."""
+def less_memory(stage: str) -> str:
+    """What to do where memory is short.
+
+    Args:
+        stage: The stage; anything else for what belongs to none.
+    """
+    first = f"{_LESS_MEMORY[stage]}, " if stage in _LESS_MEMORY else ""
+    return (
+        f"{first}end what else uses this memory, or raise the container's limit; then run the same "
+        "command again: finished stages are kept, and a stage goes on from what it has saved"
+    )
+
+
+def killed_error(what: str, status: int, *, where: str) -> NadirError | None:
+    """That the system killed a process, as it does where memory is short; None for another end.
+
+    Args:
+        what: The process, such as `the training process`.
+        status: Its exit status: negative for a signal, or 128 + signal as a shell tells it.
+        where: The stage.
+    """
+    if status not in {-signal.SIGKILL, 128 + signal.SIGKILL}:
+        return None
+    return NadirError(
+        f"{what} was killed (SIGKILL), which the system does where memory is short",
+        where=where,
+        fix=less_memory(where),
+    )
+
+
+def disk_full_error(
+    error: BaseException, *, where: str, written: Iterable[Path] = ()
+) -> NadirError | None:
+    """Translate "no space left" from any library into a `NadirError`; None for other errors.
+
+    Args:
+        error: What was raised.
+        where: The stage or the file.
+        written: Folders that may be full beside those of the project.
+    """
     full = isinstance(error, OSError) and error.errno in _DISK_FULL
     # safetensors and pyarrow wrap the errno in their own exception's text.
     text = str(error)
@@ -73,8 +125,19 @@ def disk_full_error(error: BaseException, *, where: str) -> NadirError | None:
     if not full:
         return None
     return NadirError(
-        f"no disk space left for an output ({text})",
+        f"no disk space left for an output ({text}){_least_room(error, written)}",
         where=where,
         fix="free space on this disk (old runs: `nadir clean`, old latents: `nadir latents "
         "compact`) and run again; finished stages are kept",
     )
+
+
+def _least_room(error: BaseException, written: Iterable[Path]) -> str:
+    """Which disk it is: what is written to an open file fails without naming it."""
+    from nadir.ground.workspace import fullest
+
+    if getattr(error, "filename", None):
+        return ""
+    with contextlib.suppress(NadirError, OSError):
+        return f"; least room has {fullest(*written)}"
+    return ""

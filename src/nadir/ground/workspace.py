@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 from nadir.ground.errors import NadirError
@@ -21,6 +23,8 @@ _ODD = re.compile(
     r"(?P<brace>[{}])|(?P<query>\?)|(?P<quotes>'(?=.*\")|\"(?=.*'))"
     r"|(?P<unreadable>[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff])"
 )
+
+_WRITTEN = ("data", "models", "reports")
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -78,6 +82,19 @@ def work_folder(name: str) -> Path:
     folder = main_workspace() / "work" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def fullest(*further: Path) -> str:
+    """The folder with the least room of all that a run writes to, and how much that is.
+
+    Args:
+        further: Folders that are written to beside those of the project.
+    """
+    root = project_root()
+    own = (root, *(root / name for name in _WRITTEN), main_workspace(root) / "work")
+    folders = [*own, Path(tempfile.gettempdir()), *further]
+    free, folder = min((shutil.disk_usage(f).free, f) for f in folders if f.is_dir())
+    return f"{folder} ({free / (1 << 20):,.1f} MiB free)"
 
 
 def expanded(location: str | Path) -> Path:

@@ -180,13 +180,7 @@ def _encode(missing: pa.Table, vae: Callable[[], AutoencoderKL]) -> None:
         ).returncode
         fault = left_fault(folder)
         if status and fault is None:
-            fault = no_reason(
-                "the encoding processes",
-                status,
-                where="encode",
-                fix=" (lower compute.processes or encode.batch_size). The next run goes on from "
-                "here",
-            )
+            fault = no_reason("the encoding processes", status, where="encode")
         if fault is not None:
             raise fault
 

@@ -213,6 +213,7 @@ def git(
     """
     environment = {key: value for key, value in os.environ.items() if key not in _OF_A_HOOK}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
+    quiet["GIT_OPTIONAL_LOCKS"] = "0"  # a question writes nothing, as to a disk that is full
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -174,9 +174,4 @@ def _end_alone(child: subprocess.Popen[bytes]) -> bool:
 def _failure(work: Path, status: int | None) -> NadirError:
     """What the trainer left as its reason, or that it left none."""
     fault = left_fault(work) or (stopped_early() if status is None else None)
-    return fault or no_reason(
-        "the training process",
-        status,
-        where="train",
-        fix=". Running the same command again goes on from the last checkpoint",
-    )
+    return fault or no_reason("the training process", status, where="train")

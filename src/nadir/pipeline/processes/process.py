@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nadir.ground.errors import NadirError, disk_full_error
+from nadir.ground.errors import NadirError, disk_full_error, killed_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.ground.inherited import PYTHON_SWITCHES
 from nadir.ground.logs.entry import message_of
@@ -24,6 +25,7 @@ from nadir.ground.secrets import masked
 from nadir.ground.workspace import main_workspace, project_root
 from nadir.pipeline.freshness import StageState, state_by_dvc
 from nadir.pipeline.processes.dvc_process import start_dvc
+from nadir.pipeline.processes.stage_faults import plain_fault
 from nadir.pipeline.processes.supervise import follow, run_group
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ _DEFAULTS = {
 }
 # Variables that this process was started with and does without, for the processes it starts.
 withheld: dict[str, str] = {}
-_DVC_CHATTER = (
+_CHATTER = (
     "Running stage ",
     "> ",
     "Generating lock file",
@@ -64,7 +66,14 @@ _DVC_CHATTER = (
     "Data and pipelines are up to date",
     "Stage '",
     "ERROR: ",
+    "Having any troubles?",
+    # DuckDB's bindings count what Python still holds when it ends, and no harm comes of it.
+    "nanobind: ",
+    "- leaked ",
+    "- ... skipped remainder",
 )
+# Their last words have no end of line, so that the next line of the stage stands behind them.
+_GLUED = re.compile(r"^See https://nanobind\S*?/refleaks\.html")
 
 
 @dataclass(frozen=True)
@@ -219,7 +228,8 @@ def run_stage(
     )
     duration = time.monotonic() - start
     if code:
-        return StageResult(stage, "failed", duration, log, error=watch.fault(code, log))
+        error = watch.fault(stage, code, log, root)
+        return StageResult(stage, "failed", duration, log, error=error)
     return StageResult(stage, watch.state, duration, log, facts=watch.facts)
 
 
@@ -245,7 +255,7 @@ class _Watch:
         events.unlink(missing_ok=True)
 
     def line(self, line: str) -> None:
-        whole = masked(line).rstrip()
+        whole = _GLUED.sub("", masked(line).rstrip())
         line = message_of(whole)
         self.state = state_by_dvc(line) or self.state
         if line.startswith("ERROR: "):
@@ -253,7 +263,7 @@ class _Watch:
         text = line.strip()
         # The stage's last words come back as the result's `error`; they are not said twice.
         self._told = self._told or line.startswith("error: ")
-        if not text or self._told or text.startswith(_DVC_CHATTER):
+        if not text or self._told or text.startswith(_CHATTER):
             return
         self._last_words = text
         if self._on_line:
@@ -269,7 +279,12 @@ class _Watch:
             if self._on_event:
                 self._on_event(event)
 
-    def fault(self, code: int, log: Path) -> str:
+    def fault(self, stage: str, code: int, log: Path, root: Path) -> str:
         """The stage's own words, else its last line and DVC's reason, else the exit code."""
+        if self._error:
+            return self._error
+        words = [*self._dvc_errors, self._last_words]
+        if plain := plain_fault(stage, words, root) or killed_error("DVC", code, where=stage):
+            return str(plain)
         guess = "; ".join(filter(None, [self._last_words, *self._dvc_errors]))
-        return self._error or guess or f"exit code {code}, see {log}"
+        return guess or f"exit code {code}, see {log}"

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nadir.ground.errors import killed_error
 from nadir.ground.events import EVENTS_VARIABLE, read_events
 from nadir.ground.workspace import main_workspace
 from nadir.pipeline.processes.process import quiet_environment
@@ -67,4 +68,5 @@ def run_told(
     if code == 0 and results:
         return Told(results[0], "", log)
     failed = [str(event["error"]) for event in told if event["kind"] == "stage_failed"]
-    return Told(None, failed[0] if failed else f"exit code {code}, see {log}", log)
+    killed = killed_error("the process", code, where=name)
+    return Told(None, failed[0] if failed else str(killed or f"exit code {code}, see {log}"), log)
