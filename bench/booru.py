@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nadir.data.buckets.aspects import aspect_quantile
-from nadir.data.tables import CAPTION_LIST, MANIFEST, TAG_LIST
+from nadir.data.row_groups import ROWS_PER_GROUP
+from nadir.data.tables import CAPTION_LIST, MANIFEST, TAG_LIST, write_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -114,10 +114,19 @@ def manifests(count: int, seed: int = 0) -> Iterator[pa.Table]:
 
 
 def write_manifest(path: Path, count: int, seed: int = 0) -> None:
-    """Write a manifest piece by piece, as large as the disk holds."""
-    with pq.ParquetWriter(path, MANIFEST, compression="zstd") as writer:
-        for piece in manifests(count, seed):
-            writer.write_table(piece)
+    """Write a manifest as `validate` does: groups of rows, tags as dictionaries."""
+    write_groups(_regrouped(manifests(count, seed)), path, MANIFEST)
+
+
+def _regrouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows, `ROWS_PER_GROUP` at a time."""
+    held = MANIFEST.empty_table()
+    for piece in pieces:
+        held = pa.concat_tables([held, piece])
+        if held.num_rows >= ROWS_PER_GROUP:
+            yield held.slice(0, ROWS_PER_GROUP)
+            held = held.slice(ROWS_PER_GROUP)
+    yield held
 
 
 def draw_tags(model: TagModel, posts: int, rng: np.random.Generator) -> pa.Array:

@@ -1,8 +1,8 @@
 """Tag statistics of a whole manifest, file to tables.
 
-Counts by DuckDB (2 GiB, then it spills), coding of every use, co-occurrence of the 100 most used
-tags, rarity, weights of tags and of every image. Once more with rules: an alias for every fiftieth
-of the ten thousand most used tags, and nine of ten that imply another.
+Counts of names, coding of every use, co-occurrence of the 100 most used tags, rarity, weights of
+tags and of every image. Once more with rules: an alias for every fiftieth of the ten thousand most
+used tags, and nine of ten that imply another.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data import tables
-from nadir.data.tags import codes
+from nadir.data.tags import codes, names
 from nadir.data.tags.codes import TagCoder, TagUses, _later_doubles, tag_batches
+from nadir.data.tags.names import tag_names_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,3 +119,23 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_manifest_is_read_group_by_group_and_not_kept(large: Path) -> None:
     """Kept, its packed bytes alone would be as many as it has."""
     assert peak_bytes(tag_batches(large)) < 0.7 * large.stat().st_size
+
+
+def test_pieces_end_where_a_row_group_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dictionaries of two groups are not joined: beyond 262,144 images reading failed."""
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 16)
+    monkeypatch.setattr(codes, "IMAGES_AT_ONCE", 10)
+    images = [[(f"t{number % 7}", "general"), (f"u{number}", "artist")] for number in range(40)]
+    whole = manifest_table({"tags": tag_list(iter(tags))} for tags in images)
+    path = tmp_path / "manifest.parquet"
+    tables.write_table(whole, path, tables.MANIFEST)
+    found = [tags for _, tags in tag_batches(path)]
+    assert [len(tags) for tags in found] == [10, 6, 10, 6, 8]
+    read = [each for tags in found for each in tags.to_pylist()]
+    assert read == whole.column("tags").to_pylist()
+    last = [len(tags) for _, tags in tag_batches(path, groups=[2])]
+    assert last == [8]
+    monkeypatch.setattr(names, "_SUMMED_AT", 5)
+    used = Counter(tag for tags in images for tag in tags)
+    wanted = [(*tag, used[tag]) for tag in sorted(used, key=lambda tag: (-used[tag], tag))]
+    assert [tuple(row.values()) for row in tag_names_used(path).to_pylist()] == wanted

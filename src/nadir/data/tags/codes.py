@@ -75,7 +75,7 @@ class TagCoder:
     """
 
     def __init__(self, tags: pa.Table) -> None:
-        names, classes = (_encoded(tags[column]) for column in ("tag", "class"))
+        names, classes = (encoded(tags[column]) for column in ("tag", "class"))
         self._names, self._classes = names.dictionary, classes.dictionary
         self._size = tags.num_rows
         # The last row and column are of what is not known.
@@ -94,7 +94,7 @@ class TagCoder:
         """
         uses, size = tags.flatten(), len(tags)
         images = np.repeat(np.arange(size), pc.list_value_length(tags).to_numpy())
-        names, classes = _encoded(uses.field("name")), _encoded(uses.field("class"))
+        names, classes = encoded(uses.field("name")), encoded(uses.field("class"))
         name, tag_class = names.indices.to_numpy(), classes.indices.to_numpy()
         known_name = _places(names.dictionary, self._names)
         known_class = _places(classes.dictionary, self._classes)
@@ -136,7 +136,7 @@ def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> 
     """
     starts, parts, end = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], 0
     with file.open("wb") if file else contextlib.nullcontext() as out:
-        for uses in on_all_cores(coder.encode, _training_tags(manifest)):
+        for uses in on_all_cores(coder.encode, training_tags(manifest)):
             starts.append(uses.starts[1:] + end)
             end += len(uses.rows)
             if out:
@@ -148,7 +148,7 @@ def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> 
     return TagUses(np.concatenate(starts), rows)
 
 
-def _training_tags(manifest: Path) -> Iterator[pa.ListArray]:
+def training_tags(manifest: Path) -> Iterator[pa.ListArray]:
     """The tags of a manifest's training images as `tag_batches` gives them."""
     for batch, tags in tag_batches(manifest):
         yield tags.filter(pc.equal(batch.column("split"), "train"))
@@ -157,7 +157,7 @@ def _training_tags(manifest: Path) -> Iterator[pa.ListArray]:
 def tag_batches(
     manifest: Path, columns: Sequence[str] = ("split",), groups: Sequence[int] | None = None
 ) -> Iterator[tuple[pa.RecordBatch, pa.ListArray]]:
-    """A manifest's columns and its tags, 100,000 images at a time.
+    """A manifest's columns and its tags, at most 100,000 images of one row group at a time.
 
     Tag names come as dictionary arrays, so that no text is handled twice.
 
@@ -168,8 +168,10 @@ def tag_batches(
     """
     # By default pyarrow reads all groups ahead and keeps their bytes as long as the file is open.
     with pq.ParquetFile(manifest, read_dictionary=TAG_LEAVES, pre_buffer=False) as file:
-        for batch in file.iter_batches(IMAGES_AT_ONCE, groups, columns=[*columns, "tags"]):
-            yield batch, batch.column("tags")
+        for group in range(file.num_row_groups) if groups is None else groups:
+            # Each group has a dictionary of its own, and pyarrow does not join those within lists.
+            for batch in file.iter_batches(IMAGES_AT_ONCE, [group], columns=[*columns, "tags"]):
+                yield batch, batch.column("tags")
 
 
 def _merged(
@@ -225,7 +227,8 @@ def _places(values: pa.Array, known: pa.Array) -> Integers:
     return np.asarray(pc.fill_null(found, len(known)).to_numpy())
 
 
-def _encoded(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+def encoded(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    """Texts as a dictionary array, which they may be already."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()

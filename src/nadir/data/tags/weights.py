@@ -6,19 +6,18 @@ formula; the one here is this project's own.
 
 from __future__ import annotations
 
-import glob
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from nadir.compute.cores import on_all_cores
 from nadir.data.tags.codes import TagCoder, TagUses, training_uses
+from nadir.data.tags.names import tag_names_used
 from nadir.data.tags.pairs import tag_pairs
 from nadir.ground.errors import NadirError
 
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Strings = NDArray[np.str_]
     Measure = Callable[[TagUses, Sequence[tuple[str, str]]], CaptionLengths]
-
-# DuckDB spills to disk beyond this, so that larger vocabularies and datasets need no more memory.
-_MEMORY_BYTES = 2 << 30
-
-_NAMES_SQL = """
-    SELECT name, class, count(*) AS count
-    FROM (SELECT unnest(tags, recursive := true) FROM read_parquet($manifest) WHERE split = 'train')
-    GROUP BY name, class ORDER BY count DESC, name, class
-"""
 
 
 @dataclass(frozen=True)
@@ -81,8 +71,7 @@ def tag_statistics(
         measure: How long the captions are, from the uses and (name, class) of each tag.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        names = _names(manifest, Path(folder))
-        vocabulary = _vocabulary(names, rules)
+        vocabulary = _vocabulary(tag_names_used(manifest), rules)
         uses = training_uses(manifest, TagCoder(vocabulary), Path(folder) / "uses.bin")
         counts = np.zeros(vocabulary.num_rows, np.int64)
         for piece in uses.pieces():
@@ -202,16 +191,6 @@ def tag_repeats(uses: TagUses, tags: pa.Table, repeats: Mapping[str, int]) -> In
 def effective_sample_share(weights: Floats) -> float:
     """Kish's effective sample size (Σw)² / Σw², as a share of the samples: 1 for equal weights."""
     return float(weights.sum() ** 2 / (weights**2).sum() / len(weights)) if len(weights) else 1.0
-
-
-def _names(manifest: Path, scratch: Path) -> pa.Table:
-    """Name, class and uses of every tag of the training images, as it stands in the manifest."""
-    settings = {"memory_limit": f"{_MEMORY_BYTES}B", "temp_directory": str(scratch / "duckdb")}
-    with duckdb.connect(config=settings) as database:
-        database.execute("SET enable_progress_bar = false")
-        # The path is a glob to DuckDB.
-        source = {"manifest": glob.escape(str(manifest))}
-        return database.sql(_NAMES_SQL, params=source).to_arrow_table()
 
 
 def _vocabulary(names: pa.Table, rules: TagRules | None) -> pa.Table:
