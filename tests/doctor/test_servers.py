@@ -10,6 +10,7 @@ import pytest
 from tests.doctor.asking import found
 from tests.support.mlflow_server import Door, MlflowServer
 from tests.support.prefect_database import give_prefect_its_tables
+from tests.support.servers import quick_folder
 
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers.temporary_server import temporary_server
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def server() -> Iterator[MlflowServer]:
     """A real MLflow."""
-    made = MlflowServer(tmp_path_factory.mktemp("mlflow"))
-    made.start()
-    yield made
-    made.stop()
+    with quick_folder() as folder:
+        made = MlflowServer(folder)
+        made.start()
+        yield made
+        made.stop()
 
 
 def test_a_real_mlflow_is_told_with_its_version(server: MlflowServer, project: MiniProject) -> None:

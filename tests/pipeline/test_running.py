@@ -26,8 +26,10 @@ from nadir.tracking.lock_file import read_lock
 from nadir.tracking.registry.registration import register
 
 PIPELINE = """
+import signal
 from pathlib import Path
 from nadir.pipeline.opening import open_session
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 with open_session(Path.cwd(), until="train", flow_run_id="one", name="fox") as session:
     for stage in session.stages:
         session.run(stage)

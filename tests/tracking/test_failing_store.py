@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from tests.mini.project import MiniProject
 from tests.mini.weights import cached_weights, judged_better
-from tests.support.servers import OF_LOCK, Proxy, mlflow_server, proxy_before
+from tests.support.servers import OF_LOCK, Proxy, mlflow_server, proxy_before, quick_folder
 
 from nadir.ground.errors import NadirError
 from nadir.ground.files import read_json
@@ -47,9 +47,10 @@ UNCLEAR = [(400, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "what?"}
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy() -> Iterator[Proxy]:
     with (
-        mlflow_server(tmp_path_factory.mktemp("mlflow")) as server,
+        quick_folder() as folder,
+        mlflow_server(folder) as server,
         proxy_before(server) as made,
         pytest.MonkeyPatch.context() as patch,
     ):

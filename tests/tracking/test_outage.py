@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from tests.mini.project import MiniProject
 from tests.support.mlflow_server import Door, MlflowServer
+from tests.support.servers import quick_folder
 
 from nadir.ground.errors import NadirError
 from nadir.tracking.registry.registration import register
@@ -27,11 +28,12 @@ from nadir.tracking.store.connection import connect, is_transient
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    made = MlflowServer(tmp_path_factory.mktemp("mlflow"))
-    made.start()
-    yield made
-    made.stop()
+def server() -> Iterator[MlflowServer]:
+    with quick_folder() as folder:
+        made = MlflowServer(folder)
+        made.start()
+        yield made
+        made.stop()
 
 
 @pytest.fixture
@@ -42,6 +44,10 @@ def door(
     made = Door(server.port)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
     monkeypatch.setattr(reporter, "_FLUSH_EVERY_S", 0.2)
+    # MLflow's client asks as often as for anybody, and at once.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    monkeypatch.setattr(patience, "_AGAIN_AFTER_S", 0.1)
     patience._in_vain.clear()
     yield made
     made.shut()
@@ -219,7 +225,6 @@ def test_a_store_that_is_away_is_named_while_it_is_waited_for_and_not_waited_for
     door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(patience, "TELL_AFTER_S", 0.2)
-    monkeypatch.setattr(patience, "_AGAIN_AFTER_S", 0.1)
     door.shut()
     with pytest.raises(NadirError, match="does not answer"):
         connect(patience_s=2.0)
@@ -237,7 +242,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(
     door: Door, server: MlflowServer, client: MlflowClient, tmp_path: Path
 ) -> None:
     door.shut()
-    threading.Timer(3.0, door.open).start()
+    threading.Timer(1.0, door.open).start()
     opened = open_run(tmp_path, "f" * 64)[RUN_VARIABLE]
     assert client.get_run(opened).info.status == "RUNNING"
 
