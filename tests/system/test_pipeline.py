@@ -6,11 +6,13 @@ The tests of this module tell one story and run in order: each starts where the 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,24 @@ def all_runs(project: Project) -> list[Run]:
     return list(api.search_runs(ids))
 
 
+@dataclass
+class First:
+    """What the first run left, for the way back to it: its training's run and its description."""
+
+    run_id: str = ""
+    description: bytes = b""
+
+
+@pytest.fixture(scope="module")
+def first() -> First:
+    return First()
+
+
 def executed(project: Project) -> set[str]:
     return {name for name, state in project.states().items() if state == "executed"}
 
 
-def test_a_folder_of_pictures_becomes_a_registered_champion(project: Project) -> None:
+def test_a_folder_of_pictures_becomes_a_registered_champion(project: Project, first: First) -> None:
     numbers = project.folder / "work/metrics"
     numbers.mkdir(parents=True)
     text = project.nadir("run", NADIR_METRICS=str(numbers))
@@ -67,6 +82,8 @@ def test_a_folder_of_pictures_becomes_a_registered_champion(project: Project) ->
     assert (project.folder / "dvc.lock").stat().st_size > 1_000
     for word in ("champion", "evaluation.html", "nadir servers"):
         assert word in text
+    first.run_id = run_id(project)
+    first.description = (project.folder / "models/checkpoint/nadir.json").read_bytes()
 
 
 def test_the_runs_are_nested_and_carry_their_lineage(project: Project) -> None:
@@ -133,21 +150,13 @@ def test_a_fine_tuned_decoder_is_published_without_training_again(project: Proje
     assert [(folder / name).read_bytes() for name in weights] == before
 
 
-def test_a_changed_learning_rate_trains_again_and_its_return_restores(project: Project) -> None:
+def test_a_changed_learning_rate_trains_again(project: Project) -> None:
     first = run_id(project)
     _is_all_objects(project.nadir("run", "--set", "train.learning_rate=0.0005", **AS_JSON))
     assert executed(project) == {"ingest", "train", "evaluate"}
     assert project.status()["model"]["version"] == 2
     assert project.status()["model"]["aliases"] == ["challenger"]
     assert run_id(project) != first
-
-    runs_before = len(all_runs(project))
-    project.nadir("run", "--set", "train.learning_rate=0.004")
-    assert executed(project) == {"ingest"}
-    assert project.states()["train"] == "restored"
-    assert run_id(project) == first
-    assert project.status()["model"]["version"] == 1
-    assert len(all_runs(project)) == runs_before
 
 
 def _is_all_objects(told: str) -> None:
@@ -161,26 +170,12 @@ def _is_all_objects(told: str) -> None:
     assert {line.get("stage") for line in own} >= {"ingest", "train", "evaluate", "register"}
 
 
-def test_data_a_then_b_then_a_restores_a_without_training(project: Project) -> None:
-    first = run_id(project)
-    checkpoint = (project.folder / "models/checkpoint/nadir.json").read_bytes()
-    other = project.folder / "other"
-    shutil.copytree(project.folder / "pictures", other)
-    add_one_picture(project, other)
-    text = project.nadir("run", "--data", str(other))
-    assert "1 encoded" in text, "adding one image encodes one image"
-    assert run_id(project) != first
-    assert project.status()["model"]["version"] == 3
+def add_one_picture(project: Project, folder: Path) -> str:
+    """Draw pictures from another seed and put one good one, with its tags, into `folder`.
 
-    project.nadir("run", "--data", str(project.folder / "pictures"))
-    assert executed(project) == {"ingest"}
-    assert run_id(project) == first
-    assert project.status()["model"]["version"] == 1
-    assert (project.folder / "models/checkpoint/nadir.json").read_bytes() == checkpoint
-
-
-def add_one_picture(project: Project, folder: Path) -> None:
-    """Draw pictures from another seed and put one good one, with its tags, into `folder`."""
+    Returns:
+        Its SHA-256.
+    """
     project.nadir("sample-data", "extra", "--images", "50", "--seed", "77")
     for image in sorted((project.folder / "extra").rglob("*.*")):
         tags = image.with_suffix(".txt")
@@ -189,30 +184,57 @@ def add_one_picture(project: Project, folder: Path) -> None:
             shutil.copy2(tags, folder / "zz_new.txt")
             break
     shutil.rmtree(project.folder / "extra")
+    (added,) = folder.glob(f"zz_new{image.suffix}")
+    return hashlib.sha256(added.read_bytes()).hexdigest()
 
 
-def test_a_removed_image_is_in_no_later_version_and_nothing_is_encoded_again(
+def test_an_added_picture_is_all_that_is_encoded_and_a_removed_one_is_in_no_later_version(
     project: Project,
 ) -> None:
-    lock, before = (project.folder / "dvc.lock").read_bytes(), link(project, "latents")
+    before, second = link(project, "latents"), run_id(project)
     manifest = pq.read_table(project.folder / "data/manifest.parquet").to_pylist()
     image = next(row for row in manifest if row["split"] == "train")
+    other = project.folder / "other"
+    shutil.copytree(project.folder / "pictures", other)
+    added = add_one_picture(project, other)
     assert "removed (" in project.nadir("data", "remove", f"pictures/{image['path']}")
-    text = project.nadir("run")
-    assert "0 encoded" in text
-    after = link(project, "latents")
-    assert after["latents"] == before["latents"] - 1
-    assert link(project, "manifest")["images"] == len(manifest) - 1
-    uses = lineage(project, "--image", image["sha256"])
+    text = project.nadir("run", "--data", str(other), "--set", "train.learning_rate=0.004")
+    assert "1 encoded" in text, "one is added, and nothing is encoded again for one that is removed"
+    assert run_id(project) != second
     newest = project.status()["model"]["version"]
+    assert newest == 3
+    assert link(project, "latents")["latents"] == before["latents"] + 1 - 1
+    assert link(project, "manifest")["images"] == len(manifest) + 1 - 1
+    kept = pq.read_table(project.folder / "data/manifest.parquet").to_pylist()
+    hashes, present = {row["sha256"] for row in manifest}, {row["sha256"] for row in kept}
+    assert hashes - present == {image["sha256"]}
+    assert present - hashes == {added}
+    uses = lineage(project, "--image", image["sha256"])
     assert [version["version"] for version in uses["without"]] == [newest]
     assert [version["version"] for version in uses["versions"]] == [*range(1, newest)]
 
-    # Back to where the story stood, without a run.
+
+def test_the_return_of_data_and_learning_rate_restores_without_training(
+    project: Project, first: First
+) -> None:
+    lock = project.folder / "dvc.lock"
+    third, runs_before = lock.read_bytes(), len(all_runs(project))
+    assert run_id(project) != first.run_id
     project.git("checkout", "removed_images.txt")
-    (project.folder / "dvc.lock").write_bytes(lock)
-    assert project.run("dvc", "checkout").returncode == 0
+    project.nadir("run", "--data", str(project.folder / "pictures"))
+    assert executed(project) == {"ingest"}
+    assert project.states()["train"] == "restored"
+    assert run_id(project) == first.run_id
     assert project.status()["model"]["version"] == 1
+    assert len(all_runs(project)) == runs_before
+    assert (project.folder / "models/checkpoint/nadir.json").read_bytes() == first.description
+
+    # There and back without a run.
+    present = lock.read_bytes()
+    for content, version in ((third, 3), (present, 1)):
+        lock.write_bytes(content)
+        assert project.run("dvc", "checkout").returncode == 0
+        assert project.status()["model"]["version"] == version
 
 
 def link(project: Project, name: str) -> dict[str, Any]:
@@ -279,10 +301,6 @@ def test_an_ablation_as_a_dvc_experiment_is_compared_and_drawn(project: Project)
         assert title in page
     shutil.rmtree(project.folder / "plots")
     project.git("checkout", "params.yaml")
-    project.nadir("run")
-    assert executed(project) == {"ingest"}
-    assert project.states()["train"] == "restored"
-    assert project.status()["model"]["version"] == 1
 
 
 def test_a_broken_stage_fails_the_pipeline_and_leaves_a_failed_run(project: Project) -> None:
@@ -297,7 +315,7 @@ def test_a_broken_stage_fails_the_pipeline_and_leaves_a_failed_run(project: Proj
     module.write_text(whole, encoding="utf-8")
 
 
-def test_an_output_deleted_by_hand_comes_back_and_a_mended_stage_is_as_before(
+def test_after_an_ablation_outputs_deleted_by_hand_come_back_and_a_mended_stage_is_as_before(
     project: Project,
 ) -> None:
     shutil.rmtree(project.folder / "models/checkpoint")
@@ -306,6 +324,8 @@ def test_an_output_deleted_by_hand_comes_back_and_a_mended_stage_is_as_before(
     assert (project.folder / "models/checkpoint/model_index.json").is_file()
     assert (project.folder / "data/manifest.parquet").is_file()
     assert executed(project) == {"ingest"}
+    assert project.states()["train"] == "restored"
+    assert project.status()["model"]["version"] == 1
 
 
 @contextlib.contextmanager
@@ -331,12 +351,6 @@ def test_a_full_disk_is_one_clear_error_that_loses_nothing(project: Project) -> 
     assert text.count("fix:") == 1
     assert "Traceback" not in text
     assert project.states()["encode"] == "failed"
-
-
-def test_touching_a_file_runs_nothing_after_validate(project: Project) -> None:
-    next((project.folder / "pictures").rglob("*.png")).touch()
-    project.nadir("run", "--set", "encode.store=fp32")  # and back from the full disk
-    assert {"ingest"} <= executed(project) <= {"ingest", "validate"}
 
 
 @pytest.mark.parametrize(
@@ -372,5 +386,12 @@ def test_an_empty_folder_and_one_without_a_readable_image_stop_with_a_reason(
     assert "validate" in text
     assert "at least one image is usable" in text
     assert "Traceback" not in text
-    project.nadir("run", "--data", str(project.folder / "pictures"))
+
+
+def test_touching_a_file_runs_nothing_after_validate(project: Project) -> None:
+    next((project.folder / "pictures").rglob("*.png")).touch()
+    # And back from the full disk and from the empty folder.
+    pictures = str(project.folder / "pictures")
+    project.nadir("run", "--set", "encode.store=fp32", "--data", pictures)
+    assert {"ingest"} <= executed(project) <= {"ingest", "validate"}
     assert project.status()["model"]["version"] == 1
