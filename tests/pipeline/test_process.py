@@ -229,18 +229,6 @@ def test_a_killed_stage_is_told_with_what_takes_less_memory(project: MiniProject
     assert "`encode.batch_size`" in again
 
 
-def test_what_a_library_says_of_itself_hides_no_line_and_no_error(project: MiniProject) -> None:
-    said = 'nanobind: leaked 2 types!\n - leaked type "T"\n - ... skipped remainder\n'
-    glued = "See https://nanobind.readthedocs.io/en/latest/refleaks.html"
-    program = (
-        f"print({said!r} + {glued!r} + 'ingest: 3 of 9\\n' + {glued!r} + 'error: no')\nexit(1)"
-    )
-    (project.root / "steps.py").write_text(program, encoding="utf-8")
-    lines: list[str] = []
-    run_stage("ingest", project.root, on_line=lines.append)
-    assert lines == ["ingest: 3 of 9"]
-
-
 @pytest.mark.parametrize(
     "words",
     [

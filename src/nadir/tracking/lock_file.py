@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from nadir.ground.errors import NadirError
 
 LOCK_FILE = "dvc.lock"
+_HASHES = {"md5", "etag", "checksum"}
 
 
 def load_yaml(path: Path) -> Any:
@@ -79,7 +81,31 @@ def read_lock(root: Path) -> dict[str, dict[str, Any]]:
     path = root / LOCK_FILE
     if not path.is_file():
         return {}
-    return dict((load_yaml(path) or {}).get("stages", {}))
+    tree = load_yaml(path) or {}
+    stages = tree.get("stages") or {} if isinstance(tree, dict) else tree
+    require_whole(stages, path)
+    return dict(stages)
+
+
+def require_whole(stages: Any, path: Path) -> None:
+    """Refuse a `dvc.lock` that ends before its time, as a kill may leave it.
+
+    Raises:
+        NadirError: It holds no entries, an entry lacks a path, or a path its hash.
+    """
+    if not isinstance(stages, dict):
+        raise damaged_lock_file("it holds no stages", path)
+    for stage, entry in stages.items():
+        whole = isinstance(entry, dict)
+        lists: list[Any] = [entry.get(key, []) for key in ("deps", "outs")] if whole else []
+        if not whole or not all(isinstance(parts, list) for parts in lists):
+            raise damaged_lock_file(f"stage `{stage}` ends before its time", path)
+        for part in itertools.chain(*lists):
+            # DVC does not mind before it runs the stage, and then gives no reason.
+            known = part if isinstance(part, dict) else {}
+            if not known.get("path") or not _HASHES & known.keys():
+                what = f"stage `{stage}`: `{known.get('path') or '?'}` has no hash"
+                raise damaged_lock_file(what, path)
 
 
 def read_lock_text(text: str) -> dict[str, dict[str, Any]]:

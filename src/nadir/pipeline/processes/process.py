@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -67,13 +66,7 @@ _CHATTER = (
     "Stage '",
     "ERROR: ",
     "Having any troubles?",
-    # DuckDB's bindings count what Python still holds when it ends, and no harm comes of it.
-    "nanobind: ",
-    "- leaked ",
-    "- ... skipped remainder",
 )
-# Their last words have no end of line, so that the next line of the stage stands behind them.
-_GLUED = re.compile(r"^See https://nanobind\S*?/refleaks\.html")
 
 
 @dataclass(frozen=True)
@@ -255,7 +248,7 @@ class _Watch:
         events.unlink(missing_ok=True)
 
     def line(self, line: str) -> None:
-        whole = _GLUED.sub("", masked(line).rstrip())
+        whole = masked(line).rstrip()
         line = message_of(whole)
         self.state = state_by_dvc(line) or self.state
         if line.startswith("ERROR: "):

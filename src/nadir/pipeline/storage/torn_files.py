@@ -16,7 +16,7 @@ import psutil
 
 from nadir.ground.files import write_text
 from nadir.pipeline.graph import closed_repository
-from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file, load_yaml
+from nadir.tracking.lock_file import LOCK_FILE, damaged_lock_file, load_yaml, require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +61,7 @@ def _check_lock_file(path: Path) -> None:
         stages = COMPILED_LOCKFILE_SCHEMA(load_yaml(path))["stages"]
     except Invalid as error:
         raise damaged_lock_file(str(error), path) from error
-    for stage, entry in stages.items():
-        for part in [*entry.get("deps", []), *entry.get("outs", [])]:
-            # DVC does not mind before it runs the stage, and then gives no reason.
-            if part.get("hash", "path") not in part:
-                raise damaged_lock_file(f"stage `{stage}`: `{part['path']}` has no hash", path)
+    require_whole(stages, path)
 
 
 def _mend_readers_and_writers(path: Path) -> None:
