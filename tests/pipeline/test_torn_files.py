@@ -16,6 +16,7 @@ from nadir.ground.errors import NadirError
 from nadir.ground.files import DamagedJsonError, read_json, write_text
 from nadir.pipeline.graph import closed_repository, stage_graph
 from nadir.pipeline.opening import open_session
+from nadir.pipeline.processes.process import run_stage
 from nadir.pipeline.record import executions, last_run
 from nadir.pipeline.status import read_status
 from nadir.pipeline.storage.cleaning import clean
@@ -108,6 +109,19 @@ def test_a_damaged_lock_file_is_one_error_whose_remedy_works(trained: MiniProjec
             assert "delete the file" in told.value.fix
     path.unlink()
     assert states(trained, "encode") == {"ingest": "executed", "encode": "restored"}
+
+
+def test_a_stop_while_dvc_writes_its_lock_file_leaves_it_as_it_was(trained: MiniProject) -> None:
+    lock = trained.root / "dvc.lock"
+    whole = lock.read_bytes()
+    torn = whole[: whole.rindex(b"md5")]
+    program = f"import pathlib; pathlib.Path('dvc.lock').write_bytes({torn!r}); exit(1)"
+    (trained.root / "steps.py").write_text(program, encoding="utf-8")
+    assert run_stage("ingest", trained.root).state == "failed"
+    assert lock.read_bytes() == whole
+    lock.unlink()
+    assert run_stage("ingest", trained.root).state == "failed"
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize("how", TEARS)

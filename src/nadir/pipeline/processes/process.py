@@ -26,6 +26,7 @@ from nadir.pipeline.freshness import StageState, state_by_dvc
 from nadir.pipeline.processes.dvc_process import start_dvc
 from nadir.pipeline.processes.stage_faults import plain_fault
 from nadir.pipeline.processes.supervise import follow, run_group
+from nadir.pipeline.processes.whole_lock_file import lock_file_stays_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,17 +153,18 @@ def run_dvc(
     whole = {**quiet_environment(root), **environment}
     with log.open("wb") as out:
         child = start_dvc(arguments, cwd=root, environment=whole, log=out, inherit=inherit)
-    if child is not None:
-        return follow(child, log, on_line=on_line, on_tick=on_tick)
-    return run_group(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root,
-        environment=whole,
-        inherit=inherit,
-        log=log,
-        on_line=on_line,
-        on_tick=on_tick,
-    )
+    with lock_file_stays_whole(root):
+        if child is not None:
+            return follow(child, log, on_line=on_line, on_tick=on_tick)
+        return run_group(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=root,
+            environment=whole,
+            inherit=inherit,
+            log=log,
+            on_line=on_line,
+            on_tick=on_tick,
+        )
 
 
 def require_user_name() -> None:
