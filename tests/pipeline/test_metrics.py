@@ -120,6 +120,7 @@ def test_a_training_is_seen_while_it_runs(
     assert found["nadir_training_step", ()] == 10
     assert found["nadir_training_loss", ()] == 0.5
     assert found["nadir_training_measure", ("val/x0/mid",)] == 0.25
+    assert found["nadir_training_peak_memory_bytes", ("main",)] > 50e6
     assert found["nadir_training_running", ()] == 1
     reporter.finished("FINISHED")
     if in_file:

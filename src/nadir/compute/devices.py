@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+
 import torch
 
 from nadir.ground.errors import NadirError
@@ -41,3 +44,12 @@ def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def peak_memory() -> dict[str, int]:
+    """Bytes that this process held at most: `main` memory, and the `gpu`'s where it uses one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"main": peak if sys.platform == "darwin" else peak * 1024}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found["gpu"] = torch.cuda.max_memory_allocated()
+    return found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
+from nadir.compute.devices import peak_memory
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_folder, write_json
 from nadir.training.reports.divergence import diverged
@@ -63,6 +62,7 @@ def run_check(
     if different := sorted({*check.from_all(differing(straight, resumed))}):
         repeats = all(check.from_all([check.resumed(make_step)[0] == resumed]))
         raise _differs(different, len(straight), device_repeats=repeats)
+    memory = peak_memory()
     facts = {
         "images": len(run.samples),
         "buckets": len(run.samples.buckets),
@@ -74,7 +74,8 @@ def run_check(
         "compared_tensors": len(straight),
         "resume_s": resume_s,
         **saved,
-        **peak_memory(accelerator.device),
+        "peak_bytes": memory["main"],
+        **({"peak_gpu_bytes": memory["gpu"]} if "gpu" in memory else {}),
     }
     if accelerator.is_main_process:
         with atomic_folder(run.work / OUTPUT) as temporary:
@@ -180,15 +181,6 @@ def _tensor_digests(tensor: torch.Tensor, name: str) -> Iterator[tuple[str, str]
 def differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
     """Names whose digests are not equal in both, in order."""
     return sorted(n for n in {*first, *second} if first.get(n) != second.get(n))
-
-
-def peak_memory(device: torch.device) -> dict[str, int]:
-    """Bytes of main memory that this process held at most, and of the GPU's when it has one."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"peak_bytes": peak if sys.platform == "darwin" else peak * 1024}
-    if device.type == "cuda":
-        found["peak_gpu_bytes"] = torch.cuda.max_memory_allocated(device)
-    return found
 
 
 def _step_facts(result: StepResult, seconds: float) -> dict[str, float]:

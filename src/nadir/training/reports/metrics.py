@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nadir.compute.devices import peak_memory
 from nadir.ground.errors import NadirError
 from nadir.ground.events import say
 from nadir.ground.exposition import metrics_place, serve_registry, write_registry
@@ -74,6 +75,12 @@ class TrainingMetrics:
         self._images = self._gauge("images", "Images seen.")
         self._told = self._gauge("report_timestamp_seconds", "When it was last heard of.")
         self._own = {name: self._gauge(name, "Mean since the last report.") for name in _OWN}
+        self._peak = Gauge(
+            "nadir_training_peak_memory_bytes",
+            "What the first process held at most so far, of main memory and of its GPU's.",
+            ["workspace", "memory"],
+            registry=self.registry,
+        )
         self._measures = Gauge(
             "nadir_training_measure",
             "Other numbers by the name that MLflow knows them by, held-out errors among them.",
@@ -94,6 +101,8 @@ class TrainingMetrics:
         for name, value in metrics.items():
             gauge = self._own.get(name) or self._measures.labels(self._label, name)
             gauge.set(value)
+        for memory, size in peak_memory().items():
+            self._peak.labels(self._label, memory).set(size)
         self._show()
 
     def preview(self, step: int, name: str, image: Image) -> None:
