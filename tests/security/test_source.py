@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("src", "flows", "scripts", "bench")
 
 # Who unpickles: bytes of this very program, between it and the workers it has started.
-PICKLES = {"src/nadir/compute/worker.py", "src/nadir/compute/process_pool.py"}
+PICKLES = {
+    "src/nadir/compute/worker.py",
+    "src/nadir/compute/worker_process.py",
+    "src/nadir/compute/process_pool.py",
+}
 # PyYAML is among them: its plain `load` makes objects. ruamel's never does (tested below).
 _UNPICKLERS = {"yaml", "pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 _RUNNERS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}

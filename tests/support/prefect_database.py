@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tests.mini.project import make_project
+from tests.mini.project import MiniProject, make_project
 
 from nadir.pipeline.servers.temporary_server import temporary_server
 
@@ -34,8 +34,9 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
 def _prefect_has_its_tables(request: pytest.FixtureRequest) -> None:
     """Tests that have a miniature project start its server as for a second time."""
     for name in {"project", "trained"} & {*request.fixturenames}:
-        database = request.getfixturevalue("prefect_database")
-        give_prefect_its_tables(request.getfixturevalue(name).root, database)
+        project = request.getfixturevalue(name)
+        if isinstance(project, MiniProject):
+            give_prefect_its_tables(project.root, request.getfixturevalue("prefect_database"))
 
 
 def give_prefect_its_tables(root: Path, database: Path) -> None:
