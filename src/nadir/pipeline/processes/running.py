@@ -54,8 +54,10 @@ def _written(root: Path) -> dict[str, int]:
 
 
 def _is_dvc(pid: int) -> bool:
-    """A number may have been given to another process since."""
+    """A number may have been given to another process since, whose files may be named after DVC."""
     try:
-        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+        words = psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
+    # `dvc …`, `python -m dvc …`, or forked off the process that has DVC loaded.
+    return any(Path(word).stem == "dvc" or word.endswith(".dvc_launcher") for word in words)
