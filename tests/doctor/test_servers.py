@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.doctor.asking import found
-from tests.support.mlflow_server import Door, MlflowServer
+from tests.support.mlflow_server import Door, MlflowServer, quick_mlflow
 from tests.support.prefect_database import give_prefect_its_tables
-from tests.support.servers import quick_folder
 
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers.temporary_server import temporary_server
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def server() -> Iterator[MlflowServer]:
     """A real MLflow."""
-    with quick_folder() as folder:
-        made = MlflowServer(folder)
-        made.start()
+    with quick_mlflow() as made:
         yield made
-        made.stop()
 
 
 def test_a_real_mlflow_is_told_with_its_version(server: MlflowServer, project: MiniProject) -> None:

@@ -15,11 +15,12 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from tests.mini.project import template
-from tests.support.servers import free_port
+from tests.support.servers import free_port, quick_folder
 
 from nadir.pipeline.processes.process import quiet_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STARTUP_S = 300
@@ -78,6 +79,16 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+@contextlib.contextmanager
+def quick_mlflow() -> Iterator[MlflowServer]:
+    """A real MLflow that runs, over a folder in main memory where there is room."""
+    with quick_folder() as folder:
+        made = MlflowServer(folder)
+        made.start()
+        yield made
+        made.stop()
 
 
 class Door:

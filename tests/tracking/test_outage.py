@@ -14,8 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 from tests.mini.project import MiniProject
-from tests.support.mlflow_server import Door, MlflowServer
-from tests.support.servers import quick_folder
+from tests.support.mlflow_server import Door, MlflowServer, quick_mlflow
 
 from nadir.ground.errors import NadirError
 from nadir.tracking.registry.registration import register
@@ -29,11 +28,8 @@ from nadir.tracking.store.connection import connect, is_transient
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[MlflowServer]:
-    with quick_folder() as folder:
-        made = MlflowServer(folder)
-        made.start()
+    with quick_mlflow() as made:
         yield made
-        made.stop()
 
 
 @pytest.fixture
