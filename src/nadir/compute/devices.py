@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Which device to compute on, and the memory that was needed there."""
 
 from __future__ import annotations
 

@@ -195,14 +195,9 @@ def prepare_run(
     scaling = latent_scaling(train.latent_scaling)
     samples, reader, masks = _open_dataset(train)
     text = load_text_encoders(train, device)
+    base = artifacts.BASE
     states = load_states(
-        samples,
-        train,
-        base=artifacts.BASE,
-        text=text,
-        accelerator=accelerator,
-        steps=steps,
-        stop=stop,
+        samples, train, base=base, text=text, accelerator=accelerator, steps=steps, stop=stop
     )
     validator = previews = None
     if accelerator.is_main_process:
@@ -223,7 +218,7 @@ def prepare_run(
     return Run(
         work=work,
         data=artifacts.MANIFEST.parent,
-        base=artifacts.BASE,
+        base=base,
         fingerprint=fingerprint,
         train=train,
         noise=noise,
