@@ -22,6 +22,8 @@ import socket
 import sys
 from typing import Any
 
+from nadir.pipeline.processes.lock_entries import write_entries_alone
+
 HEADER = 8
 MAX_DESCRIPTORS = 16
 # What `dvc repro` comes to import by itself, much of it first where it is used.
@@ -94,6 +96,7 @@ def _dvc(command: dict[str, Any], descriptors: list[int]) -> int:
     sys.argv[:] = ["dvc", *command["arguments"]]
     from dvc.cli import main as dvc
 
+    write_entries_alone()
     return int(dvc(command["arguments"]))
 
 
