@@ -95,10 +95,15 @@ class TagCoder:
         uses, size = tags.flatten(), len(tags)
         images = np.repeat(np.arange(size), pc.list_value_length(tags).to_numpy())
         names, classes = encoded(uses.field("name")), encoded(uses.field("class"))
-        name, tag_class = names.indices.to_numpy(), classes.indices.to_numpy()
+        name = names.indices.to_numpy()
         known_name = _places(names.dictionary, self._names)
         known_class = _places(classes.dictionary, self._classes)
-        rows = self._rows[known_name[name], known_class[tag_class]]
+        # A piece has few different pairs: their rows are looked up once, then each use's by one
+        # number.
+        rows_of_pairs = self._rows[np.ix_(known_name, known_class)].ravel()
+        keys = name.astype(np.int64) * len(known_class)
+        keys += classes.indices.to_numpy()
+        rows = rows_of_pairs[keys]
         images, rows = self._with_brought(images, rows, names.dictionary, name, size)
         known = rows >= 0
         if not known.all():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from nadir.compute.cores import on_all_cores
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-# Counts of a piece are summed in float32, which is exact up to 2^24 images.
-_IMAGES_AT_ONCE = 20_000
+_IMAGES_AT_ONCE = 1 << 16
 
 
 def tag_pairs(uses: TagUses, tags: pa.Table, top: Integers) -> pa.Table:
@@ -43,14 +44,28 @@ def tag_pairs(uses: TagUses, tags: pa.Table, top: Integers) -> pa.Table:
 
 
 def _together(uses: TagUses, top: Integers, tags: int) -> Integers:
-    """[K, K] images that carry both tags; the diagonal is those that carry one."""
-    place = np.full(tags, -1, np.int64)
+    """[K, K] images that carry both tags, upper half; the diagonal is those that carry one."""
+    place = np.full(tags, -1, np.int32)
     place[top] = np.arange(len(top))
     total = np.zeros((len(top), len(top)), np.int64)
-    for piece in uses.pieces(_IMAGES_AT_ONCE):
-        column = place[piece.rows]
-        carries = np.zeros((len(piece), len(top)), np.float32)
-        carries[piece.images()[column >= 0], column[column >= 0]] = 1
-        # (C^T C)_ab = sum over images of C_ia C_ib, with C_ia 1 where image i carries a.
-        total += (carries.T @ carries).astype(np.int64)
+    pieces = uses.pieces(_IMAGES_AT_ONCE)
+    for found in on_all_cores(lambda piece: _counted(piece, place, len(top)), pieces):
+        total += found
     return total
+
+
+def _counted(piece: TagUses, place: NDArray[np.int32], size: int) -> Integers:
+    """The same of some images: each tag is a row of bits, one an image; common ones are counted.
+
+    A matrix product of the same zeros and ones takes ten times as long.
+    """
+    column = place[piece.rows]
+    image = np.repeat(np.arange(len(piece), dtype=np.int32), np.diff(piece.starts))
+    known = column >= 0
+    carries = np.zeros((size, -len(piece) // 64 * -64), bool)
+    carries[column[known], image[known]] = True
+    bits = np.packbits(carries, axis=1).view(np.uint64)
+    together = np.zeros((size, size), np.int64)
+    for row in range(size):
+        together[row, row:] = np.bitwise_count(bits[row] & bits[row:]).sum(axis=1)
+    return together
