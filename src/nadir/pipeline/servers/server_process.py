@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LAST_LINES = 12
+# The S3 store's last word, after which Go tells what each of its threads was at.
+_FATAL = re.compile(r"F\d{4} \d\d:\d\d:\d\d\.\d+ ")
 _STOP_S = 10.0
 _POLL_S = 0.05
 # Stands between, in a process group of its own: its standard input ends with the process that
@@ -81,10 +84,12 @@ class ServerProcess:
         return list(self._lines)
 
     def _read(self) -> None:
+        fatal = False
         for data in self._process.stdout or ():
             line = data.decode("utf-8", errors="replace")
-            if line.strip():
+            if line.strip() and not fatal:
                 self._lines.append(line.rstrip())
+                fatal = bool(_FATAL.match(line))
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(line)
                 sys.stderr.flush()
