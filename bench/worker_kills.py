@@ -4,11 +4,12 @@
 
 The tests' small project runs as a deployment: Postgres, S3 store, MLflow and Prefect's server and
 worker are those of `make stack`. Killed are, in turn, the flow's process alone, the flow with all
-below it, and the worker with its flow and all below it. After each kill no process may be left and
-the workspace must be free; the deployment's next run completes, and what it leaves is compared with
-what an undisturbed run leaves. Prefect must show the killed run as crashed: by the worker, or,
+below it, and the worker with its flow and all below it; of each kind every other kill waits until a
+drawn stage's own process is there, which else few would hit. After each kill no process may be left
+and the workspace must be free; the deployment's next run completes, and what it leaves is compared
+with what an undisturbed run leaves. Prefect must show the killed run as crashed: by the worker, or,
 where that was killed too, by docs/dead_run_automation.yaml, whose ten minutes are made one here.
-With --rows the kills of earlier calls, kept in that file, are counted too.
+With --rows each kill is added to that file at once, and those of earlier calls are counted too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from bench.results import ROOT, table, write_section
+from bench.worker_project import Project, flow, worker
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
-from tests.mini.project import make_project
-from tests.support.stack import RunningStack
 
 from nadir.pipeline.processes.running import is_held
-from nadir.tracking.lock_file import output_hashes, read_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,91 +41,13 @@ if TYPE_CHECKING:
 
 KINDS = ("the flow alone", "the flow and all below it", "the worker, its flow and all below it")
 PATIENCE_S = 600.0
-HEARTBEAT_S, DEAD_AFTER_S = 30, 60
-COMPARED = ("data", "models", "reports")
+DEAD_AFTER_S = 60
+# Those with a process of their own, and how long after its start it is killed, at the most.
+STAGES = ("ingest", "encode", "train", "evaluate")
+IN_STAGE_S = 1.0
 _POLL_S = 0.2
+_STAGE_POLL_S = 0.01
 _YAML = YAML(typ="safe")
-
-
-class Project:
-    """The small project in the clone that the stack's worker runs in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "project"
-        self.stack = RunningStack(make_project(self.root))
-        path = self.root / "prefect.yaml"
-        tree = _YAML.load(path)
-        (nightly,) = [each for each in tree["deployments"] if each["name"] == "nightly"]
-        nightly |= {"schedules": []}
-        variables = nightly["work_pool"]["job_variables"]["env"]
-        variables["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)
-        _YAML.dump({**tree, "deployments": [nightly]}, path)
-        ignored = self.root / ".gitignore"
-        ignored.write_text(ignored.read_text() + "/.env\n", encoding="utf-8")
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", "The server stack's files")
-        self._plain = (self.root / "params.yaml").read_text(encoding="utf-8")
-        self.model = ""
-        self._made = 0
-
-    def git(self, *words: str) -> str:
-        """Run git in it."""
-        return self.stack.project.git(*words)
-
-    def renew(self) -> None:
-        """As before its first run, with a model and an experiment of its own in the registry."""
-        self.git("clean", "-fdxq", "-e", "/.env")
-        self._made += 1
-        self.model = f"nadir-{self._made}"
-        tree = _YAML.load(self._plain)
-        tree["register"] |= {"model_name": self.model, "experiment": self.model}
-        _YAML.dump(tree, self.root / "params.yaml")
-
-    def left(self) -> dict[str, Any]:
-        """What a run leaves: files, hashes, and the registry's content, without ids of runs."""
-        files = [f for name in COMPARED for f in (self.root / name).rglob("*") if f.is_file()]
-        found: dict[str, Any] = {str(f.relative_to(self.root)): f.read_bytes() for f in files}
-        run = json.loads(found.pop("models/run.json"))
-        hashes = output_hashes(read_lock(self.root))
-        hashes.pop("models/run.json")
-        found |= {"fingerprint": run["fingerprint"], "dvc.lock": hashes}
-        return found | {"registry": self._registry()}
-
-    def state(self, run: UUID) -> str:
-        """What Prefect says of a run."""
-        found = self.stack.rows("prefect", "select id::text, state_type::text from flow_run")
-        return str(dict(found)[str(run)])
-
-    def _registry(self) -> dict[str, Any]:
-        versions = "select version from model_versions where name = '{}'"
-        aliases = "select alias, version from registered_model_aliases where name = '{}' order by 1"
-        runs = (
-            "select count(*) from runs join experiments using (experiment_id) "
-            "where experiments.name = '{}' and runs.status in ('RUNNING', 'SCHEDULED')"
-        )
-        asked = {"versions": versions, "aliases": aliases, "open runs": runs}
-        return {k: self.stack.rows("mlflow", q.format(self.model)) for k, q in asked.items()}
-
-
-def worker(stack: RunningStack) -> psutil.Process | None:
-    """The stack's worker."""
-    starter = stack.process
-    for process in psutil.Process(starter.pid).children(recursive=True) if starter else []:
-        with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            if words[2:4] == ["worker", "start"]:
-                return process
-    return None
-
-
-def flow(stack: RunningStack) -> psutil.Process | None:
-    """The process of the worker's flow."""
-    found = worker(stack)
-    with contextlib.suppress(psutil.Error):
-        for process in found.children() if found else []:
-            if any("engine" in word for word in process.cmdline()):
-                return process
-    return None
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -169,8 +90,10 @@ def doing(family: list[psutil.Process]) -> str:
     return "between stages"
 
 
-def kill(project: Project, kind: str, after_s: float) -> tuple[UUID, str, float] | None:
-    """Begin and kill so many seconds after the flow's process is there.
+def kill(
+    project: Project, kind: str, stage: str | None, after_s: float
+) -> tuple[UUID, str, float] | None:
+    """Begin and kill so many seconds after the flow's process, or a stage's, is there.
 
     Returns:
         The run, what was at work, and the seconds until the workspace was free; None where the flow
@@ -178,9 +101,11 @@ def kill(project: Project, kind: str, after_s: float) -> tuple[UUID, str, float]
     """
     run = begin()
     process = until(lambda: flow(project.stack), "the flow starts")
-    time.sleep(after_s)
     family: list[psutil.Process] = []
     try:
+        if stage:
+            _await_stage(process, stage)
+        time.sleep(after_s)
         process.suspend()
         family = process.children(recursive=True)
         at_work = doing(family)
@@ -201,24 +126,32 @@ def kill(project: Project, kind: str, after_s: float) -> tuple[UUID, str, float]
     return run, at_work, time.monotonic() - begun
 
 
+def _await_stage(process: psutil.Process, stage: str) -> None:
+    while doing(process.children(recursive=True)) != stage:
+        time.sleep(_STAGE_POLL_S)
+
+
 def await_crashed(project: Project, run: UUID, how: str) -> None:
     """Wait until Prefect shows a run as crashed."""
     until(lambda: project.state(run) == "CRASHED", f"{how}: crashed")
 
 
-def measure(project: Project, times: int, seed: int, rows: list[list[Any]]) -> None:
-    """Kill so often and compare after each; what was seen is added to the rows."""
-    chance = random.Random(seed)
+def measure(
+    project: Project, times: int, seed: int, rows: list[list[Any]], kept: Path | None
+) -> None:
+    """Kill so often and compare after each; rows and their file get what was seen."""
+    chance = random.Random(f"{seed} {len(rows)}")  # another call's kills are others
     project.renew()
     complete(project)  # everything is loaded
     project.renew()
     undisturbed, span_s = complete(project)
     killed: list[UUID] = []
-    new: list[list[Any]] = []
     while len(killed) < times:
-        kind = KINDS[(len(rows) + len(killed)) % len(KINDS)]
+        kind = KINDS[len(rows) % len(KINDS)]
+        stage = chance.choice(STAGES) if len(rows) // len(KINDS) % 2 == 0 else None
         project.renew()
-        found = kill(project, kind, chance.uniform(0, 0.95 * span_s))
+        longest_s = IN_STAGE_S if stage else 0.95 * span_s
+        found = kill(project, kind, stage, chance.uniform(0, longest_s))
         if found is None:
             continue
         run, at_work, free_s = found
@@ -229,11 +162,12 @@ def measure(project: Project, times: int, seed: int, rows: list[list[Any]]) -> N
             raise RuntimeError(f"after {kind} was killed: {other}")
         if kind != KINDS[2]:
             await_crashed(project, run, kind)
-        new.append([kind, at_work, free_s, took_s, span_s])
+        rows.append([kind, at_work, free_s, took_s, span_s])
+        if kept:
+            kept.write_text(json.dumps(rows))
         print(f"{len(killed)}: {kind}, {at_work}; free after {free_s:.1f} s", flush=True)
     for run in killed:
         await_crashed(project, run, "by the automation")
-    rows += new
 
 
 def record(rows: list[list[Any]]) -> None:
@@ -289,14 +223,12 @@ def main() -> None:
             }
             with temporary_settings(here), get_client(sync_client=True) as client:
                 client.request("POST", "/automations/", json=automation()).raise_for_status()
-                measure(project, asked.times, asked.seed, rows)
+                measure(project, asked.times, asked.seed, rows, kept)
         except BaseException:
             sys.stderr.write(project.stack.log.read_text(errors="replace")[-8000:])
             raise
         finally:
             project.stack.remove()
-    if kept:
-        kept.write_text(json.dumps(rows))
     record(rows)
 
 
