@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from tests.support.prefect_servers import Servers
@@ -14,6 +15,7 @@ def test_a_run_outlives_a_restart_of_the_server_and_one_that_meets_it_is_cancell
 ) -> None:
     servers = waiting_servers
     root = servers.root
+    servers.environment |= {"NADIR_LOG": "json", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
     servers.start()
     servers.prefect("work-pool", "create", "nadir", "--type", "process")
     servers.prefect("deploy", "--all")
@@ -42,3 +44,9 @@ def test_a_run_outlives_a_restart_of_the_server_and_one_that_meets_it_is_cancell
         "COMPLETED",
         "CANCELLED",
     ]
+    log = (root / "work/worker").read_text(encoding="utf-8").splitlines()
+    lines = [json.loads(line) for line in log if line.startswith("{")]
+    first, second = (run_id for _, run_id in servers.rows(STATES)[:2])
+    assert {line["run"] for line in lines} == {first, second}, log
+    assert {line["run"] for line in lines if line.get("stage") == "base_model"} == {first}, log
+    assert any("Worker" in line and "started" in line for line in log), "the worker's own is text"
