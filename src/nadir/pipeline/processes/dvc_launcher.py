@@ -64,9 +64,7 @@ def main() -> None:
     """Serve until the other end of the socket is closed."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)
-    for name in _WHAT_REPRO_LOADS:
-        with contextlib.suppress(ModuleNotFoundError):  # another version's; it loads its own later
-            importlib.import_module(name)
+    load_dvc()
     gc.freeze()  # so that a look for garbage does not copy every page of what is loaded
     while (request := _request(channel)) is not None:
         command, descriptors = request
@@ -80,6 +78,13 @@ def main() -> None:
             os.close(descriptor)
         _, status = os.waitpid(pid, 0)
         _answer(channel, code=os.waitstatus_to_exitcode(status))
+
+
+def load_dvc() -> None:
+    """Load what `dvc repro` comes to need."""
+    for name in _WHAT_REPRO_LOADS:
+        with contextlib.suppress(ModuleNotFoundError):  # another version's; it loads its own later
+            importlib.import_module(name)
 
 
 def _dvc(command: dict[str, Any], descriptors: list[int]) -> int:
