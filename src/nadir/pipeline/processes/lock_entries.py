@@ -1,7 +1,7 @@
 """Write one stage's entry to `dvc.lock` and leave the others' text alone.
 
 For each stage that has run DVC parses the whole file with the parser that keeps comments, and
-writes all of it anew, in place: with a line for each file of code, three quarters of what a DVC
+writes all of it anew, in place: with a line for each file of code, more than half of what a DVC
 command costs beside its stage, and a file that is cut off where the process is killed meanwhile.
 """
 
