@@ -14,10 +14,10 @@ from nadir.pipeline.processes.lock_entries import with_entries
 
 def entry(**changes: Any) -> OrderedDict[str, Any]:
     """A stage's entry with values that YAML writes in ways of their own."""
-    dep = OrderedDict(path="src/a b/ü-é.py", hash="md5", md5="00000000000000000000000000000012")
+    dep = OrderedDict(path="src/a b/ü-é.py", hash="md5", md5="0" * 30 + "12")
     values: dict[str, Any] = {
         "cmd": "python -m nadir.stages.train --a-word-that-is-long " + "and some more " * 12,
-        "deps": [dep, OrderedDict(path="1e5", md5="1234567e890123456789012345678901", size=0)],
+        "deps": [dep, OrderedDict(path="1e5", md5="1234567e" + "8" * 24, size=0)],
         "params": {"params.yaml": {"train.rate": 1e-05, "train.none": None, "train.on": True}},
         "outs": [OrderedDict(path="'quoted': #", md5="e" * 32 + ".dir", nfiles=3, isexec=True)],
     }
