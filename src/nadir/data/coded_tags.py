@@ -6,7 +6,7 @@ tags come.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,60 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Integers = NDArray[np.int64]
+    Places = NDArray[np.int32]
 
 CODES: pa.DataType = pa.list_(pa.int32())
 """Tags of one image as numbers of a `TagBook`."""
 TAG_LEAVES: list[str] = [f"tags.list.element.{name}" for name in ("name", "class")]
 """Parquet columns of a file's `tags` that are read as dictionary arrays: coding is quick then."""
 _CLASS_BITS = 31
+# Counting every possible pair is quicker than hashing each use unless few uses meet many names.
+_PAIRS_A_USE = 4
+
+
+class UsedPairs(NamedTuple):
+    """The P different pairs of a name and a class that some images carry with their U tags.
+
+    Attributes:
+        names: [P] texts.
+        classes: [P] texts.
+        counts: [P] how many of the uses each pair is.
+        places: [U] the pair of each use, int32.
+    """
+
+    names: pa.Array
+    classes: pa.Array
+    counts: Integers
+    places: Places
+
+
+def used_pairs(tags: pa.ListArray) -> UsedPairs:
+    """What some images carry. May be called by several threads at once.
+
+    Args:
+        tags: [N] of type `TAG_LIST`; names and classes may be dictionary arrays.
+    """
+    uses = tags.flatten()
+    names, classes = encoded(uses.field("name")), encoded(uses.field("class"))
+    kinds = max(len(classes.dictionary), 1)
+    keys = names.indices.to_numpy().astype(np.int64) * kinds
+    keys += classes.indices.to_numpy()
+    used, counts, places = _counted(keys, len(names.dictionary) * kinds)
+    name, kind = (pa.array(part) for part in np.divmod(used, kinds))
+    return UsedPairs(names.dictionary.take(name), classes.dictionary.take(kind), counts, places)
+
+
+def _counted(keys: Integers, size: int) -> tuple[Integers, Integers, Places]:
+    """The different keys (each below `size`), their counts, and each key's place among them."""
+    if size <= _PAIRS_A_USE * len(keys):
+        counts = np.bincount(keys, minlength=size)
+        used = np.flatnonzero(counts)
+        place = np.empty(size, np.int32)
+        place[used] = np.arange(len(used))
+        return used, counts[used], place[keys]
+    pairs = pa.array(keys).dictionary_encode()
+    places = pairs.indices.to_numpy()
+    return np.asarray(pairs.dictionary.to_numpy()), np.bincount(places), places
 
 
 class _Values:
@@ -56,19 +104,11 @@ class TagBook:
         Returns:
             [N] of type `CODES`, null where `tags` is.
         """
-        uses = tags.flatten()
-        names, classes = (_encoded(uses.field(field)) for field in ("name", "class"))
-        kinds = max(len(classes.dictionary), 1)
-        keys = names.indices.to_numpy().astype(np.int64) * kinds + classes.indices.to_numpy()
-        # Hashing numbers is ten times as fast as hashing texts, of which few are different.
-        pairs = pa.array(keys).dictionary_encode()
-        name, kind = np.divmod(pairs.dictionary.to_numpy(), kinds)
-        numbers = self._numbers(
-            names.dictionary.take(pa.array(name)), classes.dictionary.take(pa.array(kind))
-        )
+        pairs = used_pairs(tags)
+        numbers = self.numbers(pairs.names, pairs.classes)
         lengths = pc.list_value_length(tags).fill_null(0).to_numpy()
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        codes = pa.array(numbers[pairs.indices.to_numpy()])
+        codes = pa.array(numbers[pairs.places])
         return pa.ListArray.from_arrays(offsets, codes, CODES, mask=pc.is_null(tags))
 
     def pairs(self) -> tuple[pa.Array, pa.Array]:
@@ -76,7 +116,8 @@ class TagBook:
         name, kind = np.divmod(self._pairs.all.to_numpy(), 1 << _CLASS_BITS)
         return self._names.all.take(pa.array(name)), self._classes.all.take(pa.array(kind))
 
-    def _numbers(self, names: pa.Array, classes: pa.Array) -> NDArray[np.int32]:
+    def numbers(self, names: pa.Array, classes: pa.Array) -> Places:
+        """The number of each pair of texts; what is not there yet is added."""
         name, kind = self._names.places(names), self._classes.places(classes)
         return self._pairs.places(pa.array((name << _CLASS_BITS) + kind)).astype(np.int32)
 
@@ -114,5 +155,8 @@ def _packed(texts: pa.Array, numbers: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(each.indices.take(numbers), each.dictionary)
 
 
-def _encoded(values: pa.Array) -> pa.DictionaryArray:
+def encoded(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    """Texts as a dictionary array, which they may be already."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
     return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()

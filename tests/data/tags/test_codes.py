@@ -14,22 +14,13 @@ from hypothesis import strategies as st
 from tests.support.manifests import manifest_table, tag_list
 
 from nadir.data import tables
-from nadir.data.tags import codes, names
-from nadir.data.tags.codes import TagCoder, TagUses, _later_doubles, tag_batches
-from nadir.data.tags.names import tag_names_used
+from nadir.data.tags import codes, meanings
+from nadir.data.tags.codes import TagCoder, TagUses, meant_uses, tag_batches
+from nadir.data.tags.names import most_used_first, names_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 9) | st.integers(0, 2**62), max_size=40))
-def test_of_equal_keys_the_first_stays(keys: list[int]) -> None:
-    _, first = np.unique(np.array(keys, np.int64), return_index=True)
-    later = np.setdiff1d(np.arange(len(keys)), first)
-    found = _later_doubles(np.array(keys, np.int64))
-    np.testing.assert_array_equal(np.sort(found), later)
 
 
 @st.composite
@@ -64,9 +55,17 @@ def plainly_coded(tags: pa.Table, images: list[list[tuple[str, str]]]) -> list[l
 
 
 @settings(max_examples=200, deadline=None)
-@given(coded_images(), st.booleans(), st.sampled_from([1, 2, 1 << 16]))
+@given(
+    coded_images(),
+    st.booleans(),
+    st.sampled_from([1, 2, 1 << 16]),
+    st.sampled_from([1, 9, 1 << 21]),
+)
 def test_uses_are_those_of_a_plain_loop(
-    given: tuple[pa.Table, list[list[tuple[str, str]]]], as_dictionaries: bool, at_once: int
+    given: tuple[pa.Table, list[list[tuple[str, str]]]],
+    as_dictionaries: bool,
+    at_once: int,
+    cells: int,
 ) -> None:
     table, images = given
     lists = pa.array(
@@ -78,7 +77,8 @@ def test_uses_are_those_of_a_plain_loop(
         values = pa.StructArray.from_arrays(fields, names=["name", "class"])
         lists = pa.ListArray.from_arrays(lists.offsets, values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codes, "_SORTED_AT_ONCE", at_once)
+        patch.setattr(meanings, "_USES_AT_ONCE", at_once)
+        patch.setattr(meanings, "_CELLS_AT_ONCE", cells)
         uses = TagCoder(table).encode(lists)
     assert uses.rows.dtype == np.int32
     assert [uses.of(image).tolist() for image in range(len(uses))] == plainly_coded(table, images)
@@ -135,7 +135,28 @@ def test_pieces_end_where_a_row_group_ends(tmp_path: Path, monkeypatch: pytest.M
     assert read == whole.column("tags").to_pylist()
     last = [len(tags) for _, tags in tag_batches(path, groups=[2])]
     assert last == [8]
-    monkeypatch.setattr(names, "_SUMMED_AT", 5)
     used = Counter(tag for tags in images for tag in tags)
     wanted = [(*tag, used[tag]) for tag in sorted(used, key=lambda tag: (-used[tag], tag))]
-    assert [tuple(row.values()) for row in tag_names_used(path).to_pylist()] == wanted
+    table, uses = names_used(path, tmp_path / "names.bin")
+    assert [tuple(row.values()) for row in most_used_first(table).to_pylist()] == wanted
+    pairs = list(zip(table["name"].to_pylist(), table["class"].to_pylist(), strict=True))
+    assert [[pairs[row] for row in uses.of(image)] for image in range(len(uses))] == images
+
+
+@settings(max_examples=100, deadline=None)
+@given(coded_images())
+def test_uses_of_names_mean_what_their_texts_do(
+    tmp_path_factory: pytest.TempPathFactory,
+    given: tuple[pa.Table, list[list[tuple[str, str]]]],
+) -> None:
+    table, images = given
+    pairs = list(dict.fromkeys(pair for image in images for pair in image))
+    numbers = [pairs.index(pair) for image in images for pair in image]
+    starts = np.cumsum([0, *(len(image) for image in images)])
+    texts = (pa.array([pair[part] for pair in pairs], pa.string()) for part in (0, 1))
+    uses = meant_uses(
+        TagUses(starts, np.array(numbers, np.int32)),
+        TagCoder(table).meanings(*texts),
+        tmp_path_factory.mktemp("uses") / "uses.bin",
+    )
+    assert [uses.of(image).tolist() for image in range(len(uses))] == plainly_coded(table, images)

@@ -6,10 +6,9 @@ Six million images with thirty-five tags each are 0.8 GB this way, and 7 GB as t
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.compute.cores import on_all_cores
-from nadir.data.coded_tags import TAG_LEAVES
+from nadir.data.coded_tags import TAG_LEAVES, encoded, used_pairs
+from nadir.data.tags.meanings import Meanings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
-    Rows = NDArray[np.int32]
 
 IMAGES_AT_ONCE = 100_000
-_SORTED_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,39 @@ class TagUses:
             yield TagUses(starts - starts[0], self.rows[starts[0] : starts[-1]])
 
 
+class UsesFile(contextlib.AbstractContextManager["UsesFile"]):
+    """Takes the uses of many images piece by piece.
+
+    Args:
+        file: Where they go, to be mapped into memory; None keeps them in memory.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file, self._out = file, file.open("wb") if file else None
+        self._counts, self._parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the file."""
+        if self._out:
+            self._out.close()
+
+    def add(self, counts: NDArray[Any], rows: NDArray[np.int32]) -> None:
+        """The next images: [N] how many uses each has, and these."""
+        self._counts.append(counts)
+        if self._out:
+            rows.tofile(self._out)
+        else:
+            self._parts.append(rows)
+
+    def read(self) -> TagUses:
+        """All of them, once the file is closed."""
+        starts = _starts(np.concatenate(self._counts))
+        # A plain array over the map: the subclass makes each index slower. No file of 0 bytes maps.
+        if self._file and starts[-1]:
+            return TagUses(starts, np.asarray(np.memmap(self._file, np.int32, "r")))
+        return TagUses(starts, np.concatenate(self._parts))
+
+
 class TagCoder:
     """Turns `tags` columns into `TagUses`.
 
@@ -77,10 +107,9 @@ class TagCoder:
     def __init__(self, tags: pa.Table) -> None:
         names, classes = (encoded(tags[column]) for column in ("tag", "class"))
         self._names, self._classes = names.dictionary, classes.dictionary
-        self._size = tags.num_rows
         # The last row and column are of what is not known.
         self._rows = np.full((len(self._names) + 1, len(self._classes) + 1), -1, np.int32)
-        self._rows[names.indices.to_numpy(), classes.indices.to_numpy()] = np.arange(self._size)
+        self._rows[names.indices.to_numpy(), classes.indices.to_numpy()] = np.arange(tags.num_rows)
         self._brought: dict[str, list[int]] = defaultdict(list)
         for row, found in enumerate(tags["from_names"].to_pylist()):
             for name in found:
@@ -92,43 +121,15 @@ class TagCoder:
         Args:
             tags: [N] of type `TAG_LIST`; names and classes may be dictionary arrays.
         """
-        uses, size = tags.flatten(), len(tags)
-        images = np.repeat(np.arange(size), pc.list_value_length(tags).to_numpy())
-        names, classes = encoded(uses.field("name")), encoded(uses.field("class"))
-        name = names.indices.to_numpy()
-        known_name = _places(names.dictionary, self._names)
-        known_class = _places(classes.dictionary, self._classes)
-        # A piece has few different pairs: their rows are looked up once, then each use's by one
-        # number.
-        rows_of_pairs = self._rows[np.ix_(known_name, known_class)].ravel()
-        keys = name.astype(np.int64) * len(known_class)
-        keys += classes.indices.to_numpy()
-        rows = rows_of_pairs[keys]
-        images, rows = self._with_brought(images, rows, names.dictionary, name, size)
-        known = rows >= 0
-        if not known.all():
-            images, rows = images[known], rows[known]
-        images, rows = _without_doubles(images, rows, self._size)
-        starts = np.zeros(size + 1, np.int64)
-        np.cumsum(np.bincount(images, minlength=size), out=starts[1:])
-        return TagUses(starts, rows)
+        pairs, lengths = used_pairs(tags), pc.list_value_length(tags).to_numpy()
+        counts, rows = self.meanings(pairs.names, pairs.classes).rows(lengths, pairs.places)
+        return TagUses(_starts(counts), rows)
 
-    def _with_brought(
-        self, images: Integers, rows: Rows, names: pa.Array, name: Rows, size: int
-    ) -> tuple[Integers, Rows]:
-        """Uses with those that aliases and implications add, after an image's own ones."""
-        if not self._brought:
-            return images, rows
-        lists = [self._brought.get(text, ()) for text in names.to_pylist()]
-        lengths = np.array([len(found) for found in lists], np.int64)
-        table = np.array([row for found in lists for row in found], np.int32)
-        counts = lengths[name]
-        bringing = np.flatnonzero(counts)
-        counts = counts[bringing]
-        first = (np.cumsum(lengths) - lengths)[name[bringing]]
-        # From the first row of each list on, counted up: no use is looked at twice.
-        within = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-        return _merged(images, rows, np.repeat(images[bringing], counts), table[within], size)
+    def meanings(self, names: pa.Array, classes: pa.Array) -> Meanings:
+        """What pairs of a name and a class, texts of the same length, stand for."""
+        own = self._rows[_places(names, self._names), _places(classes, self._classes)]
+        brought = [self._brought.get(text, ()) for text in names.to_pylist() if self._brought]
+        return Meanings(own, brought)
 
 
 def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> TagUses:
@@ -139,18 +140,28 @@ def training_uses(manifest: Path, coder: TagCoder, file: Path | None = None) -> 
         coder: Knows the tags.
         file: Where the uses go, to be mapped into memory; None keeps them in memory.
     """
-    starts, parts, end = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], 0
-    with file.open("wb") if file else contextlib.nullcontext() as out:
+    with UsesFile(file) as found:
         for uses in on_all_cores(coder.encode, training_tags(manifest)):
-            starts.append(uses.starts[1:] + end)
-            end += len(uses.rows)
-            if out:
-                uses.rows.tofile(out)
-            else:
-                parts.append(uses.rows)
-    # A plain array over the map: the subclass makes each index slower. No file of 0 bytes maps.
-    rows = np.asarray(np.memmap(file, np.int32, "r")) if file and end else np.concatenate(parts)
-    return TagUses(np.concatenate(starts), rows)
+            found.add(np.diff(uses.starts), uses.rows)
+    return found.read()
+
+
+def meant_uses(uses: TagUses, meanings: Meanings, file: Path) -> TagUses:
+    """What uses of names stand for, written and mapped like `training_uses`.
+
+    Args:
+        uses: The images' names, numbered as in `meanings`.
+        meanings: What each name stands for.
+        file: Where the result goes, four bytes a use.
+    """
+
+    def meant(piece: TagUses) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        return meanings.rows(np.diff(piece.starts), piece.rows)
+
+    with UsesFile(file) as found:
+        for counts, rows in on_all_cores(meant, uses.pieces()):
+            found.add(counts, rows)
+    return found.read()
 
 
 def training_tags(manifest: Path) -> Iterator[pa.ListArray]:
@@ -179,61 +190,12 @@ def tag_batches(
                 yield batch, batch.column("tags")
 
 
-def _merged(
-    images: Integers, rows: Rows, other_images: Integers, other_rows: Rows, size: int
-) -> tuple[Integers, Rows]:
-    """Uses of [size] images, ascending in both, with the others' after each image's own."""
-    own, others = (np.bincount(found, minlength=size) for found in (images, other_images))
-    # Both are in order, so a use moves by what the other side has before it.
-    before = np.cumsum(others) - others
-    at = np.arange(len(images)) + np.repeat(before, own)
-    other_at = np.arange(len(other_images)) + np.repeat(np.cumsum(own), others)
-    merged = np.empty(len(images) + len(other_images), np.int32)
-    merged[at], merged[other_at] = rows, other_rows
-    return np.repeat(np.arange(size), own + others), merged
-
-
-def _without_doubles(images: Integers, rows: Rows, tags: int) -> tuple[Integers, Rows]:
-    """The first of equal (image, row) pairs; images are in ascending order."""
-    keys = images * max(tags, 1) + rows
-    # Images are whole in each piece, and a piece stays in the processor's cache.
-    ends = [*np.searchsorted(images, images[_SORTED_AT_ONCE::_SORTED_AT_ONCE]), len(keys)]
-    pieces = itertools.pairwise([0, *ends])
-    again = np.concatenate([_later_doubles(keys[start:end]) + start for start, end in pieces])
-    if not len(again):
-        return images, rows
-    kept = np.ones(len(rows), dtype=bool)
-    kept[again] = False
-    return images[kept], rows[kept]
-
-
-def _later_doubles(keys: Integers) -> Integers:
-    """Places of all but the first of equal keys, which are 0 or more."""
-    if not len(keys):
-        return np.zeros(0, np.int64)
-    bits = len(keys).bit_length()
-    if int(keys.max()).bit_length() + bits > 63:
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        return np.asarray(order[1:][ordered[1:] == ordered[:-1]])
-    # Sorting whole numbers is ten times as fast as sorting places by them, so a key takes its place
-    # along in its lowest bits.
-    packed = keys << bits
-    packed |= np.arange(len(keys))
-    packed.sort()
-    # Equal keys differ in the bits of their places alone.
-    again = packed[1:][(packed[1:] ^ packed[:-1]) < 1 << bits]
-    return np.asarray(again & ((1 << bits) - 1))
+def _starts(counts: NDArray[Any]) -> Integers:
+    """Where each image's uses start, and where the last ones end."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def _places(values: pa.Array, known: pa.Array) -> Integers:
     """Where each value stands in `known`; behind its end where it does not."""
     found = pc.index_in(values, value_set=known)
     return np.asarray(pc.fill_null(found, len(known)).to_numpy())
-
-
-def encoded(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
-    """Texts as a dictionary array, which they may be already."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()

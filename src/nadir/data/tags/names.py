@@ -6,56 +6,48 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nadir.compute.cores import on_all_cores
-from nadir.data.tags.codes import encoded, training_tags
+from nadir.data.coded_tags import TagBook, used_pairs
+from nadir.data.tags.codes import UsesFile, training_tags
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCHEMA = pa.schema([("name", pa.string()), ("class", pa.string()), ("count", pa.int64())])
-_SUMMED_AT = 1 << 20
+    from nadir.data.coded_tags import UsedPairs
+    from nadir.data.tags.codes import TagUses
 
 
-def tag_names_used(manifest: Path) -> pa.Table:
-    """Every pair of a name and a class of the training images, the most used first.
+def names_used(manifest: Path, file: Path) -> tuple[pa.Table, TagUses]:
+    """Every pair of a name and a class of the training images, and which of them each has.
 
-    A group of rows has few different names, so uses are counted by their places in its dictionary
-    and only these counts are joined by text. Memory is that of the different names.
+    A group of rows has few different names, so uses are numbered by their places in its dictionary
+    and only the names are joined by text.
 
     Args:
-        manifest: A `MANIFEST` file; read piece by piece.
+        manifest: A `MANIFEST` file; read once, piece by piece.
+        file: Where the uses go, four bytes each, to be mapped into memory.
 
     Returns:
-        Columns name, class, count; of equal counts by name, then class.
+        Columns name, class, count, in no order, and the images' uses as rows of it.
     """
-    parts, pending = [_SCHEMA.empty_table()], 0
-    for part in on_all_cores(_counted, training_tags(manifest)):
-        parts.append(part)
-        pending += part.num_rows
-        if pending > _SUMMED_AT:
-            parts, pending = [_summed(parts)], 0
+    book, counts = TagBook(), np.zeros(0, np.int64)
+    with UsesFile(file) as uses:
+        for lengths, pairs in on_all_cores(_pairs, training_tags(manifest)):
+            numbers = book.numbers(pairs.names, pairs.classes)
+            uses.add(lengths, numbers[pairs.places])
+            counts = np.pad(counts, (0, max(int(numbers.max(initial=-1)) + 1 - len(counts), 0)))
+            counts[numbers] += pairs.counts
+    names, classes = book.pairs()
+    return pa.table({"name": names, "class": classes, "count": counts}), uses.read()
+
+
+def most_used_first(names: pa.Table) -> pa.Table:
+    """The table of `names_used` by count; of equal counts by name, then class."""
     order = [("count", "descending"), ("name", "ascending"), ("class", "ascending")]
-    return _summed(parts).sort_by(order)
+    return names.sort_by(order)
 
 
-def _counted(tags: pa.ListArray) -> pa.Table:
-    """The used pairs of some images."""
-    uses = tags.flatten()
-    names, classes = encoded(uses.field("name")), encoded(uses.field("class"))
-    kinds = max(len(classes.dictionary), 1)
-    keys = names.indices.to_numpy().astype(np.int64) * kinds + classes.indices.to_numpy()
-    counts = np.bincount(keys)
-    used = np.flatnonzero(counts)
-    name, kind = np.divmod(used, kinds)
-    columns = [
-        names.dictionary.take(pa.array(name)),
-        classes.dictionary.take(pa.array(kind)),
-        pa.array(counts[used]),
-    ]
-    return pa.Table.from_arrays(columns, schema=_SCHEMA)
-
-
-def _summed(parts: list[pa.Table]) -> pa.Table:
-    groups = pa.concat_tables(parts).group_by(["name", "class"]).aggregate([("count", "sum")])
-    return groups.select(["name", "class", "count_sum"]).rename_columns(_SCHEMA.names)
+def _pairs(tags: pa.ListArray) -> tuple[np.ndarray, UsedPairs]:
+    return pc.list_value_length(tags).to_numpy(), used_pairs(tags)

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from nadir.compute.cores import on_all_cores
-from nadir.data.tags.codes import TagCoder, TagUses, training_uses
-from nadir.data.tags.names import tag_names_used
+from nadir.data.tags.codes import TagCoder, TagUses, meant_uses
+from nadir.data.tags.names import most_used_first, names_used
 from nadir.data.tags.pairs import tag_pairs
 from nadir.ground.errors import NadirError
 
@@ -67,12 +67,11 @@ def tag_statistics(
         manifest: File of a `MANIFEST` table.
         params: Power, clips, classes and limits.
         rules: Aliases and implications; an image counts for all that its tags stand for.
-        scratch: Folder for temporary files; four bytes for each use of a tag.
+        scratch: Folder for temporary files; eight bytes for each use of a tag.
         measure: How long the captions are, from the uses and (name, class) of each tag.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        vocabulary = _vocabulary(tag_names_used(manifest), rules)
-        uses = training_uses(manifest, TagCoder(vocabulary), Path(folder) / "uses.bin")
+        uses, vocabulary = _uses(manifest, rules, Path(folder))
         counts = np.zeros(vocabulary.num_rows, np.int64)
         for piece in uses.pieces():
             counts += np.bincount(piece.rows, minlength=len(counts))
@@ -86,6 +85,17 @@ def tag_statistics(
             weights=sample_weights(uses, tags),
             captions=measure(uses, tag_names(tags)) if measure else None,
         )
+
+
+def _uses(manifest: Path, rules: TagRules | None, folder: Path) -> tuple[TagUses, pa.Table]:
+    """The training images' tags, rows of `TAGS` columns tag, class and from_names."""
+    names, named = names_used(manifest, folder / "names.bin")
+    vocabulary = _vocabulary(most_used_first(names), rules)
+    columns = (names[column].combine_chunks() for column in ("name", "class"))
+    return (
+        meant_uses(named, TagCoder(vocabulary).meanings(*columns), folder / "uses.bin"),
+        vocabulary,
+    )
 
 
 def tag_names(tags: pa.Table) -> list[tuple[str, str]]:
