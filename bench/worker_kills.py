@@ -30,7 +30,6 @@ import psutil
 from bench.results import ROOT, table, write_section
 from bench.worker_project import Project, flow, worker
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
 from nadir.pipeline.processes.running import is_held
@@ -127,7 +126,10 @@ def kill(
 
 
 def _await_stage(process: psutil.Process, stage: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while doing(process.children(recursive=True)) != stage:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{stage} begins")
         time.sleep(_STAGE_POLL_S)
 
 
@@ -216,12 +218,7 @@ def main() -> None:
         project = Project(Path(folder))
         try:
             project.stack.start()
-            login = project.stack.login
-            here = {
-                PREFECT_API_URL: login["PREFECT_API_URL"],
-                PREFECT_API_AUTH_STRING: login["PREFECT_API_AUTH_STRING"],
-            }
-            with temporary_settings(here), get_client(sync_client=True) as client:
+            with project.client(), get_client(sync_client=True) as client:
                 client.request("POST", "/automations/", json=automation()).raise_for_status()
                 measure(project, asked.times, asked.seed, rows, kept)
         except BaseException:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 from tests.mini.project import make_project
 from tests.support.stack import RunningStack
@@ -14,6 +15,7 @@ from tests.support.stack import RunningStack
 from nadir.tracking.lock_file import output_hashes, read_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -65,6 +67,17 @@ class Project:
         hashes.pop("models/run.json")
         found |= {"fingerprint": run["fingerprint"], "dvc.lock": hashes}
         return found | {"registry": self._registry()}
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[None]:
+        """Prefect's clients of this process speak with the stack's server."""
+        login = self.stack.login
+        here = {
+            PREFECT_API_URL: login["PREFECT_API_URL"],
+            PREFECT_API_AUTH_STRING: login["PREFECT_API_AUTH_STRING"],
+        }
+        with temporary_settings(here):
+            yield
 
     def state(self, run: UUID) -> str:
         """What Prefect says of a run."""

@@ -43,6 +43,19 @@ settings.load_profile("same")
 S3_SECRET = "wJalrXUtnFEMI-not-to-be-seen"
 
 
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    """What flows and libraries set as they are loaded stays in its test.
+
+    One that Prefect's settings had leaked to started on another database than its own.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in before.items() if k != "PYTEST_CURRENT_TEST"})
+
+
 @pytest.fixture
 def root() -> Path:
     """The project's root."""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from nadir.config.edit import read_params, set_values
 from nadir.config.reader import read_section, read_yaml
@@ -143,6 +144,13 @@ def test_setting_values_keeps_comments_and_reports_the_change(params_file: Path)
     text = params_file.read_text(encoding="utf-8")
     assert "# folder of images with tags beside them" in text
     assert read_params(params_file).train.steps == 3000
+
+
+def test_what_is_written_here_leaves_others_yaml_as_it_was(params_file: Path) -> None:
+    """A representer's rules are its class's: DVC wrote `dvc.lock` with other nulls afterwards."""
+    set_values(["train.steps=3000"], params_file)
+    rule = RoundTripRepresenter.yaml_representers[type(None)]
+    assert rule is RoundTripRepresenter.represent_none
 
 
 def test_setting_a_value_changes_its_own_line_alone(params_file: Path) -> None:

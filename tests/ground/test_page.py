@@ -69,6 +69,15 @@ def test_text_from_users_is_escaped_and_charts_are_not(package):
     assert "<svg viewBox" in page
 
 
+def test_characters_that_are_orders_stand_in_a_page_as_their_codes(package):
+    """File names and tags; a page may be read in a terminal, and a line turned around anywhere."""
+    chart = bar_chart(["a\x1b[2Jb"], [3.0], title="c\x07d")
+    page = render_page("one.html", package=package, text="e\u202ef\x00", chart=chart, uri="data:,")
+    for shown in (r"a\x1b[2Jb", r"c\x07d", r"e\u202ef\x00"):
+        assert shown in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", page)
+
+
 def test_a_page_names_nothing_outside_itself(package):
     page = render_page("one.html", package=package, text="t", chart="", uri="data:,")
     assert "http" not in page

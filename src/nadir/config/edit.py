@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from nadir.config.params import Params, disagreements
 from nadir.config.reader import line_of, read_model, read_yaml
@@ -129,12 +130,19 @@ def _together(faults: list[NadirError]) -> NadirError:
     )
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes null; one of its own, as what a representer learns holds for all of its class."""
+
+
+# An empty value is null too, but looks like a mistake.
+_Representer.add_representer(
+    type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+
+
 def _writer() -> YAML:
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
-    # An empty value is null too, but looks like a mistake.
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
     return yaml

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from nadir.ground.pages.drawing import COLOURS
+from nadir.ground.terminal import harmless
 
 # Below this side WebP is stored without loss: tiny images are shown enlarged, and loss would show.
 _LOSSLESS_SIDE_PX = 128
@@ -20,7 +21,8 @@ def render_page(template: str, *, package: str, **context: object) -> str:
     """Render a page that extends `base.html`.
 
     Everything put into a page is escaped unless it is `Markup` (the charts are), so prompts, tags
-    and file names may hold any text. A variable the template names and `context` lacks is an error.
+    and file names may hold any text; control characters and marks of direction stand there as their
+    codes. A variable the template names and `context` lacks is an error.
 
     Args:
         template: File name in the `templates` folder of `package`.
@@ -42,7 +44,8 @@ def render_page(template: str, *, package: str, **context: object) -> str:
     environment.globals["picture_figure"] = picture_figure
     environment.filters["number"] = number
     environment.filters["sentence"] = sentence
-    return environment.get_template(template).render(**context)
+    # Of the whole page: charts bring their texts within markup.
+    return harmless(environment.get_template(template).render(**context))
 
 
 def number(value: float | None, digits: int = 3) -> str:
