@@ -18,10 +18,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.conftest import S3_SECRET
+from tests.mini.project import MiniProject, trained
 from tests.support.servers import free_port
 
-from nadir.tracking.lock_file import load_yaml
+from nadir.pipeline.opening import open_session
+from nadir.pipeline.storage.computed_elsewhere import send_all
+from nadir.tracking.lock_file import load_yaml, output_hashes, read_lock
 
+__all__ = ["trained"]
 KEY = "AKIDEXAMPLE"
 # Stands for the container's address that others reach; the loopback range is one machine.
 OPEN = "127.0.0.2"
@@ -131,3 +135,29 @@ def test_others_reach_s3_and_nothing_else(server: Server) -> None:
     assert server.port in others
     grpc = {int(w.partition("=")[2]) for w in server.process.args if "s3.port.grpc" in str(w)}
     assert others <= {server.port, *grpc}
+
+
+def test_a_second_worker_takes_over_what_a_first_one_computed(
+    server: Server, trained: MiniProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`register.share: everything` with this store as DVC's remote; a lost object is made anew."""
+    monkeypatch.setenv("NADIR_TRACKING", "none")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    trained.dvc("remote", "add", "-q", "-d", "shared", "s3://nadir/dvc")
+    address = f"http://{OPEN}:{server.port}"
+    trained.dvc("remote", "modify", "-q", "shared", "endpointurl", address)
+    trained.set("  share: versions ", "  share: everything ")
+    trained.git("commit", "-q", "-am", "Share what is computed")
+    trained.git("clone", "-q", str(trained.root), str(tmp_path / "second"))
+    second, told = MiniProject(tmp_path / "second"), list[str]()
+    assert send_all(trained.root, told.append), told
+    hashes = output_hashes(read_lock(trained.root))
+    lost = hashes["models/base"]
+    server.client().delete_object(Bucket="nadir", Key=f"dvc/files/md5/{lost[:2]}/{lost[2:]}")
+    with open_session(second.root, until="evaluate", flow_run_id="b", name="b") as session:
+        found = {stage: session.run(stage).state for stage in session.stages}
+    assert found.pop("ingest") == found.pop("base_model") == "executed"
+    assert set(found.values()) == {"restored"}
+    assert output_hashes(read_lock(second.root)) == hashes
