@@ -18,6 +18,8 @@ from bench.gpu_peers import PEERS
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate() -> Iterator[None]:
+    """Another file's test of this process may have left it in another precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
