@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from tests.flows.test_training_pipeline import load
 from tests.mini.project import MiniProject, trained
@@ -40,6 +41,8 @@ def servers(trained: MiniProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         made.start_worker()
         with temporary_settings({PREFECT_API_URL: made.url}):
             yield made
+            # While its server is there; else later tests of this process send their events to it.
+            EventsWorker.drain_all(timeout=60, at_exit=False)
 
 
 def nadir(*arguments: str) -> str:
