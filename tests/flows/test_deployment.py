@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,6 @@ def prefect(project: MiniProject) -> Iterator[Prefect]:
     """`prefect …` in the project, against a server on loopback."""
     shutil.copytree(REPOSITORY / "flows", project.root / "flows")
     shutil.copy(REPOSITORY / "prefect.yaml", project.root)
-    before = dict(os.environ)
     with prefect_test_harness(server_startup_timeout=300):
         url = PREFECT_API_URL.value()
         assert url is not None
@@ -53,8 +51,6 @@ def prefect(project: MiniProject) -> Iterator[Prefect]:
             return done.stdout
 
         yield command
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def test_prefect_deploys_all_flows_into_the_clone(prefect: Prefect, project: MiniProject) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -20,13 +19,10 @@ def flow(
     project: MiniProject, params_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ModuleType]:
     place_data(project.root, params_text)
-    before = dict(os.environ)
     with prefect_test_harness(server_startup_timeout=300):
         module = load("reproduction")
         monkeypatch.setattr(module, "_SIZE", SIZE)
         yield module
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def test_every_arm_is_a_task_and_the_page_an_artifact(

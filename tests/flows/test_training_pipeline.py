@@ -8,7 +8,6 @@ import contextlib
 import datetime as dt
 import importlib.util
 import io
-import os
 import shutil
 import signal
 import sqlite3
@@ -50,14 +49,9 @@ def server() -> Iterator[None]:
 
 
 @pytest.fixture
-def flow(
-    server: None, trained: MiniProject, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ModuleType]:
+def flow(server: None, trained: MiniProject, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("NADIR_TRACKING", "none")
-    before = dict(os.environ)
-    yield load("training_pipeline")
-    os.environ.clear()
-    os.environ.update(before)
+    return load("training_pipeline")
 
 
 def load(name: str) -> ModuleType:
