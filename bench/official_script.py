@@ -65,7 +65,7 @@ _TRAIN: dict[str, Any] = {
     "ema_decay": 0.9999,
     "preview_every": 0,
     "checkpoint_every": 10**6,
-    "validation": {"every": 0},
+    "validation": {"every": 0, "images": 24, "levels": 2},
 }
 
 
@@ -96,18 +96,17 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     timed(_dvc("base_model", "validate"), clone)
     rows = pq.read_table(clone / "data/manifest.parquet", columns=["path"])["path"].to_pylist()
     good = sorted(rows)[:PICTURES]
-    pictures.mkdir()
+    imagefolder = folder / "imagefolder"
+    for place in (pictures, imagefolder):
+        place.mkdir()
     lines = []
     for name in good:
         path = sample / name
-        shutil.copy(path, pictures)
         tags = path.with_suffix(".txt")
-        shutil.copy(tags, pictures)
-        lines.append(json.dumps({"file_name": path.name, "text": tags.read_text("utf-8").strip()}))
-    imagefolder = folder / "imagefolder"
-    imagefolder.mkdir()
-    for path in pictures.glob("*.png"):
         shutil.copy(path, imagefolder)
+        for file in (path, tags):
+            shutil.copy(file, pictures)
+        lines.append(json.dumps({"file_name": path.name, "text": tags.read_text("utf-8").strip()}))
     (imagefolder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     shutil.copytree(clone / "models/base", folder / "model")
     return pictures, imagefolder
@@ -186,8 +185,8 @@ def record(rounds: list[dict[str, dict[str, float]]], script: Path) -> None:
     head += ["CPU : script", "wall : script", "step : script"]
     body = (__doc__ or "").split("\n\n")[-1].strip()
     body += (
-        f"\n\nThe script of diffusers {found[1] if found else '?'}; medians of {len(rounds)} "
-        "rounds, the two taking turns; ratios are medians of the rounds' own.\n\n"
+        f"\n\nThe script of diffusers {found[1] if found else '?'}; rounds: {len(rounds)}, "
+        "in turns, the middle of each; ratios are within a round.\n\n"
     )
     write("Beside diffusers' script", body + table(head, rows))
 
