@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,20 +15,21 @@ PROGRAM = """
 import gc, importlib.util, json, sys
 import nadir.{package}
 import nadir.compute.lean_start as lean
-off = not gc.isenabled()
+def gone():
+    return [n for n in ("peft", "scipy", "torchao") if importlib.util.find_spec(n) is None]
+off, before = not gc.isenabled(), gone()
 lean.loaded()
-gone = [n for n in ("peft", "torchao") if importlib.util.find_spec(n) is None]
-print(json.dumps([off, gc.isenabled(), gone]))
+print(json.dumps([off, gc.isenabled(), before, gone()]))
 """
 
 
 @pytest.mark.parametrize(
     ("package", "started_by", "expected"),
     [
-        ("stages", "-m", [True, True, ["peft", "torchao"]]),
-        ("training", "-m", [True, True, []]),
-        ("stages", "notebook.py", [False, True, []]),
-        ("training", "notebook.py", [False, True, []]),
+        ("stages", "-m", [True, True, ["peft", "scipy", "torchao"], ["peft", "torchao"]]),
+        ("training", "-m", [True, True, ["peft", "scipy", "torchao"], []]),
+        ("stages", "notebook.py", [False, True, [], []]),
+        ("training", "notebook.py", [False, True, [], []]),
     ],
 )
 def test_only_a_process_of_its_own_starts_lean(
@@ -51,6 +53,41 @@ def test_the_stages_call_ends_the_lean_start() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "True"
+
+
+AMIDST = """
+import atexit, json, sys; sys.argv[0] = {started_by!r}
+import gc, nadir.stages, nadir.compute.lean_start as lean
+lean.loaded()
+atexit.register(lambda: print(json.dumps([*seen, gc.isenabled(), "tabulate" in sys.modules])))
+with lean.lean():
+    import torch._dynamo.utils, diffusers.loaders.single_file_utils
+    seen = [gc.isenabled(), "scipy.stats" in sys.modules]
+import scipy.stats
+"""
+
+
+@pytest.mark.parametrize(
+    ("started_by", "logs", "expected"),
+    [
+        ("-m", "", [False, False, True, False]),
+        ("-m", "dynamo", [False, False, True, True]),
+        ("notebook.py", "", [True, True, True, True]),
+    ],
+)
+def test_an_import_amidst_the_work_is_lean_too(
+    started_by: str, logs: str, expected: list[bool]
+) -> None:
+    """Others do without SciPy, and torch draws no table at its end; who wants either has it."""
+    wanted = {"TORCH_LOGS": logs} if logs else {}
+    done = subprocess.run(
+        [sys.executable, "-c", AMIDST.format(started_by=started_by)],
+        env={k: v for k, v in os.environ.items() if k != "TORCH_LOGS"} | wanted,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == expected
 
 
 def test_libraries_that_count_what_is_left_have_nothing_to_tell_at_the_end() -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from nadir.compute.accelerate_launch import accelerate_command, is_direct, launch_environment
 from nadir.compute.child_fault import left_fault, no_reason
+from nadir.compute.lean_start import lean
 from nadir.compute.parent_death import die_with_parent
 from nadir.config.compute import ComputeParams
 from nadir.config.encode import EncodeParams
@@ -97,8 +98,9 @@ def work() -> None:
 
 
 def _load_vae(precision: str) -> AutoencoderKL:
-    from nadir.model.sdxl.autoencoder import DTYPES
-    from nadir.model.sdxl.networks import load_vae
+    with lean():
+        from nadir.model.sdxl.autoencoder import DTYPES
+        from nadir.model.sdxl.networks import load_vae
 
     return load_vae(artifacts.BASE, dtype=DTYPES[precision])
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from nadir.data.large_tables import sorting_order
 
@@ -141,6 +139,9 @@ def _roots(parents: Integers, members: Integers) -> Integers:
 
 def _connect(parents: Integers, left: Integers, right: Integers) -> None:
     """Put each pair under one root, the smallest of those it connects."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     left, right = _roots(parents, left), _roots(parents, right)
     apart = left != right
     # All pairs at once: as edges of a graph whose vertices are the roots. Its connected parts are

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +73,8 @@ def stratified_mean(
     if min(len(values) for values in strata) >= _FEWEST_TO_RESAMPLE:
         away = _studentised(strata, mean, error, resamples, seed)
     if not math.isfinite(away):
+        from scipy.special import stdtrit
+
         away = float(stdtrit(count - len(strata), (1 + LEVEL) / 2))
     return Interval(mean, mean - away * error, mean + away * error, count)
 

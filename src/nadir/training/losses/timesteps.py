@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import betainc, logit, ndtr
 
 from nadir.config.objective import BetaTimesteps, LogitNormalTimesteps
 from nadir.ground.errors import NadirError
@@ -99,6 +98,8 @@ class TimestepSampler:
 
 def _cumulative(params: TimestepParams, x: Floats) -> Floats:
     """P(X < x) of the distribution on 0 to 1."""
+    from scipy.special import betainc, logit, ndtr
+
     if isinstance(params, LogitNormalTimesteps):
         return np.asarray(ndtr((logit(x) - params.mean) / params.std), np.float64)
     if isinstance(params, BetaTimesteps):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 
 from nadir.ground.errors import NadirError
 from nadir.training.trainable.adapters.rotation import OutputRotation
@@ -93,7 +92,7 @@ def inject(
             layer: Any = network.get_submodule(name)
             _replace(network, name, OutputRotation(layer, rank, alpha))
     else:
-        inject_adapter_in_model(_config(params, sizes), network, _NAME)
+        _inject_peft(network, params, sizes)
     layers = {}
     for name, (rank, alpha) in sizes.items():
         module: Any = network.get_submodule(name)
@@ -114,19 +113,27 @@ def _size(name: str, params: AdapterParams) -> tuple[int, float]:
     return params.rank, params.alpha
 
 
-def _config(params: AdapterParams, sizes: Mapping[str, tuple[int, float]]) -> Any:
-    """The configuration of peft's layers; other ranks than the usual are named layer by layer."""
+def _inject_peft(
+    network: torch.nn.Module, params: AdapterParams, sizes: Mapping[str, tuple[int, float]]
+) -> None:
+    """Put peft's layers in; other ranks than the usual are named layer by layer."""
+    # While a trainer loads its libraries, peft is away (`nadir.compute.lean_start`).
+    from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
+
     shared: dict[str, Any] = {
         "r": params.rank,
         "target_modules": list(sizes),
         "rank_pattern": {re.escape(n): r for n, (r, _) in sizes.items() if r != params.rank},
         "alpha_pattern": {re.escape(n): a for n, (_, a) in sizes.items() if a != params.alpha},
     }
+    config: Any
     if params.kind == "lokr":
-        return LoKrConfig(alpha=params.alpha, **shared)
-    if params.kind == "loha":
-        return LoHaConfig(alpha=params.alpha, **shared)
-    return LoraConfig(lora_alpha=params.alpha, use_dora=params.kind == "dora", **shared)
+        config = LoKrConfig(alpha=params.alpha, **shared)
+    elif params.kind == "loha":
+        config = LoHaConfig(alpha=params.alpha, **shared)
+    else:
+        config = LoraConfig(lora_alpha=params.alpha, use_dora=params.kind == "dora", **shared)
+    inject_adapter_in_model(config, network, _NAME)
 
 
 @torch.no_grad()
