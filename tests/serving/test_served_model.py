@@ -189,13 +189,18 @@ def test_negative_prompt_and_sampler_change_the_picture_and_are_written_into_it(
     asked = {"prompt": "1girl", "steps": 4, "seed": 3}
     others = [{}, {"negative_prompt": "red_hair"}, *({"sampler": name} for name in SAMPLER_NAMES)]
     drawn_by = model.predict([asked | other for other in others])
+    kinds = ["as asked", "negative", *SAMPLER_NAMES]
     facts = [json.loads(opened(text).text[KEY]) for text in drawn_by]
     assert facts[1]["negative_prompt"] == "red_hair"
     assert "negative_prompt" not in facts[0]
     assert [one["sampler"] for one in facts[2:]] == list(SAMPLER_NAMES)
-    pixels = [opened(text).tobytes() for text in drawn_by]
-    assert pixels[0] == pixels[2]  # euler, unless another is asked for
-    assert len(set(pixels)) == len(pixels) - 1
+    by_kind = {
+        name: np.asarray(opened(text), int) for name, text in zip(kinds, drawn_by, strict=True)
+    }
+    assert np.array_equal(by_kind.pop("euler"), by_kind["as asked"])  # unless another is asked for
+    # DDIM's step is Euler's, computed otherwise: it may round otherwise, and on some CPUs does not.
+    assert np.abs(by_kind.pop("ddim") - by_kind["as asked"]).max() <= 1
+    assert len({picture.tobytes() for picture in by_kind.values()}) == len(by_kind)
     without_guidance = [asked | {"cfg_scale": 1} | other for other in others[:2]]
     one, two = (opened(text).tobytes() for text in model.predict(without_guidance))
     assert one == two
