@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Tests that two modules share fail as tests do, with both sides of what is not equal.
+pytest.register_assert_rewrite("tests.support.told_story")
+
 # Before any library is imported: nothing reports anywhere, and torch leaves a core to the others.
 os.environ.update(
     DO_NOT_TRACK="true",

@@ -1,4 +1,4 @@
-"""A project for the whole server stack, and what one asks the stack about it."""
+"""A project for a model's story, and what one asks its servers about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nadir.cli import app
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.stack import RunningStack
+    from tests.support.told_story import Stack
 
 # A checkpoint that draws, beside the number that stands for its quality.
 REAL = """
@@ -54,19 +54,19 @@ def with_story(root: Path, params: Path) -> MiniProject:
     return project
 
 
-def states(stack: RunningStack, deployment: str = "nightly") -> list[str]:
+def states(stack: Stack, deployment: str = "nightly") -> list[str]:
     return [row[0] for row in stack.rows("prefect", RUNS.format(deployment))]
 
 
-def runs(stack: RunningStack) -> dict[str, str]:
+def runs(stack: Stack) -> dict[str, str]:
     return {str(row[2]): row[0] for row in stack.rows("prefect", RUNS.format("nightly"))}
 
 
-def under_way(stack: RunningStack) -> list[str]:
+def under_way(stack: Stack) -> list[str]:
     return [state for state in states(stack) if state not in {"COMPLETED", "CANCELLED"}]
 
 
-def aliases(stack: RunningStack) -> dict[str, int]:
+def aliases(stack: Stack) -> dict[str, int]:
     query = "select alias, version from registered_model_aliases where name = 'nadir'"
     return dict(stack.rows("mlflow", query))
 
