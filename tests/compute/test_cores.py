@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nadir.compute.cores import on_all_cores
+from nadir.compute.cores import on_all_cores, one_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,38 @@ def test_a_fault_of_the_work_or_of_the_items_is_raised() -> None:
         list(on_all_cores(lambda item: 1 // item, [2, 1, 0, 3], 2))
     with pytest.raises(ValueError, match="no number"):
         list(on_all_cores(int, (_checked(text) for text in ("1", "no number")), 2))
+
+
+def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
+    taken: list[int] = []
+    made = [threading.Event() for _ in range(9)]
+
+    def items() -> Iterator[int]:
+        for item in range(8):
+            taken.append(item)
+            made[item].set()
+            yield item
+
+    for item in one_ahead(items()):
+        assert item == 7 or made[item + 1].wait(30)
+        assert len(taken) <= item + 2
+    assert taken == list(range(8))
+
+
+def test_a_fault_of_the_next_item_is_raised_after_this_one() -> None:
+    seen = []
+    with pytest.raises(ValueError, match="no number"):
+        for text in one_ahead(_checked(text) for text in ("1", "no number", "2")):
+            seen.append(text)
+    assert seen == ["1"]
+
+
+def test_who_stops_early_waits_for_nothing_but_the_next_item() -> None:
+    ahead = one_ahead(iter(range(10)))
+    assert next(ahead) == 0
+    ahead.close()  # type: ignore[attr-defined]
+    assert list(ahead) == []
+    assert list(one_ahead([])) == []
 
 
 def _checked(text: str) -> str:

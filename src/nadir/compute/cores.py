@@ -38,3 +38,20 @@ def on_all_cores(
             running.append(pool.submit(function, item))
         while running:
             yield running.popleft().result()
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, of which the next is made in a thread while the caller is at work on one.
+
+    What the items raise is raised here.
+
+    Args:
+        items: Spend their time outside of Python's lock.
+    """
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, source, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, source, end)
+            yield item  # type: ignore[misc]
+            del item

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nadir.compute.cores import one_ahead
 from nadir.data.row_groups import ROWS_PER_GROUP, open_writer, row_group
 from nadir.ground.errors import NadirError
 from nadir.ground.files import atomic_path
@@ -207,10 +208,9 @@ def write_groups(groups: Iterable[pa.Table], path: Path, schema: pa.Schema) -> N
         atomic_path(path) as temporary,
         open_writer(temporary, schema) as writer,
     ):
-        for whole in (_whole(group, schema, str(path)) for group in groups):
+        # Groups are large: one is made while another is written, and no more.
+        for whole in one_ahead(_whole(group, schema, str(path)) for group in groups):
             writer.write_table(whole)
-            # Groups are large: the next one is not made beside this one.
-            del whole
 
 
 def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
