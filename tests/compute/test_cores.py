@@ -61,11 +61,10 @@ def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
 
 
 def test_a_fault_of_the_next_item_is_raised_after_this_one() -> None:
-    seen = []
+    ahead = one_ahead(_checked(text) for text in ("1", "no number", "2"))
+    assert next(ahead) == "1"
     with pytest.raises(ValueError, match="no number"):
-        for text in one_ahead(_checked(text) for text in ("1", "no number", "2")):
-            seen.append(text)
-    assert seen == ["1"]
+        next(ahead)
 
 
 def test_who_stops_early_waits_for_nothing_but_the_next_item() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.data.sources.datasets import tar, write
@@ -14,7 +14,6 @@ from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -37,21 +36,29 @@ def test_the_listing_has_every_image_with_subfolders_sorted_by_path(tmp_path: Pa
     assert paths == ["a.webp", "b/c/three.avif", "b/two.jpeg", "photo.heic", "z.PNG"]
 
 
+@pytest.mark.parametrize("call", ["open", "scandir"])
 def test_a_folder_that_cannot_be_read_is_listed_with_its_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path, "a.png", "broken/b.png")
-    scandir = os.scandir
+    broken, real = (tmp_path / "broken").stat().st_ino, getattr(os, call)
 
-    def faulty(path: Path) -> Iterator[os.DirEntry[str]]:
-        if path.name == "broken":
+    def faulty(place: Any, *rest: Any) -> Any:
+        if os.stat(place).st_ino == broken:  # noqa: PTH116 - a path or a handle
             raise OSError(5, "Input/output error")
-        return scandir(path)
+        return real(place, *rest)
 
-    monkeypatch.setattr(os, "scandir", faulty)
-    row = listed(tmp_path)["broken/"]
-    assert row["problem"] == "cannot_open"
-    assert "Input/output error" in str(row["detail"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, faulty)
+        rows = listed(tmp_path)
+    assert rows["broken/"]["problem"] == "cannot_open"
+    assert "Input/output error" in str(rows["broken/"]["detail"])
+    assert rows["a.png"]["problem"] is None
+
+
+def test_names_that_begin_like_hidden_ones_are_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "_a.png", "__MACOSX.png", "__MACOSX/b.png", "c/__MACOSX", ".d.png", "_e/f.png")
+    assert {*listed(tmp_path)} == {"_a.png", "__MACOSX.png", "_e/f.png"}
 
 
 def test_endings_of_tag_files_may_be_upper_case(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from nadir.data.sources.columns import file_table, stamped_table
 from nadir.data.sources.interfaces import Content, Fault, FileChangedError, Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from nadir.data.sources.columns import FileColumns
 
@@ -136,48 +137,70 @@ class _Walk:
         while self._folders:
             folder = self._folders.pop()
             try:
-                # Not a list: entries keep what the system said of them, a kilobyte for each file.
-                with os.scandir(Path(self.root) / folder) as entries:
-                    yield from self._visit(entries, folder)
+                yield from self._visit(folder)
             except OSError as error:
                 detail = f"the folder cannot be read: {error.strerror}; its images are not used"
                 self.faults.append((_text(folder), str(Reason.CANNOT_OPEN), detail))
         yield self._found
 
-    def _visit(self, entries: Iterable[os.DirEntry[str]], folder: str) -> Iterator[FileColumns]:
-        """What has been found each time that it is much; the rest stays for the next folder."""
+    def _visit(self, folder: str) -> Iterator[FileColumns]:
+        """What has been found each time that it is much; the rest stays for the next folder.
+
+        Nothing is called for a file of a plain name but what the system must be asked: at millions
+        of files each call of Python's own is seconds.
+        """
         paths, sizes, times = self._found
-        for entry in entries:
-            path = folder + entry.name
-            regular = entry.is_file(follow_symlinks=False)
-            is_folder = not regular and entry.is_dir(follow_symlinks=False)
-            if is_hidden(entry.name, folder=is_folder):
-                self.ignored["hidden"] += 1
-            elif is_folder:
-                self._folders.append(f"{path}/")
-            # `isascii` looks at no character; most names go no further.
-            elif not (regular and path.isascii()) and (why := _why_not(entry, path, self.root)):
-                self._leave_out(path, why)
-            elif (stat := self._stat(entry)) is not None:
-                paths.append(path)
+        sound = _is_text(folder)
+        # Not a list: entries keep what the system said of them, a kilobyte for each file.
+        with _opened(Path(self.root) / folder) as place, os.scandir(place) as entries:
+            for entry in entries:
+                name = entry.name
+                # A dot or `__MACOSX` begins what may be hidden.
+                plain = sound and name.isascii() and name[0] not in "._"
+                regular = plain and entry.is_file(follow_symlinks=False)
+                if not regular and not self._is_file(entry, folder):
+                    continue
+                try:
+                    stat = entry.stat()
+                except OSError:
+                    self.ignored["gone meanwhile"] += 1
+                    continue
+                paths.append(folder + name)
                 sizes.append(stat.st_size)
                 times.append(stat.st_mtime_ns)
                 if len(paths) >= _FILES_AT_ONCE:
                     yield self._found
                     paths, sizes, times = self._found = ([], [], [])
 
-    def _stat(self, entry: os.DirEntry[str]) -> os.stat_result | None:
-        try:
-            return entry.stat()
-        except OSError:
-            self.ignored["gone meanwhile"] += 1
-            return None
+    def _is_file(self, entry: os.DirEntry[str], folder: str) -> bool:
+        """Whether an entry is a file of this store; folders are kept for later, others counted."""
+        path = folder + entry.name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_hidden(entry.name, folder=is_folder):
+            self.ignored["hidden"] += 1
+        elif is_folder:
+            self._folders.append(f"{path}/")
+        elif why := _why_not(entry, path, self.root):
+            self._leave_out(path, why)
+        else:
+            return True
+        return False
 
     def _leave_out(self, path: str, why: _Why) -> None:
         if why.folder or holds_images(path):
             self.faults.append((_text(path), str(why.reason), why.detail))
         else:
             self.ignored[why.counted] += 1
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A folder's handle: names are looked up in it, and not all the way from the root each time."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 class _Why(NamedTuple):
@@ -214,7 +237,7 @@ _NO_TEXT = _Why(Reason.BAD_NAME, "the name is not UTF-8", "names that are not UT
 def _why_not(entry: os.DirEntry[str], path: str, root: str) -> _Why | None:
     """Why an entry is not a file of this store; None when it is one."""
     if entry.is_symlink():
-        target = os.path.realpath(entry.path)
+        target = os.path.realpath(Path(root) / path)
         if Path(target).is_dir():
             return _FOLDER
         if not Path(target).is_file():
