@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from nadir.ground.files import (
     link_or_copy,
     link_tree,
     write_json,
+    write_text,
 )
 from nadir.ground.workspace import main_workspace, project_root
 
@@ -72,6 +75,38 @@ def test_a_full_disk_is_recognised_in_any_library(error: Exception) -> None:
     told = disk_full_error(error, where="encode")
     assert told is not None
     assert "no disk space left" in str(told)
+
+
+@pytest.fixture
+def few_inodes(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for megabytes, and for four more files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=8m,nr_inodes=5", "nadir-test", str(folder)]
+    try:
+        subprocess.run(["mount", *options], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_disk_without_inodes_is_told_as_that_and_not_as_full(
+    named: bool, few_inodes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        for number in range(9):
+            write_text(few_inodes / f"{number}.txt", "text")
+    for name in ("dvc.yaml", "params.yaml"):
+        (few_inodes.parent / name).touch()
+    monkeypatch.chdir(few_inodes.parent)
+    error = caught.value if named else OSError(errno.ENOSPC, "No space left on device")
+    told = str(disk_full_error(error, where="encode", written=[few_inodes]))
+    assert "none of its 5 inodes is free, though 8.0 MiB are" in told
+    assert "df -i" in told
+    assert "nadir clean" not in told
+    assert ("least room has " in told) == (not named)
 
 
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:

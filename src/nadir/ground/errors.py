@@ -6,15 +6,19 @@ import contextlib
 import errno
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nadir.ground.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MORE_SPACE = (
+    "free space on this disk (old runs: `nadir clean`, old latents: `nadir latents compact`)"
+)
+_MORE_INODES = "delete files on this disk: each takes an inode, however small it is (`df -i`),"
 _LESS_MEMORY = {
     "validate": "lower `compute.workers`",
     "base_model": "lower `base_model.tiny.vae_batch_size`",
@@ -124,20 +128,22 @@ def disk_full_error(
     full = full or any(mark in text for mark in marks)
     if not full:
         return None
+    room = _least_room(error, written)
+    way = _MORE_INODES if "inodes" in room else _MORE_SPACE
     return NadirError(
-        f"no disk space left for an output ({text}){_least_room(error, written)}",
+        f"no disk space left for an output ({text}){room}",
         where=where,
-        fix="free space on this disk (old runs: `nadir clean`, old latents: `nadir latents "
-        "compact`) and run again; finished stages are kept",
+        fix=f"{way} and run again; finished stages are kept",
     )
 
 
 def _least_room(error: BaseException, written: Iterable[Path]) -> str:
     """Which disk it is: what is written to an open file fails without naming it."""
-    from nadir.ground.workspace import fullest
+    from nadir.ground.workspace import fullest, no_inode
 
-    if getattr(error, "filename", None):
-        return ""
-    with contextlib.suppress(NadirError, OSError):
+    with contextlib.suppress(NadirError, OSError, TypeError):  # a handle is no name
+        if named := getattr(error, "filename2", None) or getattr(error, "filename", None):
+            missing = no_inode(Path(os.fsdecode(named)).absolute().parent)
+            return f"; {missing}" if missing else ""
         return f"; least room has {fullest(*written)}"
     return ""

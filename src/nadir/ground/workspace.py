@@ -93,8 +93,18 @@ def fullest(*further: Path) -> str:
     root = project_root()
     own = (root, *(root / name for name in _WRITTEN), main_workspace(root) / "work")
     folders = [*own, Path(tempfile.gettempdir()), *further]
-    free, folder = min((shutil.disk_usage(f).free, f) for f in folders if f.is_dir())
-    return f"{folder} ({free / (1 << 20):,.1f} MiB free)"
+    there = [folder for folder in folders if folder.is_dir()]
+    free, folder = min((0 if no_inode(f) else shutil.disk_usage(f).free, f) for f in there)
+    return f"{folder} ({no_inode(folder) or f'{free / (1 << 20):,.1f} MiB free'})"
+
+
+def no_inode(folder: Path) -> str:
+    """That a folder's disk can hold no further file, however much room it has; else empty."""
+    state = os.statvfs(folder)
+    if not state.f_files or state.f_favail:
+        return ""
+    free = state.f_bavail * state.f_frsize / (1 << 20)
+    return f"none of its {state.f_files:,} inodes is free, though {free:,.1f} MiB are"
 
 
 def expanded(location: str | Path) -> Path:
