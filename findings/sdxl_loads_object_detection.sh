@@ -5,7 +5,7 @@
 #           detection), scipy.stats (diffusers: a schedule of sigmas) and peft, wherever
 #           they are installed. Hidden while the classes load, the same weights give
 #           the same output to the bit.
-# Matters:  a quarter of the CPU time of the imports is spent on what a training of
+# Matters:  a seventh of the CPU time of the imports is spent on what a training of
 #           the whole network never calls, in each process of each stage.
 # With:     torch 2.13.0, diffusers 0.42.1, transformers 5.23.0, peft 0.21.2, scipy 1.17.1
 # Date:     2026-11-29
@@ -50,9 +50,12 @@ usual=$(venv/bin/python program.py 2> seconds)
 tail -n 1 seconds
 lean=$(HIDDEN="scipy peft" venv/bin/python program.py 2> seconds)
 tail -n 1 seconds
-echo "$usual"
-echo "$lean"
+echo "loaded as usual: ${usual#* }, hidden: ${lean#* }"
 [[ $usual == *"['scipy.optimize', 'scipy.stats', 'peft']" && $lean == *"[]" ]]
 [[ ${usual%% *} == "${lean%% *}" ]]
 echo "as described: three libraries that SDXL does not compute with are loaded"
 # Output seen:
+#   CPU seconds: 5.3
+#   CPU seconds: 4.5
+#   loaded as usual: ['scipy.optimize', 'scipy.stats', 'peft'], hidden: []
+#   as described: three libraries that SDXL does not compute with are loaded

@@ -5,8 +5,7 @@
 #           nobody asked for. Where `tabulate` is installed it is imported for that,
 #           with all that it brings, after the last line of the program.
 # Matters:  pipelines start many short processes: with tabulate and wcwidth there
-#           (DVC brings both) a third of a CPU second each, and a process that is
-#           killed at its end seems to hang in tabulate. Unregistering
+#           (DVC brings both) a third of a CPU second each. Unregistering
 #           `torch._dynamo.utils.dump_compile_times` at the program's start ends it.
 # With:     torch 2.13.0, tabulate 0.10.0, wcwidth 0.9.4
 # Date:     2026-11-29
@@ -40,3 +39,8 @@ grep -q "done it is loaded: False" said && grep -q "end tabulate is loaded: True
 grep -q "end tabulate is loaded: False" without
 echo "as described: torch loads a library to draw a table as the process ends"
 # Output seen:
+#   when all is done it is loaded: False
+#   at the end tabulate is loaded: True
+#   when all is done it is loaded: False
+#   at the end tabulate is loaded: False
+#   as described: torch loads a library to draw a table as the process ends
