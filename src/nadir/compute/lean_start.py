@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -63,11 +62,6 @@ def loaded() -> None:
         if name in sys.modules and sys.modules[name] is None:
             del sys.modules[name]
     _hidden.clear()
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    if dynamo and "TORCH_LOGS" not in os.environ:
-        # At its end torch makes a table of what it has compiled, for a log that nobody asked for:
-        # a third of a second for the libraries that draw it.
-        atexit.unregister(dynamo.dump_compile_times)
     if not gc.isenabled():
         freeze()
         gc.enable()
