@@ -22,6 +22,7 @@ STAGES = (
     *("ingest", "validate", "tag_statistics", "bucket", "base_model", "encode"),
     *("latent_statistics", "decoder", "train", "evaluate"),
 )
+TRAINER = "trainer"
 LAUNCH = "one training process: launcher"
 DVC = "ten DVC commands of a run"
 BARE = "python -c 'import sqlite3, json'"
@@ -37,8 +38,12 @@ def cpu_seconds(python: Path, line: list[str], folder: Path) -> float:
 
 def lines() -> dict[str, list[str]]:
     """What is started, by what it is called."""
-    stages = {name: ["-c", f"import nadir.stages.{name}"] for name in STAGES}
-    return {**stages, BARE: ["-c", "import sqlite3, json"]}
+    modules = {name: f"nadir.stages.{name}" for name in STAGES} | {TRAINER: "nadir.training.main"}
+    # As `python -m` leaves it while it looks for a module, whose processes load otherwise.
+    begun = {
+        name: ["-c", f"import sys; sys.argv = ['-m']; import {modules[name]}"] for name in modules
+    }
+    return {**begun, BARE: ["-c", "import sqlite3, json"]}
 
 
 def launcher_seconds(python: Path, folder: Path) -> float:
