@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from pathlib import Path
@@ -30,6 +31,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     GX_ANALYTICS_ENABLED="false",
 )
+# What modules make while they load is no garbage: see `pytest_collection_finish`.
+gc.disable()
 # Compiled files are kept for the next process, of which the tests start hundreds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Workers side by side share the cores; several threads each would only wait for one another.
@@ -93,6 +96,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 config.hook.pytest_deselected(items=left)
                 items[:] = [item for item in items if item not in left]
     Durations().arrange(items)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, among what tests make alone.
+
+    All that is loaded by now is a million objects, and each whole look at them took a second.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import sqlite3
-import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from tests.mini.project import REPOSITORY, MiniProject
+from tests.support.prefect_programs import prefect, rows, wait_until, worker
 from tests.support.servers import free_port, running
 
 from nadir.pipeline.processes.process import quiet_environment
@@ -19,7 +16,7 @@ from nadir.pipeline.processes.process import quiet_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_S = 600
+_PATIENCE_S = 600
 _NADIR = (sys.executable, "-c", "from nadir.cli import main; main()")
 _DATABASES = {"mlflow": "work/mlflow/mlflow.db", "prefect": "work/prefect/prefect.db"}
 
@@ -60,54 +57,16 @@ class Embedded:
         log = root / "servers.log"
         with running(serve, f"{url}/health", log=log, environment=environment):
             environment["PREFECT_API_URL"] = url
-            self._prefect(environment, "work-pool", "create", "nadir", "--type", "process")
-            self._prefect(environment, "deploy", "--all")
-            with self._worker(environment):
+            prefect(root, environment, "work-pool", "create", "nadir", "--type", "process")
+            prefect(root, environment, "deploy", "--all")
+            with worker(root, environment, root / "worker.log"):
                 yield
-
-    def _prefect(self, environment: dict[str, str], *arguments: str) -> None:
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.project.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    @contextlib.contextmanager
-    def _worker(self, environment: dict[str, str]) -> Iterator[None]:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "nadir"]
-        with (self.project.root / "worker.log").open("wb") as log:
-            worker = subprocess.Popen(
-                command, cwd=self.project.root, env=environment, stdout=log, stderr=log
-            )
-        try:
-            yield
-        finally:
-            worker.send_signal(signal.SIGTERM)
-            try:
-                worker.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                # A worker whose request is under way when the signal comes may wait for good.
-                worker.kill()
-                worker.wait()
 
     def rows(self, database: str, query: str) -> list[Any]:
         """What a database of the project answers."""
-        path = self.project.root / _DATABASES[database]
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as opened:
-            return opened.execute(query).fetchall()
+        return rows(self.project.root / _DATABASES[database], query)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for something; fail with the last words of servers and worker."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, what + self._said()
-            time.sleep(0.5)
-
-    def _said(self) -> str:
-        logs = [self.project.root / name for name in ("servers.log", "worker.log")]
-        return "\n".join(log.read_text(errors="replace")[-3000:] for log in logs)
+        logs = (self.project.root / name for name in ("servers.log", "worker.log"))
+        wait_until(condition, what, *logs, patience_s=_PATIENCE_S, every_s=0.5)

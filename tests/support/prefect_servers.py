@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sqlite3
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from tests.mini.project import REPOSITORY, MiniProject
+from tests.support.prefect_programs import prefect, rows, wait_until, worker
 from tests.support.servers import free_port
 
 from nadir.pipeline.processes.process import quiet_environment
 from nadir.pipeline.servers import temporary_server
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     import pytest
 
-PATIENCE_S = 400
+_PATIENCE_S = 400
 
 
 class Servers:
@@ -31,7 +29,8 @@ class Servers:
         self.root, port = project.root, free_port()
         self.url = f"http://127.0.0.1:{port}/api"
         monkeypatch.setattr(temporary_server, "_free_port", lambda: port)
-        self._stack = contextlib.ExitStack()
+        self._server, self._workers = contextlib.ExitStack(), contextlib.ExitStack()
+        self._log = self.root / "work/worker"
         self.environment = {
             **quiet_environment(self.root),
             "PREFECT_API_URL": self.url,
@@ -42,36 +41,27 @@ class Servers:
         self.worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._stack.enter_context(temporary_server.temporary_server(self.root, say=print))
+        self._server.enter_context(temporary_server.temporary_server(self.root, say=print))
 
     def stop(self) -> None:
-        self._stack.close()
+        """The server alone; the worker stays."""
+        self._server.close()
+
+    def stop_workers(self) -> None:
+        self._workers.close()
 
     def prefect(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        prefect(self.root, self.environment, *arguments)
 
     def start_worker(self) -> None:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "nadir"]
-        with (self.root / "work/worker").open("wb") as log:
-            self.worker = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        begun = worker(self.root, self.environment, self._log)
+        self.worker = self._workers.enter_context(begun)
 
     def rows(self, query: str) -> list[Any]:
-        path = self.root / "work/prefect/prefect.db"
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
-            return database.execute(query).fetchall()
+        return rows(self.root / "work/prefect/prefect.db", query)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, what + (self.root / "work/worker").read_text()
-            time.sleep(0.2)
+        wait_until(condition, what, self._log, patience_s=_PATIENCE_S, every_s=0.2)
 
 
 @contextlib.contextmanager
@@ -84,12 +74,5 @@ def prefect_servers(project: MiniProject, monkeypatch: pytest.MonkeyPatch) -> It
     try:
         yield made
     finally:
-        if made.worker is not None:
-            made.worker.terminate()
-            try:
-                made.worker.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                # A worker whose request is under way when the signal comes may wait for good.
-                made.worker.kill()
-                made.worker.wait()
+        made.stop_workers()
         made.stop()
