@@ -1,7 +1,9 @@
 """Known faults of the pinned packages, by pip-audit in an environment of its own.
 
 Exit code 0 only when every package was looked up and none is known to be faulty. pip-audit itself
-says "No known vulnerabilities found" also where the index knew none of the packages.
+says "No known vulnerabilities found" also where the index knew none of the packages. Faults that
+somebody has looked into and that do not concern Nadir stand with their reason under
+`[tool.nadir.audit.accepted]` in pyproject.toml; one that is not reported any more has to go there.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 from pathlib import Path
 from typing import Any
 
-LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
+_ROOT = Path(__file__).resolve().parents[1]
+LOCK = _ROOT / "requirements.lock"
 _TOOL = "pip-audit==2.10.1"
 _SERVICES = ("pypi", "osv")
 _SHOWN = 3
@@ -38,7 +42,7 @@ def main() -> int:
             if isinstance(answer, str):
                 sys.stderr.write(f"audit: {service} could not be reached: {answer}\n")
                 continue
-            return _told(answer, service)
+            return told(answer, service, accepted_faults(_ROOT / "pyproject.toml"))
     sys.stderr.write("audit: nothing was looked up, so nothing is known; run it with a network\n")
     return 1
 
@@ -58,22 +62,47 @@ def _asked(program: Path, service: str) -> list[dict[str, Any]] | str:
     return list(found)
 
 
-def _told(found: list[dict[str, Any]], service: str) -> int:
+def accepted_faults(pyproject: Path) -> dict[str, str]:
+    """Why each known fault that was looked into is accepted, by its id."""
+    tables = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]
+    return dict(tables["nadir"]["audit"]["accepted"])
+
+
+def told(found: list[dict[str, Any]], service: str, accepted: dict[str, str]) -> int:
+    """Print what is known of each package; 1 where somebody has to look at something.
+
+    Args:
+        found: The `dependencies` of pip-audit's JSON.
+        service: Who was asked.
+        accepted: As `accepted_faults` gives them.
+    """
     skipped = [entry["name"] for entry in found if "skip_reason" in entry]
-    faulty = [entry for entry in found if entry.get("vulns")]
-    for entry in faulty:
-        for fault in entry["vulns"]:
-            fixed = ", ".join(fault["fix_versions"]) or "no version yet"
-            sys.stdout.write(
-                f"{entry['name']} {entry['version']}: {fault['id']}, fixed in {fixed}\n"
-            )
+    faults = [(entry, fault) for entry in found for fault in entry.get("vulns", [])]
+    for entry, fault in faults:
+        sys.stdout.write(f"{entry['name']} {entry['version']}: {_verdict(fault, accepted)}\n")
+    known = {name for _, fault in faults for name in _names(fault)}
+    past = sorted(accepted.keys() - known)
+    for name in past:
+        sys.stdout.write(f"{name} is accepted in pyproject.toml and reported no more: remove it\n")
     if skipped:
         more = ", ..." if len(skipped) > _SHOWN else ""
         listed = ", ".join(skipped[:_SHOWN])
         sys.stdout.write(f"not looked up: {len(skipped)} packages ({listed}{more})\n")
+    left = {entry["name"] for entry, fault in faults if not accepted.keys() & _names(fault)}
     looked = len(found) - len(skipped)
-    sys.stdout.write(f"{looked} packages looked up at {service}, {len(faulty)} with known faults\n")
-    return int(bool(faulty or skipped))
+    sys.stdout.write(f"{looked} packages looked up at {service}, {len(left)} with known faults\n")
+    return int(bool(left or skipped or past))
+
+
+def _verdict(fault: dict[str, Any], accepted: dict[str, str]) -> str:
+    for name in sorted(accepted.keys() & _names(fault)):
+        return f"{name}, accepted: {accepted[name]}"
+    return f"{fault['id']}, fixed in {', '.join(fault['fix_versions']) or 'no version yet'}"
+
+
+def _names(fault: dict[str, Any]) -> set[str]:
+    """A fault's id and what other lists call it: PyPI and OSV differ in which comes first."""
+    return {fault["id"], *fault.get("aliases", [])}
 
 
 if __name__ == "__main__":
