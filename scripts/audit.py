@@ -63,9 +63,17 @@ def _asked(program: Path, service: str) -> list[dict[str, Any]] | str:
 
 
 def accepted_faults(pyproject: Path) -> dict[str, str]:
-    """Why each known fault that was looked into is accepted, by its id."""
+    """Why each known fault that was looked into is accepted, by its id.
+
+    Raises:
+        ValueError: One has no reason.
+    """
     tables = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]
-    return dict(tables["nadir"]["audit"]["accepted"])
+    accepted = dict(tables["nadir"]["audit"]["accepted"])
+    for name, why in accepted.items():
+        if not why.strip():
+            raise ValueError(f"{pyproject.name} accepts {name} and does not say why")
+    return accepted
 
 
 def told(found: list[dict[str, Any]], service: str, accepted: dict[str, str]) -> int:
