@@ -13,7 +13,7 @@ from hypothesis import settings
 from tests.support.durations import Durations, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,13 +96,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 config.hook.pytest_deselected(items=left)
                 items[:] = [item for item in items if item not in left]
     Durations().arrange(items)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """One worker more than cores, unless the user has said how many: servers make tests wait."""
-    workers = yield
-    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
 
 
 def pytest_collection_finish() -> None:
