@@ -35,7 +35,7 @@ from PIL import Image
 from nadir.compute.process_pool import in_chunks, map_in_processes
 from nadir.compute.worker_process import kept_memory
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import inspect_row, lost_row
+from nadir.data.inspection.looking import inspect_row, lost_row
 from nadir.data.sources.detect import open_source
 from nadir.synthetic import draw_scene, make_dataset
 
@@ -136,7 +136,7 @@ def timed(call, argument):
     return time.process_time() - begin
 if work == "inspection":
     from nadir.data.inspection.inspection import Limits
-    from nadir.data.inspection.listing import inspect_row
+    from nadir.data.inspection.looking import inspect_row
     from nadir.data.sources.detect import open_source
     limits = Limits(120_000_000, 1 << 28, (255, 255, 255))
 found = {}

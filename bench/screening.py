@@ -70,7 +70,7 @@ def looked_at(count: int) -> tuple[pa.Table, ListingFacts]:
     rng, model = np.random.default_rng(0), TagModel.load()
     book = TagBook() if TagBook else None
     parts = [
-        _looked_at(start, min(POSTS_AT_ONCE, count - start), model, rng, book)
+        posts_looked_at(start, min(POSTS_AT_ONCE, count - start), model, rng, book)
         for start in range(0, count, POSTS_AT_ONCE)
     ]
     listing, facts, tags = (pa.concat_tables(kind) for kind in zip(*parts, strict=True))
@@ -79,9 +79,10 @@ def looked_at(count: int) -> tuple[pa.Table, ListingFacts]:
     return listing, ListingFacts(facts, tags, count, **({"book": book} if book else {}))
 
 
-def _looked_at(
+def posts_looked_at(
     start: int, count: int, model: TagModel, rng: np.random.Generator, book: Any
 ) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """A part of a listing, and the facts of its images and of their tags."""
     names = [f"{number // 1000:04}/{number:07}.jpg" for number in range(start, start + count)]
     widths, heights = sizes(count, rng)
     bad = pa.array(rng.random(count) >= _UNREADABLE)

@@ -106,6 +106,30 @@ def test_a_hostile_folder_goes_through_with_a_reason_for_every_bad_file(
     assert str(project) not in page
 
 
+@pytest.mark.parametrize("rows", [1, 7, 34, 35])
+def test_a_listing_in_parts_gives_the_same_bytes_first_and_again(
+    project: Path, rows: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_hostile_folder(project / "images")
+    outputs = run_both()
+    shutil.rmtree(project / "work")
+    monkeypatch.setattr(validate, "PART_ROWS", rows)
+    capsys.readouterr()
+    assert run_both() == outputs
+    said = capsys.readouterr().out
+    parts = re.findall(r"part (\d+) of (\d+), (\d+) of 35 images", said)
+    assert len(parts) == (-(-35 // rows) if rows < 35 else 0)
+    assert {int(count) for _, count, _ in parts} <= {-(-35 // rows)}
+    assert "29 of 35 images are new" in said
+    # And what they remember is the same thing.
+    assert run_both() == outputs
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert run_both() == outputs
+    kept = [path.name for path in (project / "work/inspection").iterdir()]
+    assert all(name.startswith(("images-", "tags-")) for name in kept)
+
+
 def test_what_became_of_colour_profiles_is_counted(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

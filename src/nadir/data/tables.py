@@ -230,7 +230,7 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
         wanted = list(columns) if columns is not None else None
         return pq.read_table(path, columns=wanted, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def check_table(path: Path, schema: pa.Schema) -> None:
@@ -246,7 +246,7 @@ def check_table(path: Path, schema: pa.Schema) -> None:
     try:
         found = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not found.equals(schema):
         raise NadirError(
             f"the table has other columns: {_difference(found, schema)}",
@@ -255,7 +255,8 @@ def check_table(path: Path, schema: pa.Schema) -> None:
         )
 
 
-def _unreadable(path: Path, error: Exception) -> NadirError:
+def unreadable(path: Path, error: Exception) -> NadirError:
+    """What to raise for a table that cannot be read."""
     return NadirError(
         f"not a readable parquet file ({error})",
         where=str(path),

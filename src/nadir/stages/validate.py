@@ -22,9 +22,10 @@ from nadir.data.gate.summary import (
 )
 from nadir.data.gate.verdicts import screen
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import inspect_listing
+from nadir.data.inspection.listing import Inspector
+from nadir.data.inspection.parts import inspect_in_parts
+from nadir.data.row_groups import ROWS_PER_GROUP
 from nadir.data.tables import (
-    LISTING,
     MANIFEST,
     QUARANTINE,
     TAG_CLASSES,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from nadir.data.inspection.listing import ListingFacts
     from nadir.data.sources.interfaces import Source
 
+PART_ROWS = 3 * ROWS_PER_GROUP
+"""Facts of more images lie on disk, and are held in memory a part at a time."""
+
 
 def work() -> None:
     """Write manifest, quarantine, page and metrics; then let the gate decide.
@@ -58,7 +62,8 @@ def work() -> None:
     params = read_section("validate", ValidateParams)
     source = source_of(layout=read_json(artifacts.SOURCE_FORMAT)["format"])
     dataset = _examine(source, params)
-    write_groups(dataset.manifest.pieces(), artifacts.MANIFEST, MANIFEST)
+    pieces = dataset.manifest.pieces(at_once=PART_ROWS, folder=work_folder("inspection"))
+    write_groups(pieces, artifacts.MANIFEST, MANIFEST)
     write_table(dataset.quarantine, artifacts.QUARANTINE, QUARANTINE)
     write_json(artifacts.PROFILE, dataset.profile)
     outcomes = run_gate(suite(params), manifest=artifacts.MANIFEST, totals=dataset.totals)
@@ -72,30 +77,24 @@ def work() -> None:
 
 
 def _examine(source: Source, params: ValidateParams) -> Dataset:
-    listing, removed = read_table(artifacts.LISTING, LISTING), read_removed()
-    found = _look(listing, source, params)
+    listing, found = _look(source, params)
+    vocabulary, removed = [*_supplied(), *load_vocabulary()], read_removed()
+    screened = screen(listing, found, params, vocabulary, removed)
     # With millions of images, what nobody reads any more is gigabytes.
-    listing = listing.select(["path", "size", "repeats"])
-    screened = screen(listing, found, params, [*_supplied(), *load_vocabulary()], removed)
-    del found
-    return split(screened, listed=listing.num_rows, params=params, reference=read_reference())
+    listed = listing.num_rows
+    del listing, found
+    return split(screened, listed=listed, params=params, reference=read_reference())
 
 
-def _look(listing: pa.Table, source: Source, params: ValidateParams) -> ListingFacts:
-    compute = read_section("compute", ComputeParams)
+def _look(source: Source, params: ValidateParams) -> tuple[pa.Table, ListingFacts]:
+    compute, memory = read_section("compute", ComputeParams), work_folder("inspection")
     limits = Limits(
         params.max_pixels, params.max_file_bytes, params.alpha_background, params.max_seconds
     )
-    found = inspect_listing(
-        listing,
-        source,
-        limits=limits,
-        memory=work_folder("inspection"),
-        workers=compute.workers,
-        scheduler=compute.dask_scheduler,
-    )
+    inspector = Inspector(source, limits, memory, compute.workers, compute.dask_scheduler)
+    listing, found = inspect_in_parts(artifacts.LISTING, inspector, rows=PART_ROWS, folder=memory)
     say(f"validate: {found.looked_at:,} of {listing.num_rows:,} images are new or changed")
-    return found
+    return listing, found
 
 
 def _supplied() -> list[tuple[str, str]]:

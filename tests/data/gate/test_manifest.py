@@ -115,6 +115,8 @@ def test_the_manifest_is_what_one_row_after_another_gives(
     write_groups(manifest.pieces(), tmp_path / "groups", MANIFEST)
     write_table(pa.Table.from_pylist(wanted, MANIFEST), tmp_path / "whole", MANIFEST)
     assert (tmp_path / "groups").read_bytes() == (tmp_path / "whole").read_bytes()
+    parts = manifest.pieces(7, at_once=10, folder=tmp_path)
+    assert pa.concat_tables(parts).equals(pa.concat_tables(manifest.pieces(7)))
     uses = Counter(tag["name"] for row in wanted for tag in row["tags"])
     assert manifest.tag_counts().to_pylist() == [
         {"tag": tag, "count": uses[tag]} for tag in sorted(uses, key=lambda tag: (-uses[tag], tag))

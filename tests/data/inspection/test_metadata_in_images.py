@@ -209,7 +209,8 @@ def test_whatever_fact_does_not_fit_its_column_is_that_files_fault(
     class Look:
         chunk = 8
 
-        def __call__(self, chunks: Any) -> Any:
+        def __call__(self, chunks: Any, count: int) -> Any:
+            assert count == 3
             for files in chunks:
                 yield (
                     files,

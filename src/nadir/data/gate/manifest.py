@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 from nadir.data.coded_tags import CODES, TagBook, decode, encode_all
 from nadir.data.gate.near_duplicates import hash_values
 from nadir.data.large_tables import take_rows
-from nadir.data.row_groups import ROWS_PER_GROUP
+from nadir.data.mapped_tables import in_order
+from nadir.data.row_groups import ROWS_PER_GROUP, regrouped
 from nadir.data.sources.columns import record_names
 from nadir.data.tables import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from nadir.data.gate.near_duplicates import Hashes
     from nadir.data.inspection.listing import ListingFacts
@@ -87,19 +89,40 @@ class Manifest:
         used[self.rows] = True
         return used
 
-    def pieces(self, size: int = ROWS_PER_GROUP) -> Iterator[pa.Table]:
-        """The rows of schema `MANIFEST`, `size` at a time; tags are dictionary arrays."""
-        for start in range(0, self.num_rows, size):
-            yield self._piece(slice(start, start + size), texts=False)
-        if not self.num_rows:
+    def pieces(
+        self,
+        size: int = ROWS_PER_GROUP,
+        *,
+        at_once: int | None = None,
+        folder: Path | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows of schema `MANIFEST`, `size` at a time; tags are dictionary arrays.
+
+        Args:
+            size: Rows of a piece.
+            at_once: With more rows than these, what was found is read in its own order and put
+                into that of the rows by way of files, so many at a time: it may lie on disk then.
+            folder: For those files.
+        """
+        found, start = self.found.append_column("tags", self.tags), 0
+        if folder and at_once and self.num_rows > at_once:
+            parts = in_order(found, self.rows, at_once=at_once, folder=folder)
+        else:
+            starts = range(0, self.num_rows, size)
+            parts = (take_rows(found, self.rows[at : at + size]) for at in starts)
+        for piece in regrouped(parts, size):
+            yield self._piece(piece, self.held[start : start + len(piece)], texts=False)
+            start += len(piece)
+        if not start:
             yield MANIFEST.empty_table()
 
     def table(self, count: int | None = None) -> pa.Table:
         """The first images, or all, as one table of schema `MANIFEST`."""
-        first = slice(0, count)
-        if not len(self.rows[first]):
+        rows = self.rows[:count]
+        if not len(rows):
             return MANIFEST.empty_table()
-        return self._piece(first, texts=True).cast(MANIFEST)
+        found = take_rows(self.found.append_column("tags", self.tags), rows)
+        return self._piece(found, self.held[:count], texts=True).cast(MANIFEST)
 
     def tag_counts(self) -> pa.Table:
         """How often each tag is used: columns `tag` and `count`, the most frequent first."""
@@ -116,16 +139,13 @@ class Manifest:
         table = table.group_by("tag").aggregate([("count", "sum")]).rename_columns(["tag", "count"])
         return table.sort_by([("count", "descending"), ("tag", "ascending")])
 
-    def _piece(self, part: slice, *, texts: bool) -> pa.Table:
-        rows = self.rows[part]
-        found = take_rows(self.found, rows)
-        codes = take_rows(pa.table({"tags": self.tags}), rows).column(0).combine_chunks()
+    def _piece(self, found: pa.Table, held: Mask, *, texts: bool) -> pa.Table:
+        codes = found.column("tags").combine_chunks()
         filled = codes.fill_null(pa.scalar([], CODES)) if codes.null_count else codes
         paths = found.column("path")
-        split = pc.if_else(pa.array(self.held[part]), "holdout", "train")
         columns: dict[str, Any] = {name: found.column(name) for name in found.column_names}
         columns |= {
-            "split": split,
+            "split": pc.if_else(pa.array(held), "holdout", "train"),
             "tags": decode(filled, self.names, self.classes, texts=texts),
             "record_id": pc.coalesce(found.column("record_id"), record_names(paths)),
         }

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from nadir.data.gate.manifest import manifest_of
 from nadir.data.gate.removed import REMOVED
-from nadir.data.inspection.listing import LOST
+from nadir.data.inspection.looking import LOST
 from nadir.data.large_tables import mask, sorted_by_text, take_rows, texts_at, texts_of
 from nadir.data.quarantine import FIXES, UNDECODABLE, Reason
 from nadir.data.tables import QUARANTINE

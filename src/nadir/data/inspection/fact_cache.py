@@ -18,18 +18,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nadir.data.coded_tags import TAG_LEAVES, decode, encode_all
+from nadir.data.large_tables import take_rows
 from nadir.ground.files import atomic_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from nadir.data.coded_tags import TagBook
+
+    Span = tuple[str, str | None]
 
 KEY = ["path", "size", "version"]
 """Columns that name a version of a file."""
 KEY_TYPES = (pa.string(), pa.int64(), pa.string())
 _MERGE_ABOVE = 16
 _AT_ONCE = 100_000
+_MERGED_AT_ONCE = 800_000
 
 
 class FactCache:
@@ -47,9 +52,15 @@ class FactCache:
         keys = [pa.field(name, kind) for name, kind in zip(KEY, KEY_TYPES, strict=True)]
         self.schema = pa.schema([*keys, *columns])
 
-    def known(self) -> pa.Table:
-        """Everything remembered, the latest version of each path last."""
-        parts = [part for path in self._segments() if (part := self._read(path)) is not None]
+    def known(self, span: Span | None = None) -> pa.Table:
+        """What is remembered, the latest version of each path last.
+
+        Args:
+            span: Every path from the first to the second text (None: to the last) is among it, and
+                few others, so that a part of a large source takes the memory of that part; default
+                everything.
+        """
+        parts = [part for path in self._segments() if (part := self._read(path, span)) is not None]
         return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
 
     def held(self, rows: pa.Table) -> pa.Table:
@@ -61,48 +72,95 @@ class FactCache:
     def add(self, rows: pa.Table) -> None:
         """Remember rows of `schema`; they are on disk when this returns."""
         if rows.num_rows:
-            self._write(self.held(rows))
+            self._write([self.held(rows)])
 
     def merge(self) -> None:
-        """Make one file of many, keeping only the latest version of each path."""
+        """Make one file of many, sorted by path, keeping only the latest version of each."""
         segments = self._segments()
         if len(segments) <= _MERGE_ABOVE:
             return
-        table = self.known()
-        self._write(table.filter(pa.array(match(table, table) == np.arange(table.num_rows))))
+        self._write(self._latest(span) for span in _spans(segments))
         for path in segments:
             path.unlink(missing_ok=True)
 
-    def _write(self, rows: pa.Table) -> None:
+    def _latest(self, span: Span) -> pa.Table:
+        """The latest version of each path from the first text of a span to before the second."""
+        table, (first, end) = self.known(span), span
+        within = pc.greater_equal(table.column("path"), first)
+        if end is not None:
+            within = pc.and_(within, pc.less(table.column("path"), end))
+        table = table.filter(within)
+        table = table.filter(pa.array(match(table, table) == np.arange(table.num_rows)))
+        return take_rows(table, pc.sort_indices(table.column("path")).to_numpy())
+
+    def _write(self, tables: Iterable[pa.Table]) -> None:
         """Write held rows as a file, some at a time: its text takes no more memory than theirs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{os.getpid()}.parquet"
-        pairs = self.book.pairs() if self.book else None
         with (
             atomic_path(self.folder / name) as temporary,
             pq.ParquetWriter(temporary, self.schema, compression="zstd") as writer,
         ):
-            for start in range(0, rows.num_rows, _AT_ONCE):
-                part = rows.slice(start, _AT_ONCE)
-                if pairs:
-                    tags = [decode(chunk, *pairs) for chunk in part.column("tags").chunks]
-                    part = _with_tags(part, pa.chunked_array(tags))
-                writer.write_table(part)
+            for rows in tables:
+                pairs = self.book.pairs() if self.book else None
+                for start in range(0, rows.num_rows, _AT_ONCE):
+                    part = rows.slice(start, _AT_ONCE)
+                    if pairs:
+                        tags = [decode(chunk, *pairs) for chunk in part.column("tags").chunks]
+                        part = _with_tags(part, pa.chunked_array(tags))
+                    writer.write_table(part)
 
     def _segments(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
-    def _read(self, path: Path) -> pa.Table | None:
+    def _read(self, path: Path, span: Span | None) -> pa.Table | None:
         # Another run may have merged it away, or an older release has written other columns.
         with contextlib.suppress(pa.ArrowException, OSError):
             if not pq.read_schema(path).equals(self.schema):
                 return None
             leaves = TAG_LEAVES if self.book else None
             with pq.ParquetFile(path, read_dictionary=leaves, pre_buffer=False) as file:
-                batches = file.iter_batches(_AT_ONCE)
+                wanted = [at for at, held in enumerate(_groups(file)) if _meets(held, span)]
+                batches = file.iter_batches(_AT_ONCE, row_groups=wanted)
                 parts = [self.held(pa.Table.from_batches([batch])) for batch in batches]
             return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
         return None
+
+
+def span_of(wanted: pa.Table) -> Span:
+    """The first and the last path of some rows; of none, two empty ones."""
+    ends = pc.min_max(wanted.column("path"))
+    return ends["min"].as_py() or "", ends["max"].as_py() or ""
+
+
+def _groups(file: pq.ParquetFile) -> Iterator[tuple[str, str] | None]:
+    """The first and the last path of each row group; None where the file does not say it."""
+    for number in range(file.metadata.num_row_groups):
+        about = file.metadata.row_group(number).column(0).statistics
+        yield (about.min, about.max) if about is not None and about.has_min_max else None
+
+
+def _meets(held: tuple[str, str] | None, span: Span | None) -> bool:
+    # Texts of Python are in the order of their bytes as UTF-8, which is that of Arrow's.
+    if held is None or span is None:
+        return True
+    return span[0] <= held[1] and (span[1] is None or held[0] <= span[1])
+
+
+def _spans(segments: Iterable[Path]) -> list[Span]:
+    """Spans of all paths, of about `_MERGED_AT_ONCE` rows each, each up to the next one's first."""
+    firsts: list[tuple[str, int]] = []
+    for path in segments:
+        with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+            for number, held in enumerate(_groups(file)):
+                firsts.append((held[0] if held else "", file.metadata.row_group(number).num_rows))
+    bounds, rows = [""], 0
+    for first, count in sorted(firsts):
+        if rows >= _MERGED_AT_ONCE and first > bounds[-1]:
+            bounds.append(first)
+            rows = 0
+        rows += count
+    return [*zip(bounds, [*bounds[1:], None], strict=True)]
 
 
 def _with_tags(rows: pa.Table, tags: pa.ChunkedArray) -> pa.Table:

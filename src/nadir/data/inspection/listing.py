@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,24 +10,21 @@ import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.compute.process_pool import map_in_processes
 from nadir.data import tag_text
 from nadir.data.coded_tags import TagBook
 from nadir.data.inspection import inspection
 from nadir.data.inspection.fact_cache import KEY, KEY_TYPES, FactCache
-from nadir.data.inspection.inspection import Limits, inspect_file
-from nadir.data.inspection.remembered import complete, missing_files
-from nadir.data.inspection.tag_files import JOIN, read_tag_rows
+from nadir.data.inspection.looking import Images, Tags
+from nadir.data.inspection.remembered import complete
+from nadir.data.inspection.tag_files import JOIN
 from nadir.data.quarantine import Reason
 from nadir.data.tables import CAPTION_LIST, TAG_LIST
 from nadir.ground.files import canonical_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from nadir.compute.process_pool import Loss
-    from nadir.data.inspection.remembered import FileKey, Row
+    from nadir.data.inspection.inspection import Limits
     from nadir.data.sources.interfaces import Source
 
 FACTS: pa.Schema = pa.schema(
@@ -66,15 +60,6 @@ TAG_FACTS: pa.Schema = pa.schema(
 
 Null where there is none.
 """
-
-_CHUNK = 64
-_SHARD = 1024
-_FEW_TAG_FILES = 5000
-LOST = {
-    Reason.CRASHED: "the decoder crashed on this file",
-    Reason.TIMED_OUT: "reading and decoding it took longer than validate.max_seconds",
-}
-"""What to say of a file whose inspection never ended."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +101,61 @@ def inspect_listing(
     Raises:
         NadirError: The Dask cluster is out of reach, or does not see the images.
     """
-    # Only the background changes what an image's facts are; limits decide what is looked at.
-    rules = [source.location, inspection.RULES, PIL.__version__, limits.alpha_background]
-    cache = FactCache(memory / f"images-{canonical_hash(rules)[:16]}", FACTS)
-    images, looked_at = complete(
-        _without_problems(listing),
-        cache,
-        _Images(source, limits, workers, scheduler),
-        unit="images",
-        misfit=Reason.UNREADABLE,
-    )
-    book, rules = TagBook(), [source.location, tag_text.RULES]
-    cache = FactCache(memory / f"tags-{canonical_hash(rules)[:16]}", TAG_FACTS, book)
-    wanted = tag_keys(listing)
-    read = _Tags(source, limits, workers, missing_files(wanted, cache.known()).num_rows)
-    tags, _ = complete(wanted, cache, read, unit="tag files", misfit=Reason.BAD_TAGS_FILE)
-    return ListingFacts(_with_problems(images, listing), tags, looked_at, book)
+    inspector = Inspector(source, limits, memory, workers, scheduler)
+    found = inspector.look(listing)
+    inspector.remember()
+    return found
+
+
+class Inspector:
+    """Looks at one part of a listing after another; the arguments are those of `inspect_listing`.
+
+    Attributes:
+        book: What the numbers of tags mean, in all parts.
+        known_images: What is remembered of images.
+        known_tags: What is remembered of tag files.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        memory: Path,
+        workers: int,
+        scheduler: str | None = None,
+    ) -> None:
+        self._images = Images(source, limits, workers, scheduler)
+        self._tags = Tags(source, limits, workers)
+        # Only the background changes what an image's facts are; limits decide what is looked at.
+        rules = [source.location, inspection.RULES, PIL.__version__, limits.alpha_background]
+        folder = memory / f"images-{canonical_hash(rules)[:16]}"
+        self.known_images = FactCache(folder, FACTS)
+        folder = memory / f"tags-{canonical_hash([source.location, tag_text.RULES])[:16]}"
+        self.book = TagBook()
+        self.known_tags = FactCache(folder, TAG_FACTS, self.book)
+
+    def look(self, listing: pa.Table) -> ListingFacts:
+        """What is found about the rows of a listing, or of a part of it."""
+        images, looked_at = complete(
+            _without_problems(listing),
+            self.known_images,
+            self._images,
+            unit="images",
+            misfit=Reason.UNREADABLE,
+        )
+        tags, _ = complete(
+            tag_keys(listing),
+            self.known_tags,
+            self._tags,
+            unit="tag files",
+            misfit=Reason.BAD_TAGS_FILE,
+        )
+        return ListingFacts(_with_problems(images, listing), tags, looked_at, self.book)
+
+    def remember(self) -> None:
+        """Put what is known in order, after all parts; what was found is on disk before."""
+        self.known_images.merge()
+        self.known_tags.merge()
 
 
 def tag_keys(listing: pa.Table) -> pa.Table:
@@ -179,92 +203,3 @@ def _with_problems(facts: pa.Table, listing: pa.Table) -> pa.Table:
         column = pc.coalesce(listing.column(stated), facts.column(name))
         facts = facts.set_column(facts.column_names.index(name), facts.schema.field(name), column)
     return facts
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Work of decoding: in processes here, or on a cluster."""
-
-    source: Source
-    limits: Limits
-    workers: int
-    scheduler: str | None
-
-    @property
-    def chunk(self) -> int:
-        return _SHARD if self.scheduler else _CHUNK
-
-    def __call__(
-        self, chunks: Iterable[Sequence[FileKey]]
-    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
-        look = functools.partial(inspect_row, self.source, self.limits)
-        limit_s = self.limits.max_seconds
-        if self.scheduler:
-            from nadir.compute.dask_pool import map_on_cluster
-
-            shards = iter(chunks)
-            first = next(shards)
-            return map_on_cluster(
-                look,
-                itertools.chain([first], shards),
-                scheduler=self.scheduler,
-                limit_s=limit_s,
-                lost=lost_row,
-                probe=functools.partial(_sees_one_of, self.source, first),
-            )
-        return map_in_processes(look, chunks, workers=self.workers, limit_s=limit_s, lost=lost_row)
-
-
-@dataclass(frozen=True)
-class _Tags:
-    """Work of reading tags: mostly here, for starting a process takes longer than a few files."""
-
-    source: Source
-    limits: Limits
-    workers: int
-    files: int
-
-    chunk = 256
-
-    def __call__(
-        self, chunks: Iterable[Sequence[FileKey]]
-    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
-        if self.files < _FEW_TAG_FILES:
-            return ((chunk, read_tag_rows(self.source, chunk)) for chunk in chunks)
-        return self._in_processes(chunks)
-
-    def _in_processes(
-        self, chunks: Iterable[Sequence[FileKey]]
-    ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
-        # A chunk counts as one item, so that its files are read at the same time from afar.
-        read = functools.partial(read_tag_rows, self.source)
-        limit_s = self.limits.max_seconds * self.chunk
-        items = ([chunk] for chunk in chunks)
-        work = map_in_processes(
-            read, items, workers=self.workers, limit_s=limit_s, lost=_lost_chunk
-        )
-        for done, results in work:
-            yield done[0], results[0]
-
-
-def _sees_one_of(source: Source, files: Sequence[FileKey]) -> None:
-    """Fail where none of the files can be found."""
-    for path, _, _ in files[:-1]:
-        with contextlib.suppress(OSError):
-            source.version(path)
-            return
-    source.version(files[-1][0])
-
-
-def inspect_row(source: Source, limits: Limits, file: FileKey) -> Row:
-    """`inspect_file` as columns; what a worker process runs."""
-    return vars(inspect_file(source, *file, limits=limits))
-
-
-def lost_row(_file: FileKey, loss: Loss) -> Row:
-    """What is known of a file whose inspection never ended."""
-    return {"reason": loss, "detail": LOST[Reason(loss)]}
-
-
-def _lost_chunk(chunk: Sequence[FileKey], loss: Loss) -> list[Row]:
-    return [lost_row(file, loss) for file in chunk]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.inspection.fact_cache import KEY, FactCache, match
+from nadir.data.inspection.fact_cache import KEY, FactCache, match, span_of
 from nadir.data.large_tables import take_rows
 from nadir.data.quarantine import PASSING, Reason
 from nadir.ground.events import Progress
@@ -41,9 +41,9 @@ class Work(Protocol):
         ...
 
     def __call__(
-        self, chunks: Iterable[Sequence[FileKey]]
+        self, chunks: Iterable[Sequence[FileKey]], files: int, /
     ) -> Iterator[tuple[Sequence[FileKey], list[Row]]]:
-        """Yield (files, their facts), in any order."""
+        """Yield (files, their facts), in any order, of so many files."""
         ...
 
 
@@ -54,16 +54,18 @@ def complete(
 
     Args:
         wanted: With the columns `KEY`; rows may be null.
-        cache: What is remembered; gets what is found, except what may be otherwise next time.
+        cache: What is remembered; gets what is found, except what may be otherwise next time. It is
+            not merged.
         work: Looks at the files that are new or changed.
         unit: What is counted, plural, for progress.
         misfit: The reason to leave a file out when one of its facts fits no column.
     """
-    known = cache.known()
+    span = span_of(wanted)
+    known = cache.known(span)
     missing = missing_files(wanted, known)
     if missing.num_rows:
         passing = _look(missing, cache, work, unit, misfit)
-        known = pa.concat_tables([cache.known(), cache.held(passing)])
+        known = pa.concat_tables([cache.known(span), cache.held(passing)])
     rows = match(wanted, known)
     return take_rows(known, rows).drop_columns(KEY), missing.num_rows
 
@@ -88,7 +90,7 @@ def _look(missing: pa.Table, cache: FactCache, work: Work, unit: str, misfit: Re
         cache.add(lasting.filter(pc.invert(is_passing)))
         found.clear()
 
-    for chunk, facts in work(_chunks(missing, work.chunk)):
+    for chunk, facts in work(_chunks(missing, work.chunk), missing.num_rows):
         found.append(_table(chunk, facts, cache.schema, misfit))
         rows += len(chunk)
         progress.advance(len(chunk))
@@ -96,7 +98,6 @@ def _look(missing: pa.Table, cache: FactCache, work: Work, unit: str, misfit: Re
             save()
             saved, rows = time.monotonic(), 0
     save()
-    cache.merge()
     return pa.concat_tables(passing)
 
 
