@@ -122,6 +122,8 @@ def tag_sources(choices: Sequence[tuple[pa.Table, Integers]]) -> dict[str, Any]:
         choices: In the order in which they count, files of schema `FILES` and for each image its
             row in them, -1 for none.
     """
+    # Mostly there is but one kind of tag file: nothing has to be moved then.
+    choices = [choice for choice in choices if choice[0].num_rows] or list(choices[:1])
     known = pa.concat_tables([FILES.empty_table(), *(files for files, _ in choices)])
     starts = np.cumsum([0, *(files.num_rows for files, _ in choices)])
     columns = [
@@ -130,7 +132,8 @@ def tag_sources(choices: Sequence[tuple[pa.Table, Integers]]) -> dict[str, Any]:
     ]
     # Images down, choices across; what is there moves to the left.
     placed = np.stack(columns, axis=1)
-    placed = np.take_along_axis(placed, np.argsort(placed < 0, axis=1, kind="stable"), axis=1)
+    if len(columns) > 1:
+        placed = np.take_along_axis(placed, np.argsort(placed < 0, axis=1, kind="stable"), axis=1)
     first = placed[:, 0]
     chosen = known.take(pa.array(first, mask=first < 0))
     named = dict(zip(TAGS, chosen.columns, strict=True))

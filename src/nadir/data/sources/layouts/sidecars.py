@@ -83,9 +83,9 @@ def _choice(paths: pa.ChunkedArray, stem: pa.ChunkedArray, files: pa.Table, endi
     if not named.num_rows:
         return named, np.full(len(paths), -1, dtype=np.int64)
     bases = pc.utf8_slice_codeunits(named.column("path"), 0, -len(ending))
-    found = rows_of(paths, bases)
-    if found.null_count:
-        found = pc.coalesce(found, rows_of(stem, bases))
+    # Both names of every image at once: what is known is made ready for looking up but once.
+    both = rows_of(pa.chunked_array([*paths.chunks, *stem.chunks], pa.string()), bases)
+    found = pc.coalesce(both.slice(0, len(paths)), both.slice(len(paths)))
     return named, _numbers(found)
 
 
