@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,15 @@ def test_opaque_strips_beside_others_are_as_they_stand(monkeypatch: pytest.Monke
     image.paste((10, 200, 30, 255), (0, 0, 300, 100))
     for background in BACKGROUNDS:
         assert same(image, background, (9, 6))
+
+
+@pytest.mark.parametrize("mode", BANDS)
+def test_a_picture_that_pillow_holds_in_several_pieces_is_reduced_alike(mode: str) -> None:
+    image = noise(mode, 2400, 2000).copy()
+    with pytest.raises(ValueError, match="contiguous"):
+        pa.array(image)
+    assert same(image, WHITE, (75, 62))
+    assert same(image, (250, 3, 128), (75, 62))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

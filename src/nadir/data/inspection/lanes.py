@@ -21,19 +21,31 @@ _HIGHEST_SUM = 0xFFFF // 255  # of so many bytes fits 16 bits
 
 
 def mean_colours(
-    strip: Image.Image, background: tuple[int, int, int], across: int, down: int
+    words: Words,
+    width: int,
+    background: tuple[int, int, int],
+    by: tuple[int, int],
+    *,
+    clear: bool,
 ) -> Image.Image:
-    """An RGBA or RGBX image flattened on `background` (0 to 255), then reduced; RGB."""
-    words = np.frombuffer(strip.tobytes(), "<u4")
+    """Pixels flattened on `background` (0 to 255), then reduced; RGB.
+
+    Args:
+        words: Pixels as Pillow holds RGBA and RGBX, four bytes each [rows * width].
+        width: Pixels of a row.
+        background: RGB.
+        by: Pixels (across, down) that become one.
+        clear: Whether the fourth bytes are opacity.
+    """
     values = _lanes(words)
-    if strip.mode == "RGBA" and np.bitwise_and.reduce(words) >> 24 < 255:
+    if clear and np.bitwise_and.reduce(words) >> 24 < 255:
         alpha = words >> 24
         alpha *= _BOTH
         _flatten(values, alpha.view("<u2"), _levels(background, words.size))
-    width, height = strip.size
-    sums = _column_sums(values.reshape(2, height, 2 * width), down)
+    height = words.size // width
+    sums = _column_sums(values.reshape(2, height, 2 * width), by[1])
     parted = sums.reshape(2, -1, width, 2).transpose(0, 3, 1, 2)
-    means = _means(np.ascontiguousarray(parted), (width, height), across, down)
+    means = _means(np.ascontiguousarray(parted), (width, height), *by)
     return Image.fromarray(np.stack([means[0, 0], means[1, 0], means[0, 1]], axis=-1))
 
 
@@ -55,19 +67,19 @@ def _levels(background: tuple[int, int, int], pixels: int) -> int | Words:
 
 
 def mean_greys(
-    strip: Image.Image, background: tuple[int, int, int], across: int, down: int
+    words: Words, width: int, background: tuple[int, int, int], by: tuple[int, int]
 ) -> Image.Image:
-    """An image of grey with alpha (LA) flattened on `background` (0 to 255), then reduced; RGB."""
-    words = np.frombuffer(strip.tobytes(), "<u2")
-    alpha = words >> 8
+    """As `mean_colours`, of grey with alpha: Pillow holds LA as RGBA of one grey three times."""
+    alpha = (words >> 24).astype("<u2")
+    grey = words.astype("<u2")
+    grey &= 0xFF
     levels = sorted(set(background))
-    values = np.empty((len(levels), words.size), "<u2")
-    np.bitwise_and(words, 0xFF, out=values)
+    values = np.stack([grey] * len(levels)) if len(levels) > 1 else grey[None]
     for flat, level in zip(values, levels, strict=True):
         _flatten(flat, alpha, level)
-    width, height = strip.size
-    sums = _column_sums(values.reshape(-1, height, width), down)
-    means = _means(sums, strip.size, across, down)
+    height = words.size // width
+    sums = _column_sums(values.reshape(-1, height, width), by[1])
+    means = _means(sums, (width, height), *by)
     return Image.fromarray(np.stack([means[levels.index(level)] for level in background], axis=-1))
 
 
