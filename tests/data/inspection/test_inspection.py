@@ -223,9 +223,9 @@ def test_a_large_image_measures_the_same_in_strips(
     else:
         image = image.convert(mode)
     data = encoded(image, "JPEG" if mode == "CMYK" else "PNG")
-    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_PIXELS", 300 * 700)
+    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_BYTES", 4 * 300 * 700)
     whole = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
-    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_PIXELS", 300 * 60)
+    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_BYTES", 4 * 300 * 60)
     strips = glance(io.BytesIO(data), (9, 99, 199), 1_000_000).low
     assert np.array_equal(whole, strips)
     assert np.abs(whole).max() > 100

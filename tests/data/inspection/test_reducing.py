@@ -66,7 +66,7 @@ def test_sums_of_many_rows_do_not_overflow(by: tuple[int, int]) -> None:
 
 
 def test_opaque_strips_beside_others_are_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_PIXELS", 300 * 60)
+    monkeypatch.setattr("nadir.data.inspection.reducing._STRIP_BYTES", 4 * 300 * 60)
     image = noise("RGBA", 300, 200)
     image.paste((10, 200, 30, 255), (0, 0, 300, 100))
     for background in BACKGROUNDS:
