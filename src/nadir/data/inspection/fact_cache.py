@@ -35,6 +35,8 @@ KEY_TYPES = (pa.string(), pa.int64(), pa.string())
 _MERGE_ABOVE = 16
 _AT_ONCE = 100_000
 _MERGED_AT_ONCE = 800_000
+_SPARSE = 2
+"""So many times the wanted rows may be read before they are looked for one by one."""
 
 
 class FactCache:
@@ -52,16 +54,33 @@ class FactCache:
         keys = [pa.field(name, kind) for name, kind in zip(KEY, KEY_TYPES, strict=True)]
         self.schema = pa.schema([*keys, *columns])
 
-    def known(self, span: Span | None = None) -> pa.Table:
+    def known(self, wanted: pa.Table | None = None) -> pa.Table:
         """What is remembered, the latest version of each path last.
 
         Args:
-            span: Every path from the first to the second text (None: to the last) is among it, and
-                few others, so that a part of a large source takes the memory of that part; default
+            wanted: With the column `path`: all that is remembered of these is among it, and little
+                else, so that a part of a large source takes the memory of that part; default
                 everything.
         """
-        parts = [part for path in self._segments() if (part := self._read(path, span)) is not None]
-        return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
+        if wanted is None:
+            return self._known(None)
+        paths = wanted.column("path").drop_null()
+        ends = pc.min_max(paths)
+        return self._known((ends["min"].as_py() or "", ends["max"].as_py() or ""), paths)
+
+    def _known(self, span: Span | None, paths: pa.ChunkedArray | None = None) -> pa.Table:
+        """What is remembered of a span, of these paths alone where they are few of it."""
+        while True:
+            segments = self._segments()
+            own = [path for path in segments if self._is_own(path)]
+            rows = sum(_rows_of(path, span) for path in own)
+            few = paths if paths is not None and rows > _SPARSE * len(paths) else None
+            parts = [self._read(path, span, few) for path in own]
+            # Another run may have merged some before they were read: what it made of them is there.
+            if all(path.exists() for path in segments):
+                break
+        found = [part for part in parts if part is not None]
+        return pa.concat_tables([self.held(self.schema.empty_table()), *found])
 
     def held(self, rows: pa.Table) -> pa.Table:
         """Rows of `schema` as they are held in memory."""
@@ -79,13 +98,14 @@ class FactCache:
         segments = self._segments()
         if len(segments) <= _MERGE_ABOVE:
             return
-        self._write(self._latest(span) for span in _spans(segments))
+        own = [path for path in segments if self._is_own(path)]
+        self._write(self._latest(span) for span in _spans(own))
         for path in segments:
             path.unlink(missing_ok=True)
 
     def _latest(self, span: Span) -> pa.Table:
         """The latest version of each path from the first text of a span to before the second."""
-        table, (first, end) = self.known(span), span
+        table, (first, end) = self._known(span), span
         within = pc.greater_equal(table.column("path"), first)
         if end is not None:
             within = pc.and_(within, pc.less(table.column("path"), end))
@@ -113,24 +133,36 @@ class FactCache:
     def _segments(self) -> list[Path]:
         return sorted(self.folder.glob("*.parquet"))
 
-    def _read(self, path: Path, span: Span | None) -> pa.Table | None:
-        # Another run may have merged it away, or an older release has written other columns.
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file can be read and has these columns; an older release wrote others."""
         with contextlib.suppress(pa.ArrowException, OSError):
-            if not pq.read_schema(path).equals(self.schema):
-                return None
-            leaves = TAG_LEAVES if self.book else None
-            with pq.ParquetFile(path, read_dictionary=leaves, pre_buffer=False) as file:
-                wanted = [at for at, held in enumerate(_groups(file)) if _meets(held, span)]
-                batches = file.iter_batches(_AT_ONCE, row_groups=wanted)
-                parts = [self.held(pa.Table.from_batches([batch])) for batch in batches]
-            return pa.concat_tables([self.held(self.schema.empty_table()), *parts])
+            return bool(pq.read_schema(path).equals(self.schema))
+        return False
+
+    def _read(self, path: Path, span: Span | None, few: pa.ChunkedArray | None) -> pa.Table | None:
+        leaves, parts = TAG_LEAVES if self.book else None, [self.held(self.schema.empty_table())]
+        with (
+            contextlib.suppress(pa.ArrowException, OSError),
+            pq.ParquetFile(path, read_dictionary=leaves, pre_buffer=False) as file,
+        ):
+            wanted = [at for at, held in enumerate(_groups(file)) if _meets(held, span)]
+            for batch in file.iter_batches(_AT_ONCE, row_groups=wanted):
+                rows = pa.Table.from_batches([batch])
+                # Before tags are coded, which takes longer.
+                if few is not None:
+                    rows = rows.filter(pc.is_in(rows.column("path"), value_set=few))
+                parts.append(self.held(rows))
+            return pa.concat_tables(parts)
         return None
 
 
-def span_of(wanted: pa.Table) -> Span:
-    """The first and the last path of some rows; of none, two empty ones."""
-    ends = pc.min_max(wanted.column("path"))
-    return ends["min"].as_py() or "", ends["max"].as_py() or ""
+def _rows_of(path: Path, span: Span | None) -> int:
+    """Rows of the row groups that a span meets."""
+    with contextlib.suppress(pa.ArrowException, OSError), pq.ParquetFile(path) as file:
+        about = file.metadata
+        met = [_meets(held, span) for held in _groups(file)]
+        return sum(about.row_group(at).num_rows for at, is_met in enumerate(met) if is_met)
+    return 0
 
 
 def _groups(file: pq.ParquetFile) -> Iterator[tuple[str, str] | None]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nadir.data.inspection.fact_cache import KEY, FactCache, match, span_of
-from nadir.data.large_tables import take_rows
+from nadir.data.inspection.fact_cache import KEY, FactCache, match
+from nadir.data.large_tables import take_rows, valid
 from nadir.data.quarantine import PASSING, Reason
+from nadir.ground.errors import NadirError
 from nadir.ground.events import Progress
 
 if TYPE_CHECKING:
@@ -59,14 +60,23 @@ def complete(
         work: Looks at the files that are new or changed.
         unit: What is counted, plural, for progress.
         misfit: The reason to leave a file out when one of its facts fits no column.
+
+    Raises:
+        NadirError: Another run replaced what was found by what it found about other versions.
     """
-    span = span_of(wanted)
-    known = cache.known(span)
+    known = cache.known(wanted)
     missing = missing_files(wanted, known)
     if missing.num_rows:
         passing = _look(missing, cache, work, unit, misfit)
-        known = pa.concat_tables([cache.known(span), cache.held(passing)])
+        known = pa.concat_tables([cache.known(wanted), cache.held(passing)])
     rows = match(wanted, known)
+    if lost := int(((rows < 0) & valid(wanted.column("path"))).sum()):
+        raise NadirError(
+            f"what was found about {lost:,} {unit} is gone again",
+            where=str(cache.folder),
+            fix="another run has written there meanwhile, about other versions of the same files: "
+            "run it again when that one has ended",
+        )
     return take_rows(known, rows).drop_columns(KEY), missing.num_rows
 
 
