@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tests.support.hostile import encoded, picture
+from tests.support.inspecting import inspect_listing
 from tests.support.servers import free_port
 
 from nadir.compute.dask_pool import map_on_cluster
@@ -23,7 +24,6 @@ from nadir.compute.process_pool import Loss, in_chunks, map_in_processes
 from nadir.compute.worker import alone
 from nadir.compute.worker_process import kept_memory
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.detect import open_source
 from nadir.ground.errors import NadirError
 

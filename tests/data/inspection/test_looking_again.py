@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from tests.data.inspection.test_inspection import LIMITS, facts_of
 from tests.support.coded import in_words
 from tests.support.hostile import encoded, picture
+from tests.support.inspecting import inspect_listing
 
 from nadir.data.inspection.inspection import Limits, inspect_file
-from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.detect import open_source
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from tests.support.colour_profiles import P3_XY, rgb_profile, srgb_curve
 from tests.support.hostile import chunk, encoded, picture, png_claiming
+from tests.support.inspecting import inspect_listing
 
 from nadir.data.inspection.decoding import ImageError, glance, open_image
 from nadir.data.inspection.fact_cache import KEY, FactCache
 from nadir.data.inspection.inspection import Limits
-from nadir.data.inspection.listing import FACTS, inspect_listing
+from nadir.data.inspection.listing import FACTS
 from nadir.data.inspection.remembered import complete
 from nadir.data.quarantine import Reason
 from nadir.data.sources.detect import open_source

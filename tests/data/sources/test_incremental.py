@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.data.sources.datasets import LAYOUTS, LIMITS, image, lines, parquet, post, tar, write
 from tests.support.coded import in_words
+from tests.support.inspecting import inspect_listing
 
-from nadir.data.inspection.listing import inspect_listing
 from nadir.data.sources.containers import tars
 from nadir.data.sources.detect import open_source
 from nadir.data.sources.rows import metadata_rows as rows

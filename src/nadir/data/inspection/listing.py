@@ -79,36 +79,17 @@ class ListingFacts:
     book: TagBook | None = None
 
 
-def inspect_listing(
-    listing: pa.Table,
-    source: Source,
-    *,
-    limits: Limits,
-    memory: Path,
-    workers: int,
-    scheduler: str | None = None,
-) -> ListingFacts:
-    """Inspect every listed image and read every tag file, except what is known already.
+class Inspector:
+    """Inspects listed images and reads tag files, one part of a listing after another.
+
+    What is known already is not looked at again.
 
     Args:
-        listing: Of schema `LISTING`.
         source: Where the files lie.
         limits: What one image may cost.
         memory: Folder of what is known from earlier runs.
         workers: Processes; 0 uses every core.
         scheduler: Address of a Dask scheduler whose workers decode the images instead.
-
-    Raises:
-        NadirError: The Dask cluster is out of reach, or does not see the images.
-    """
-    inspector = Inspector(source, limits, memory, workers, scheduler)
-    found = inspector.look(listing)
-    inspector.remember()
-    return found
-
-
-class Inspector:
-    """Looks at one part of a listing after another; the arguments are those of `inspect_listing`.
 
     Attributes:
         book: What the numbers of tags mean, in all parts.
@@ -135,7 +116,12 @@ class Inspector:
         self.known_tags = FactCache(folder, TAG_FACTS, self.book)
 
     def look(self, listing: pa.Table) -> ListingFacts:
-        """What is found about the rows of a listing, or of a part of it."""
+        """What is found about the rows of a listing, of schema `LISTING`, or of a part of it.
+
+        Raises:
+            NadirError: The Dask cluster is out of reach, or does not see the images; or another
+                run replaced what was found.
+        """
         images, looked_at = complete(
             _without_problems(listing),
             self.known_images,

@@ -51,13 +51,13 @@ def inspect_in_parts(
     for number, part in enumerate(parts, start=1):
         say(f"validate: part {number} of {count}, {part.num_rows:,} of {listed:,} images")
         found = inspector.look(part)
-        tables = [part.select(KEPT), found.facts, found.tags]
+        tables = (part.select(KEPT), found.facts, found.tags)
         kept = kept or [RowsOnDisk(table.schema, folder) for table in tables]
-        for rows_on_disk in kept:
-            rows_on_disk.add(tables.pop(0))
+        for on_disk, table in zip(kept, tables, strict=True):
+            on_disk.add(table)
         looked_at += found.looked_at
         # What has been written takes no memory while the next part is looked at.
-        del part, found
+        del part, found, tables, table
     inspector.remember()
     listed_rows, facts, tags = (each.read() for each in kept or [])
     return listed_rows, ListingFacts(facts, tags, looked_at, inspector.book)
